@@ -1,0 +1,105 @@
+import { defineConfig } from "eslint/config";
+import tseslint from "typescript-eslint";
+
+/**
+ * What a package may import of the workspace: docs/architecture.md, "Packages". One way only.
+ * @type {Record<string, string[]>}
+ */
+const mayImport = {
+  lockdep: [],
+  core: ["lockdep"],
+  user: ["lockdep", "core"],
+  devices: ["lockdep", "core"],
+  cli: ["lockdep", "core", "user", "devices"],
+};
+const everything = Object.keys(mayImport);
+
+/** Folders that must run in a browser: nothing of Node's. */
+const noNode = [
+  "packages/lockdep/src/*.ts",
+  "packages/core/src/**",
+  "packages/user/src/wire/**",
+  "packages/devices/src/**",
+];
+
+/** @param {string[]} patterns @param {string} message */
+const forbid = (patterns, message) => ({ regex: `^(${patterns.join("|")})`, message });
+
+/** @type {import("eslint").Linter.Config[]} */
+const direction = everything.map((name) => {
+  const denied = everything.filter((other) => other !== name && !(mayImport[name] ?? []).includes(other));
+  return {
+    files: [`packages/${name}/src/**`],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        {
+          patterns: [
+            forbid(
+              [
+                ...denied.map((other) => `@vfiokit/${other}(/|$)`),
+                ...(name === "cli" ? [] : ["vfiokit(/|$)"]),
+              ],
+              `${name} must not import this package: dependencies go one way (docs/architecture.md).`,
+            ),
+            forbid(
+              ["\\.\\./\\.\\./\\.\\./(core|user|cli|devices|lockdep)/"],
+              "Import other packages by name.",
+            ),
+          ],
+        },
+      ],
+    },
+  };
+});
+
+export default defineConfig(
+  { ignores: ["**/dist/**", "test-results/**", "bench/results/**"] },
+  ...tseslint.configs.strictTypeChecked,
+  ...tseslint.configs.stylistic,
+  {
+    languageOptions: {
+      parserOptions: {
+        project: ["./packages/*/tsconfig.json", "./tsconfig.test.json"],
+        tsconfigRootDir: import.meta.dirname,
+      },
+    },
+    rules: {
+      "no-restricted-syntax": [
+        "error",
+        { selector: "ExportDefaultDeclaration", message: "Named exports only." },
+      ],
+      eqeqeq: "error",
+      "@typescript-eslint/no-non-null-assertion": "off",
+      "@typescript-eslint/restrict-template-expressions": [
+        "error",
+        { allowNumber: true, allowBoolean: true },
+      ],
+      "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
+      "@typescript-eslint/no-invalid-void-type": "off",
+      "@typescript-eslint/no-unsafe-class-instance-assignment": "off",
+      "@typescript-eslint/unified-signatures": "off",
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
+    },
+  },
+  ...direction,
+  {
+    files: noNode,
+    ignores: ["packages/lockdep/src/node/**"],
+    rules: {
+      "@typescript-eslint/no-restricted-imports": [
+        "error",
+        {
+          patterns: [
+            { regex: "^(node:|fs$|net$|os$|path$|koffi)", message: "This folder must run without Node." },
+          ],
+        },
+      ],
+    },
+  },
+  {
+    // Configuration files of tools that ask for a default export, and plain scripts.
+    files: ["*.config.{js,ts}", "scripts/**", "bench/**"],
+    rules: { "no-restricted-syntax": "off" },
+  },
+);

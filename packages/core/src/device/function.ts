@@ -1,0 +1,48 @@
+import type { DmaAddressSpace } from "../dma/address-space.js";
+import type { StateSections } from "../migration/sections.js";
+
+/** A level-triggered interrupt line (INTx): stays asserted until it is lowered. */
+export interface InterruptLine {
+  raise(): void;
+  lower(): void;
+  /** `raise` or `lower` by a condition: `line.set(pending !== 0)`. */
+  set(asserted: boolean): void;
+}
+
+/** Message-signalled interrupts: each `raise` is one edge. A masked vector stays pending and fires on unmask. */
+export interface InterruptMessages {
+  raise(vector: number): void;
+}
+
+/** What the core gives a device. */
+export interface FunctionHost {
+  readonly name: string;
+  readonly intx: InterruptLine;
+  readonly msi: InterruptMessages;
+  readonly msix: InterruptMessages;
+  /** The client's memory. */
+  readonly dma: DmaAddressSpace;
+  /** The bytes of a memory-like BAR, shared with clients that map it. */
+  memory(bar: number): Uint8Array;
+}
+
+/**
+ * What a device author implements. Calls come one at a time, under the device's memoryLock held for reading
+ * (`read`, `write`) or for writing (`reset`).
+ */
+export interface PciFunction {
+  /** A register read of `size` bytes (1, 2 or 4): an unsigned number. Omit it if no BAR needs a handler. */
+  read?(bar: number, offset: number, size: number): number;
+  /** A register write of `size` bytes (1, 2 or 4): an unsigned number. */
+  write?(bar: number, offset: number, value: number, size: number): void;
+  /** Puts the device's registers at their power-on values. */
+  reset(): void;
+  /** What migrates. A device without it cannot be migrated. */
+  readonly state?: StateSections;
+  /** STOP: start nothing more. Registers can still be read and written (VFIO uAPI: STOP). */
+  stop?(): void;
+  /** RUNNING again, after STOP or after a state was loaded. */
+  run?(): void;
+  /** The device is being taken away: release timers, files, sockets. */
+  close?(): void;
+}
