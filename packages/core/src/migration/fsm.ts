@@ -144,7 +144,7 @@ export function nextState(current: MigrationState, target: number, flags: number
   }
   let next: MigrationState = current;
   while (next !== target) {
-    const step = steps[next]![target];
+    const step: MigrationState | undefined = steps[next]![target];
     if (step === undefined) {
       throw new VfioError(
         "EINVAL",
