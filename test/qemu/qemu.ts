@@ -16,8 +16,8 @@ export interface DeviceOptions {
 export interface QemuOptions {
   /** Devices to start with, in this order. */
   readonly devices?: readonly DeviceOptions[];
-  /** Ids of pcie-root-ports: each is a slot whose device can be reset through its bus and unplugged. */
-  readonly rootPorts?: readonly string[];
+  /** Slots whose device can be unplugged, and reset through its bus. */
+  readonly rootPorts?: readonly RootPort[];
   /** MiB of memory; all of it is a memfd that a vfio-user server can map. */
   readonly memory?: number;
   /** An Intel IOMMU between the devices and the memory, switched on in the guest. */
@@ -29,6 +29,12 @@ export interface QemuOptions {
   readonly machineArgs?: readonly string[];
   /** Lines of the guest's console that look like trouble and are none. */
   readonly allowOnConsole?: readonly RegExp[];
+}
+
+export interface RootPort {
+  readonly id: string;
+  /** Its device number on the root bus, in hexadecimal. */
+  readonly addr: string;
 }
 
 /** A running machine: a QEMU process with a booted Linux guest. */
@@ -136,9 +142,9 @@ function commandLine(
   const devices: DeviceOptions[] = [
     { driver: "virtio-serial-pci", id: "virtio-serial" },
     { driver: "virtserialport", id: "shell", chardev: "channel", name: "vfiokit" },
-    ...(options.rootPorts ?? []).map((id, index) => ({
+    ...(options.rootPorts ?? []).map((port, index) => ({
       driver: "pcie-root-port",
-      id,
+      ...port,
       chassis: index + 1,
       // A bus reset waits for the link, and needs one that says it is fast enough.
       "x-speed": "5",
