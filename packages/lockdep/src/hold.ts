@@ -1,5 +1,5 @@
-import type { Mutex } from "./mutex.js";
-import type { RwSemaphore } from "./rwsem.js";
+import { EXCLUSIVE, READ, READ_RECURSIVE, type Access } from "./access.js";
+import type { Lock } from "./lock.js";
 import type { Task } from "./task.js";
 
 export type HoldMode = "exclusive" | "read" | "write";
@@ -9,7 +9,28 @@ export type HoldMode = "exclusive" | "read" | "write";
  * Holds are pooled by their lock: do not keep one after it is released.
  */
 export interface Hold extends Disposable {
-  readonly lock: Mutex | RwSemaphore;
+  readonly lock: Lock;
   readonly mode: HoldMode;
   readonly task: Task;
+  readonly subclass: number;
+}
+
+/** A hold as the locks and the validator see it. */
+export class HoldRecord implements Hold {
+  task!: Task;
+  mode: HoldMode = "exclusive";
+  subclass = 0;
+  recursive = false;
+  trylock = false;
+
+  constructor(readonly lock: Lock) {}
+
+  get access(): Access {
+    if (this.mode !== "read") return EXCLUSIVE;
+    return this.recursive ? READ_RECURSIVE : READ;
+  }
+
+  [Symbol.dispose](): void {
+    this.lock.release(this);
+  }
 }

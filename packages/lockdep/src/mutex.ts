@@ -1,7 +1,12 @@
+import { EXCLUSIVE } from "./access.js";
 import { LockError } from "./errors.js";
-import type { Hold } from "./hold.js";
+import { HoldRecord, type Hold } from "./hold.js";
+import { Lock } from "./lock.js";
+import { observer } from "./observer.js";
 import type { Task } from "./task.js";
-import { Waiter } from "./wait-queue.js";
+import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
+
+const NOBODY: readonly Task[] = [];
 
 /**
  * A fair mutual-exclusion lock, owned by a task (Linux: struct mutex).
@@ -9,60 +14,67 @@ import { Waiter } from "./wait-queue.js";
  * Taking it when it is free neither allocates nor yields: `lock` returns a promise only when it has to wait,
  * so the hot path is `const wait = mutex.lock(task); if (wait) await wait;`.
  */
-export class Mutex {
+export class Mutex extends Lock {
   #owner: Task | undefined;
-  #waiters: Waiter[] = [];
+  readonly #waiters = new WaitQueue();
   /** A mutex has one holder, so one hold serves every acquisition. */
-  readonly #hold: Hold & { task: Task | undefined };
-
-  constructor(readonly className: string) {
-    this.#hold = {
-      lock: this,
-      mode: "exclusive",
-      task: undefined as unknown as Task,
-      [Symbol.dispose]: () => this.unlock(this.#hold.task),
-    };
-  }
+  readonly #hold = new HoldRecord(this);
 
   get owner(): Task | undefined {
     return this.#owner;
   }
 
-  /** Takes the lock. @throws the task's abort reason, when its signal ends the wait. */
-  lock(task: Task): void | Promise<void> {
+  /**
+   * Takes the lock.
+   * @throws LockError if `task` holds it already: it would wait for itself.
+   * @throws the abort reason, when a signal ends the wait. A lock that is free is taken all the same.
+   */
+  lock(task: Task, options?: AcquireOptions): void | Promise<void> {
+    const subclass = options?.subclass ?? 0;
+    if (this.#owner === task) {
+      observer?.recursion(task, this, EXCLUSIVE);
+      throw new LockError(`${task.name} takes ${this.className}, which it holds already`);
+    }
+    observer?.acquire(task, this, EXCLUSIVE, subclass, false);
     if (!this.#owner) {
-      this.#take(task);
+      this.#take(task, subclass, false);
       return;
     }
-    if (this.#owner === task) throw new LockError(`${task.name} takes ${this.className} twice`);
-    if (task.signal?.aborted) return Promise.reject(task.signal.reason as Error);
-    const waiter = new Waiter(task, true);
+    const aborted = abortedBy(task, options?.signal);
+    if (aborted) return Promise.reject(aborted.reason as Error);
+    const waiter = new Waiter(task, this, EXCLUSIVE, subclass, options?.signal);
     this.#waiters.push(waiter);
-    return waiter.wait((w) => this.#waiters.splice(this.#waiters.indexOf(w), 1));
+    observer?.contended(waiter);
+    return waiter.promise;
   }
 
   /** Takes the lock if that needs no wait. */
-  tryLock(task: Task): boolean {
+  tryLock(task: Task, options?: AcquireOptions): boolean {
     if (this.#owner) return false;
-    this.#take(task);
+    const subclass = options?.subclass ?? 0;
+    observer?.acquire(task, this, EXCLUSIVE, subclass, true);
+    this.#take(task, subclass, true);
     return true;
   }
 
-  /** @throws LockError if `task` does not hold the lock. */
+  /** Lets go; the first waiter, if any, owns the lock when this returns. @throws LockError if `task` does not hold it. */
   unlock(task: Task): void {
-    if (this.#owner !== task)
+    if (this.#owner !== task) {
+      observer?.badUnlock(task, this);
       throw new LockError(`${task.name} releases ${this.className}, which it does not hold`);
-    task.holds.splice(task.holds.lastIndexOf(this.#hold), 1);
+    }
     this.#owner = undefined;
-    const next = this.#waiters.shift();
+    task.pop(this.#hold);
+    const next = this.#waiters.first;
     if (!next) return;
-    this.#take(next.task);
+    this.#waiters.remove(next);
+    this.#take(next.task, next.subclass, false);
     next.grant();
   }
 
   /** Takes the lock for a scope: `using _ = await mutex.acquire(task)`. */
-  acquire(task: Task): Hold | Promise<Hold> {
-    const wait = this.lock(task);
+  acquire(task: Task, options?: AcquireOptions): Hold | Promise<Hold> {
+    const wait = this.lock(task, options);
     return wait ? wait.then(() => this.#hold) : this.#hold;
   }
 
@@ -70,9 +82,26 @@ export class Mutex {
     return this.#owner === task;
   }
 
-  #take(task: Task): void {
+  override holders(): readonly Task[] {
+    return this.#owner ? [this.#owner] : NOBODY;
+  }
+
+  /** @internal */
+  override release(hold: HoldRecord): void {
+    this.unlock(hold.task);
+  }
+
+  /** @internal */
+  override abandon(waiter: Waiter): void {
+    this.#waiters.remove(waiter);
+  }
+
+  #take(task: Task, subclass: number, trylock: boolean): void {
     this.#owner = task;
-    this.#hold.task = task;
-    task.holds.push(this.#hold);
+    const hold = this.#hold;
+    hold.task = task;
+    hold.subclass = subclass;
+    hold.trylock = trylock;
+    task.push(hold);
   }
 }

@@ -1,16 +1,17 @@
+import { EXCLUSIVE, READ, READ_RECURSIVE, type Access } from "./access.js";
 import { LockError } from "./errors.js";
-import type { Hold, HoldMode } from "./hold.js";
+import { HoldRecord, type Hold } from "./hold.js";
+import { Lock } from "./lock.js";
+import { observer } from "./observer.js";
 import type { Task } from "./task.js";
-import { Waiter } from "./wait-queue.js";
+import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
-class RwHold implements Hold {
-  task!: Task;
-  mode: HoldMode = "read";
-  constructor(readonly lock: RwSemaphore) {}
-  [Symbol.dispose](): void {
-    if (this.mode === "write") this.lock.upWrite(this.task);
-    else this.lock.upRead(this.task);
-  }
+export interface ReadOptions extends AcquireOptions {
+  /**
+   * Do not queue behind a writer that only waits, so that a task which reads already may read again.
+   * Starves writers where it is common. Default false.
+   */
+  readonly recursive?: boolean;
 }
 
 /**
@@ -19,123 +20,173 @@ class RwHold implements Hold {
  * First come, first served: a reader that arrives behind a waiting writer waits, so that writers never starve.
  * Taking it without contention neither allocates nor yields.
  */
-export class RwSemaphore {
-  #readers = 0;
+export class RwSemaphore extends Lock {
   #writer: Task | undefined;
-  #waiters: Waiter[] = [];
-  readonly #pool: RwHold[] = [];
+  /** The holds in force: one of the writer, or any number of readers'. */
+  readonly #holds: HoldRecord[] = [];
+  readonly #waiters = new WaitQueue();
+  readonly #pool: HoldRecord[] = [];
 
-  constructor(readonly className: string) {}
-
-  /** Takes the lock for reading. @throws the task's abort reason, when its signal ends the wait. */
-  downRead(task: Task): void | Promise<void> {
-    if (this.tryDownRead(task)) return;
-    return this.#wait(task, false);
+  /**
+   * Takes the lock for reading.
+   * @throws LockError if `task` would wait for itself: it holds the lock for writing, or reads it while a writer waits.
+   * @throws the abort reason, when a signal ends the wait. A lock that is free is taken all the same.
+   */
+  downRead(task: Task, options?: ReadOptions): void | Promise<void> {
+    return this.#down(task, options?.recursive ? READ_RECURSIVE : READ, options);
   }
 
   /** Takes the lock for reading if that needs no wait. */
-  tryDownRead(task: Task): boolean {
-    if (this.#writer || this.#waiters.length > 0) return false;
-    this.#readers++;
-    this.#record(task, "read");
-    return true;
+  tryDownRead(task: Task, options?: ReadOptions): boolean {
+    return this.#tryDown(task, options?.recursive ? READ_RECURSIVE : READ, options);
   }
 
   /** @throws LockError if `task` does not hold the lock for reading. */
   upRead(task: Task): void {
-    this.#forget(task, "read");
-    this.#readers--;
-    this.#wake();
+    this.release(this.#held(task, "read"));
   }
 
-  /** Takes the lock for writing. @throws the task's abort reason, when its signal ends the wait. */
-  downWrite(task: Task): void | Promise<void> {
-    if (this.tryDownWrite(task)) return;
-    return this.#wait(task, true);
+  /**
+   * Takes the lock for writing.
+   * @throws LockError if `task` holds it already: it would wait for itself.
+   * @throws the abort reason, when a signal ends the wait. A lock that is free is taken all the same.
+   */
+  downWrite(task: Task, options?: AcquireOptions): void | Promise<void> {
+    return this.#down(task, EXCLUSIVE, options);
   }
 
   /** Takes the lock for writing if that needs no wait. */
-  tryDownWrite(task: Task): boolean {
-    if (this.#writer || this.#readers > 0 || this.#waiters.length > 0) return false;
-    this.#writer = task;
-    this.#record(task, "write");
-    return true;
+  tryDownWrite(task: Task, options?: AcquireOptions): boolean {
+    return this.#tryDown(task, EXCLUSIVE, options);
   }
 
   /** @throws LockError if `task` does not hold the lock for writing. */
   upWrite(task: Task): void {
-    this.#forget(task, "write");
-    this.#writer = undefined;
-    this.#wake();
+    this.release(this.#held(task, "write"));
   }
 
-  /** Turns a write hold into a read hold without letting a writer in between. */
+  /** Turns a write hold into a read hold without letting a writer in between. @throws LockError if there is none. */
   downgradeWrite(task: Task): void {
-    const hold = this.#find(task, "write");
+    const hold = this.#held(task, "write");
     hold.mode = "read";
     this.#writer = undefined;
-    this.#readers++;
+    observer?.downgraded(hold);
     this.#wake();
   }
 
   /** Takes the lock for reading, for a scope: `using _ = await memoryLock.read(task)`. */
-  read(task: Task): Hold | Promise<Hold> {
-    const wait = this.downRead(task);
-    return wait ? wait.then(() => this.#find(task, "read")) : this.#find(task, "read");
+  read(task: Task, options?: ReadOptions): Hold | Promise<Hold> {
+    const wait = this.downRead(task, options);
+    return wait ? wait.then(() => this.#held(task, "read")) : this.#held(task, "read");
   }
 
   /** Takes the lock for writing, for a scope: `using _ = await memoryLock.write(task)`. */
-  write(task: Task): Hold | Promise<Hold> {
-    const wait = this.downWrite(task);
-    return wait ? wait.then(() => this.#find(task, "write")) : this.#find(task, "write");
+  write(task: Task, options?: AcquireOptions): Hold | Promise<Hold> {
+    const wait = this.downWrite(task, options);
+    return wait ? wait.then(() => this.#held(task, "write")) : this.#held(task, "write");
   }
 
   isHeldBy(task: Task, mode?: "read" | "write"): boolean {
-    return task.holds.some((hold) => hold.lock === this && (mode === undefined || hold.mode === mode));
+    return task.find(this, mode) !== undefined;
   }
 
-  #wait(task: Task, exclusive: boolean): Promise<void> {
-    if (this.#writer === task) throw new LockError(`${task.name} takes ${this.className} twice`);
-    if (task.signal?.aborted) return Promise.reject(task.signal.reason as Error);
-    const waiter = new Waiter(task, exclusive);
+  override holders(): readonly Task[] {
+    return this.#holds.map((hold) => hold.task);
+  }
+
+  /** @internal */
+  override release(hold: HoldRecord): void {
+    const at = this.#holds.indexOf(hold);
+    if (at < 0) {
+      observer?.badUnlock(hold.task, this);
+      throw new LockError(`${hold.task.name} releases ${this.className}, which it does not hold`);
+    }
+    this.#holds[at] = this.#holds[this.#holds.length - 1]!;
+    this.#holds.pop();
+    if (hold.mode === "write") this.#writer = undefined;
+    hold.task.pop(hold);
+    this.#pool.push(hold);
+    this.#wake();
+  }
+
+  /** @internal */
+  override abandon(waiter: Waiter): void {
+    this.#waiters.remove(waiter);
+    this.#wake(); // the readers behind a writer that gave up
+  }
+
+  #isFree(access: Access): boolean {
+    if (access === READ_RECURSIVE) return !this.#writer;
+    if (this.#waiters.first) return false;
+    return access === READ ? !this.#writer : this.#holds.length === 0;
+  }
+
+  #tryDown(task: Task, access: Access, options: AcquireOptions | undefined): boolean {
+    if (!this.#isFree(access)) return false;
+    const subclass = options?.subclass ?? 0;
+    observer?.acquire(task, this, access, subclass, true);
+    this.#take(task, access, subclass, true);
+    return true;
+  }
+
+  #down(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {
+    const subclass = options?.subclass ?? 0;
+    const free = this.#isFree(access);
+    if (!free && task.find(this)) {
+      observer?.recursion(task, this, access);
+      throw new LockError(
+        `${task.name} takes ${this.className} for ${access === EXCLUSIVE ? "writing" : "reading"}, which it holds already`,
+      );
+    }
+    observer?.acquire(task, this, access, subclass, false);
+    if (free) {
+      this.#take(task, access, subclass, false);
+      return;
+    }
+    const aborted = abortedBy(task, options?.signal);
+    if (aborted) return Promise.reject(aborted.reason as Error);
+    const waiter = new Waiter(task, this, access, subclass, options?.signal);
     this.#waiters.push(waiter);
-    return waiter.wait((w) => {
-      this.#waiters.splice(this.#waiters.indexOf(w), 1);
-      this.#wake(); // the readers behind a writer that gave up
-    });
+    observer?.contended(waiter);
+    return waiter.promise;
   }
 
+  /** Hands the lock to those who may have it now, in the order of their arrival. */
   #wake(): void {
-    for (let next = this.#waiters[0]; next && !this.#writer; next = this.#waiters[0]) {
-      if (next.exclusive && this.#readers > 0) return;
-      this.#waiters.shift();
-      if (next.exclusive) this.#writer = next.task;
-      else this.#readers++;
-      this.#record(next.task, next.exclusive ? "write" : "read");
-      next.grant();
+    for (let next = this.#waiters.first; next && !this.#writer; next = this.#waiters.first) {
+      if (next.access === EXCLUSIVE && this.#holds.length > 0) break;
+      this.#hand(next);
+    }
+    // Recursive readers wait for a writer that holds the lock, and for nobody else's place in the queue.
+    for (let w = this.#waiters.first; w && !this.#writer; w = w.next) {
+      if (w.access === READ_RECURSIVE) this.#hand(w);
     }
   }
 
-  #record(task: Task, mode: HoldMode): void {
-    const hold = this.#pool.pop() ?? new RwHold(this);
+  #hand(waiter: Waiter): void {
+    this.#waiters.remove(waiter);
+    this.#take(waiter.task, waiter.access, waiter.subclass, false);
+    waiter.grant();
+  }
+
+  #take(task: Task, access: Access, subclass: number, trylock: boolean): void {
+    const hold = this.#pool.pop() ?? new HoldRecord(this);
     hold.task = task;
-    hold.mode = mode;
-    task.holds.push(hold);
+    hold.mode = access === EXCLUSIVE ? "write" : "read";
+    hold.recursive = access === READ_RECURSIVE;
+    hold.subclass = subclass;
+    hold.trylock = trylock;
+    if (access === EXCLUSIVE) this.#writer = task;
+    this.#holds.push(hold);
+    task.push(hold);
   }
 
-  #find(task: Task, mode: HoldMode): RwHold {
-    for (let i = task.holds.length - 1; i >= 0; i--) {
-      const hold = task.holds[i]!;
-      if (hold.lock === this && hold.mode === mode) return hold as RwHold;
-    }
+  #held(task: Task, mode: "read" | "write"): HoldRecord {
+    const hold = task.find(this, mode);
+    if (hold) return hold;
+    observer?.badUnlock(task, this);
     throw new LockError(
       `${task.name} does not hold ${this.className} for ${mode === "read" ? "reading" : "writing"}`,
     );
-  }
-
-  #forget(task: Task, mode: HoldMode): void {
-    const hold = this.#find(task, mode);
-    task.holds.splice(task.holds.lastIndexOf(hold), 1);
-    this.#pool.push(hold);
   }
 }

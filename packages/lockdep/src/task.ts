@@ -1,4 +1,9 @@
-import type { Hold } from "./hold.js";
+import type { Chain } from "./chain.js";
+import type { HoldRecord, Hold } from "./hold.js";
+import { observer } from "./observer.js";
+import type { Waiter } from "./wait-queue.js";
+
+let tasks = 0;
 
 /**
  * One line of execution that can own locks: a client's command, an administrator's action, a device's worker.
@@ -6,17 +11,68 @@ import type { Hold } from "./hold.js";
  * Async functions have no thread identity, so a task is passed explicitly, as Go passes a context.
  * A task awaits one lock at a time.
  */
-export class Task {
+export class Task implements Disposable {
+  /** Tells tasks of one name apart in reports, as a pid does; counts up from 1. */
+  readonly id = ++tasks;
+
   /** Aborting it ends a wait for a lock with the signal's reason (Linux: a killable wait). */
   readonly signal: AbortSignal | undefined;
 
-  /** What the task holds, in the order of acquisition. Read it; only the locks change it. */
-  readonly holds: Hold[] = [];
+  /** The task that awaits this one, and so keeps its own holds meanwhile. */
+  readonly parent: Task | undefined;
+
+  /** The validator's chain of the classes held, the one that an acquisition leads to, and the wait. @internal */
+  chain: Chain | undefined;
+  /** @internal */
+  pending: Chain | undefined;
+  /** @internal */
+  waiting: Waiter | undefined;
+
+  readonly #holds: HoldRecord[] = [];
 
   constructor(
     readonly name: string,
-    options: { signal?: AbortSignal } = {},
+    options: { signal?: AbortSignal | undefined; parent?: Task | undefined } = {},
   ) {
     this.signal = options.signal;
+    this.parent = options.parent;
+  }
+
+  /** What the task holds, in the order of acquisition. */
+  get holds(): readonly Hold[] {
+    return this.#holds;
+  }
+
+  /** Ends the task: the validator reports locks that it still holds. `using task = new Task(…)` does it. */
+  end(): void {
+    observer?.ended(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.end();
+  }
+
+  /** For locks only. @internal */
+  push(hold: HoldRecord): void {
+    this.#holds.push(hold);
+    observer?.acquired(hold);
+  }
+
+  /** For locks only. @internal */
+  pop(hold: HoldRecord): void {
+    const at = this.#holds.lastIndexOf(hold);
+    const last = at === this.#holds.length - 1;
+    if (last) this.#holds.pop();
+    else this.#holds.splice(at, 1);
+    observer?.released(hold, last);
+  }
+
+  /** The latest hold of `lock` in one of two modes. @internal */
+  find(lock: Hold["lock"], mode?: Hold["mode"]): HoldRecord | undefined {
+    for (let i = this.#holds.length - 1; i >= 0; i--) {
+      const hold = this.#holds[i]!;
+      if (hold.lock === lock && (mode === undefined || hold.mode === mode)) return hold;
+    }
+    return undefined;
   }
 }

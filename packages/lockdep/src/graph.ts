@@ -1,0 +1,4 @@
+/** placeholder until the next commit */
+export interface Edge {
+  readonly mask: number;
+}

@@ -1,0 +1,39 @@
+import type { HoldRecord } from "./hold.js";
+import type { LockClass } from "./lock-class.js";
+import { callSite } from "./stack.js";
+import type { Task } from "./task.js";
+import type { Waiter } from "./wait-queue.js";
+
+let locks = 0;
+
+/** What every lock is to the validator: an instance of a class, with holders. */
+export abstract class Lock {
+  /** Tells instances of a class apart in reports; counts up from 1. */
+  readonly id = ++locks;
+  /** The validator's class of this lock, once it has seen it. @internal */
+  lockClass: LockClass | undefined;
+  readonly #name: string | undefined;
+  readonly #constructed: Error | undefined;
+
+  /**
+   * @param className locks of one class follow one order. Without a name the class is the place in the source
+   *   that constructs the lock.
+   */
+  constructor(className?: string) {
+    this.#name = className;
+    if (className === undefined) this.#constructed = new Error();
+  }
+
+  get className(): string {
+    return this.#name ?? callSite(this.#constructed!);
+  }
+
+  /** Who holds it now. */
+  abstract holders(): readonly Task[];
+
+  /** Lets go of `hold`: how a hold is disposed. @internal */
+  abstract release(hold: HoldRecord): void;
+
+  /** Takes a waiter whose signal was aborted out of the queue. @internal */
+  abstract abandon(waiter: Waiter): void;
+}

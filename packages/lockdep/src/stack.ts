@@ -1,0 +1,57 @@
+/** One line of a stack trace: in which function, and where in the source (as source maps give it). */
+export interface Frame {
+  readonly fn: string;
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** Deep enough to leave this package and reach the caller's caller, across a few awaits. */
+const DEPTH = 24;
+
+/** V8's knob; other engines have no limit, or one that is large enough. */
+const engine = Error as { stackTraceLimit?: number | undefined };
+
+/** Remembers where the caller is. Costs a microsecond or two; reading it (`frames`) costs more. */
+export function captureStack(): Error {
+  const limit = engine.stackTraceLimit;
+  engine.stackTraceLimit = DEPTH;
+  const captured = new Error();
+  engine.stackTraceLimit = limit;
+  return captured;
+}
+
+// V8: "    at async Bus.reset (file:///x/bus.ts:12:5)" or "    at file:///x/bus.ts:12:5"
+const V8 = /^\s+at (?:async )?(?:(.*?) \()?(.*?):(\d+):(\d+)\)?$/;
+// Firefox and Safari: "reset@http://x/bus.ts:12:5"
+const GECKO = /^(.*?)@(.*?):(\d+):(\d+)$/;
+
+/** Where this package's own code is: its frames say nothing about the lock's user. */
+const HERE = plainPath(new URL(".", import.meta.url).href);
+/** Bundled with its user's code, the package has no folder of its own to leave out. */
+const hasOwnFolder = /lockdep\/(src|dist)\/$/.test(HERE);
+
+/** The frames of a captured stack, innermost first, without this package's own. */
+export function frames(captured: Error): readonly Frame[] {
+  const parsed: Frame[] = [];
+  for (const text of (captured.stack ?? "").split("\n")) {
+    const match = V8.exec(text) ?? GECKO.exec(text);
+    if (!match) continue;
+    const file = plainPath(match[2]!);
+    if (hasOwnFolder && file.startsWith(HERE)) continue;
+    if (file.startsWith("node:internal") || file === "<anonymous>") continue;
+    parsed.push({ fn: match[1] ?? "", file, line: Number(match[3]), column: Number(match[4]) });
+  }
+  return parsed;
+}
+
+/** "bus.ts:12:5": the innermost place outside this package. */
+export function callSite(captured: Error): string {
+  const frame = frames(captured)[0];
+  if (!frame) return "lock without a name";
+  return `${frame.file.slice(frame.file.lastIndexOf("/") + 1)}:${frame.line}:${frame.column}`;
+}
+
+function plainPath(url: string): string {
+  return url.startsWith("file://") ? url.slice("file://".length) : url;
+}
