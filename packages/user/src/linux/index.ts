@@ -1,1 +1,17 @@
-export {};
+export { createBacking, type BackingOptions } from "./dma-backing.js";
+export { createEventFd, drainEventFd, EventFdTrigger, signalEventFd } from "./eventfd.js";
+export { Fd, openFds } from "./fd.js";
+export { SyscallError } from "./libc.js";
+export { Mapping, MAX_MAPPING_LENGTH, openMappings, type MapOptions } from "./mapping.js";
+export { createMemfd, memfdMemory, Seal } from "./memfd.js";
+export { MAX_FDS_PER_MESSAGE, Receiver, sendBytes, StableBuffer, WOULD_BLOCK } from "./message.js";
+export { makeRaw, openPty, type Pty } from "./pty.js";
+export { reactor, Reactor, type Source, type Watch } from "./reactor.js";
+export {
+  connectUnix,
+  peerCredentials,
+  shutdownSocket,
+  socketPair,
+  UnixListener,
+  type PeerCredentials,
+} from "./socket.js";

@@ -1,0 +1,67 @@
+import { readlinkSync } from "node:fs";
+import { VfioError, type IrqTrigger } from "@vfiokit/core";
+import { Fd } from "./fd.js";
+import { addressOf, check, libc } from "./libc.js";
+
+const EFD_NONBLOCK = 0o4000;
+const EFD_CLOEXEC = 0o2000000;
+const F_GETFL = 3;
+const O_NONBLOCK = 0o4000;
+const POLLOUT = 4;
+
+const EVENTFD_BYTES = 8;
+
+const one = new Uint8Array(new BigUint64Array([1n]).buffer);
+const onePointer = addressOf(one);
+const counter = new BigUint64Array(1);
+const counterPointer = addressOf(new Uint8Array(counter.buffer));
+/** struct pollfd: int fd, short events, short revents. */
+const pollfd = new Int32Array(2);
+const pollfdPointer = addressOf(new Uint8Array(pollfd.buffer));
+
+export function createEventFd(): Fd {
+  return new Fd(check(libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
+}
+
+/** Adds 1. A counter that is full stays full: the reader has a wake-up pending anyway. */
+export function signalEventFd(fd: Fd): void {
+  libc.write(fd.number, onePointer, EVENTFD_BYTES);
+}
+
+/** Reads and zeroes the counter: how often it was signalled, 0 if it was not. */
+export function drainEventFd(fd: Fd): number {
+  return libc.read(fd.number, counterPointer, EVENTFD_BYTES) === EVENTFD_BYTES ? Number(counter[0]!) : 0;
+}
+
+/** An eventfd of the client, as the target of an interrupt. */
+export class EventFdTrigger implements IrqTrigger {
+  readonly #fd: Fd;
+  readonly #blocking: boolean;
+
+  /** Takes `fd`, also when it fails. @throws VfioError EINVAL, unless it is an eventfd (as Linux's VFIO does). */
+  constructor(fd: Fd) {
+    const target = readlinkSync(`/proc/self/fd/${fd.number}`);
+    if (target !== "anon_inode:[eventfd]") {
+      fd.close();
+      throw new VfioError("EINVAL", `an interrupt's descriptor is ${target}: it must be an eventfd`);
+    }
+    this.#fd = fd;
+    this.#blocking = (libc.fcntl(fd.number, F_GETFL, 0) & O_NONBLOCK) === 0;
+  }
+
+  signal(): void {
+    // The client chose whether writing to a full counter blocks; it must not block this process.
+    if (this.#blocking && !writable(this.#fd)) return;
+    signalEventFd(this.#fd);
+  }
+
+  close(): void {
+    this.#fd.close();
+  }
+}
+
+function writable(fd: Fd): boolean {
+  pollfd[0] = fd.number;
+  pollfd[1] = POLLOUT;
+  return libc.poll(pollfdPointer, 1, 0) === 1;
+}

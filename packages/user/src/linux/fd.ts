@@ -1,0 +1,48 @@
+import { check, libc } from "./libc.js";
+
+const F_DUPFD_CLOEXEC = 1030;
+
+let open = 0;
+
+/** How many descriptors this module owns at the moment. For leak tests. */
+export const openFds = (): number => open;
+
+/** An owned file descriptor. Closed once, by `close` or at the end of a `using` scope. */
+export class Fd implements Disposable {
+  #number: number;
+
+  /** Takes ownership of `number`. */
+  constructor(number: number) {
+    if (!Number.isInteger(number) || number < 0) throw new RangeError(`${number} is no file descriptor`);
+    this.#number = number;
+    open++;
+  }
+
+  /** @throws Error when it is closed: the number may be somebody else's by now. */
+  get number(): number {
+    if (this.#number < 0) throw new Error("the file descriptor is closed");
+    return this.#number;
+  }
+
+  get closed(): boolean {
+    return this.#number < 0;
+  }
+
+  /** A second descriptor of the same open file. */
+  duplicate(): Fd {
+    return new Fd(check(libc.fcntl(this.number, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
+  }
+
+  /** Closing twice does nothing. */
+  close(): void {
+    if (this.#number < 0) return;
+    // Linux frees the number even when close reports an error, so the result says nothing useful.
+    libc.close(this.#number);
+    this.#number = -1;
+    open--;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

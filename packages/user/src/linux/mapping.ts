@@ -1,0 +1,98 @@
+import { constants as bufferConstants } from "node:buffer";
+import { fstatSync } from "node:fs";
+import { VfioError } from "@vfiokit/core";
+import koffi from "koffi";
+import { detach } from "./detach.js";
+import type { Fd } from "./fd.js";
+import { errno, libc, SyscallError } from "./libc.js";
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_NORESERVE = 0x4000;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+const PAGE_SIZE = 4096;
+
+/** The longest mapping that one Uint8Array can show, in bytes: 4 GiB with Node 20. */
+export const MAX_MAPPING_LENGTH = bufferConstants.MAX_LENGTH;
+
+let open = 0;
+
+/** How many mappings this module owns at the moment. For leak tests. */
+export const openMappings = (): number => open;
+
+export interface MapOptions {
+  /** Bytes into the file; a multiple of 4096. */
+  readonly offset?: number;
+  /** Bytes; at least 1, at most MAX_MAPPING_LENGTH. */
+  readonly length: number;
+  /** Whether stores reach the file. Without it they are lost, and need no write permission on the file. */
+  readonly writable: boolean;
+}
+
+/** A part of a file in memory (mmap). Disposal detaches every view first, so a late access cannot crash. */
+export class Mapping implements Disposable {
+  /** The mapped bytes; length 0 after disposal. */
+  readonly bytes: Uint8Array;
+  readonly #address: bigint;
+  readonly #length: number;
+  #mapped = true;
+
+  private constructor(address: bigint, length: number, bytes: Uint8Array) {
+    this.#address = address;
+    this.#length = length;
+    this.bytes = bytes;
+    open++;
+  }
+
+  /**
+   * Maps a regular file, which may be closed afterwards.
+   *
+   * @throws VfioError EINVAL, when the file is shorter than the mapping (a touch beyond its end is SIGBUS), has
+   *   no length at all, or `offset` is unaligned; ENOMEM, when no view can be that long.
+   * @throws SyscallError from mmap
+   */
+  static ofFile(fd: Fd, { offset = 0, length, writable }: MapOptions): Mapping {
+    requireFile(fd, offset, length);
+    if (length > MAX_MAPPING_LENGTH)
+      throw new VfioError("ENOMEM", `a mapping of ${length} bytes: at most ${MAX_MAPPING_LENGTH}`);
+    // hugetlbfs maps whole huge pages only, and reports their size as the block size.
+    const unit = Math.max(PAGE_SIZE, fstatSync(fd.number).blksize);
+    const head = offset % unit;
+    const mapped = Math.ceil((head + length) / unit) * unit;
+    // A read-only mapping is private rather than PROT_READ, where a stray store would be SIGSEGV. Nobody
+    // stores there, so no page is ever copied and all of them stay the file's.
+    const flags = writable ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
+    const address = libc.mmap(null, mapped, PROT_READ | PROT_WRITE, flags, fd.number, offset - head);
+    if (address === MAP_FAILED)
+      throw new SyscallError("mmap", errno(), `${mapped} bytes at ${offset - head}`);
+    const buffer = koffi.view(address + BigInt(head), length);
+    return new Mapping(address, mapped, new Uint8Array(buffer));
+  }
+
+  /** Unmapping twice does nothing. */
+  [Symbol.dispose](): void {
+    if (!this.#mapped) return;
+    this.#mapped = false;
+    detach(this.bytes.buffer as ArrayBuffer);
+    libc.munmap(this.#address, this.#length);
+    open--;
+  }
+}
+
+/** @throws VfioError EINVAL, unless `fd` is a regular file that holds `length` bytes at `offset`. */
+export function requireFile(fd: Fd, offset: number, length: number): void {
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset % PAGE_SIZE !== 0)
+    throw new VfioError("EINVAL", `file offset ${offset}: no multiple of ${PAGE_SIZE}`);
+  if (!Number.isSafeInteger(length) || length < 1)
+    throw new VfioError("EINVAL", `mapping length ${length}: at least 1`);
+  const stat = fstatSync(fd.number);
+  if (!stat.isFile()) throw new VfioError("EINVAL", "the descriptor to map is no regular file");
+  if (offset + length > stat.size)
+    throw new VfioError(
+      "EINVAL",
+      `a mapping of ${length} bytes at ${offset}: the file has ${stat.size} bytes`,
+    );
+}

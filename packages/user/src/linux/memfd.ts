@@ -1,0 +1,59 @@
+import { ftruncateSync } from "node:fs";
+import type { MemoryProvider, SharedMemory } from "@vfiokit/core";
+import { Fd } from "./fd.js";
+import { check, libc } from "./libc.js";
+import { Mapping } from "./mapping.js";
+
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+
+/** What can no longer be done to a memfd (fcntl(2), F_ADD_SEALS). */
+export const Seal = { SEAL: 1, SHRINK: 2, GROW: 4, WRITE: 8, FUTURE_WRITE: 16 } as const;
+
+/** An anonymous file of `size` zero bytes, fixed in size for good unless `seals` says otherwise. */
+export function createMemfd(name: string, size: number, seals = Seal.SHRINK | Seal.GROW | Seal.SEAL): Fd {
+  const fd = new Fd(check(libc.memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create"));
+  try {
+    ftruncateSync(fd.number, size);
+    if (seals) check(libc.fcntl(fd.number, F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)");
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** Shared memory: a memfd, mapped. */
+class MemfdMemory implements SharedMemory {
+  readonly #fd: Fd;
+  readonly #mapping: Mapping;
+
+  constructor(name: string, size: number) {
+    this.#fd = createMemfd(name, size);
+    try {
+      this.#mapping = Mapping.ofFile(this.#fd, { length: size, writable: true });
+    } catch (error) {
+      this.#fd.close();
+      throw error;
+    }
+  }
+
+  get bytes(): Uint8Array {
+    return this.#mapping.bytes;
+  }
+
+  get fd(): number {
+    return this.#fd.number;
+  }
+
+  [Symbol.dispose](): void {
+    this.#mapping[Symbol.dispose]();
+    this.#fd.close();
+  }
+}
+
+/** Memory for BARs that clients can map. */
+export const memfdMemory: MemoryProvider = {
+  allocate: (name, size) => new MemfdMemory(name, size),
+};

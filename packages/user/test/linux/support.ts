@@ -1,0 +1,29 @@
+import { readdirSync, readFileSync, readlinkSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openFds, openMappings } from "@vfiokit/user/linux";
+
+/** What this process has open, as the kernel sees it: descriptors by target, mappings of files. */
+export function kernelResources(): { fds: string[]; maps: number } {
+  const fds = readdirSync("/proc/self/fd").flatMap((number) => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${number}`);
+      // The directory that this very listing has open.
+      return target.startsWith("/proc/") ? [] : [`${number} ${target}`];
+    } catch {
+      return [];
+    }
+  });
+  const maps = readFileSync("/proc/self/maps", "utf8")
+    .split("\n")
+    .filter((line) => line.includes("memfd:") || line.includes(tmpdir())).length;
+  return { fds, maps };
+}
+
+export function ownResources(): { fds: number; mappings: number } {
+  return { fds: openFds(), mappings: openMappings() };
+}
+
+export function temporaryDirectory(): string {
+  return mkdtempSync(join(tmpdir(), "vfiokit-test-"));
+}
