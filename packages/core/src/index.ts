@@ -1,5 +1,13 @@
 export { Errno, VfioError, errnoName, errnoOf, type ErrnoName } from "./errno.js";
 export { heapMemory, type ClientMemory, type DmaBacking, type MemoryProvider, type SharedMemory } from "./memory.js";
-export type { IrqTrigger } from "./irq/trigger.js";
-export { DeviceFlags, IrqFlags, IrqIndex, NUM_IRQS, NUM_REGIONS, RegionFlags, RegionIndex } from "./device/info.js";
-export type { DeviceInfo, IoEvent, IrqInfo, MmapArea, RegionInfo } from "./device/info.js";
+
+export { definePciDevice, type PciDeviceDefinition } from "./device/define.js";
+export { PciDevice, type PciDeviceOptions } from "./device/pci-device.js";
+export type { FunctionHost, InterruptLine, InterruptMessages, PciFunction } from "./device/function.js";
+export * from "./device/info.js";
+
+export * from "./pci/index.js";
+export * from "./irq/index.js";
+export * from "./dma/index.js";
+export * from "./migration/index.js";
+export { initiators, type ResetInitiator } from "./reset/initiator.js";

@@ -1,0 +1,27 @@
+export {
+  MigrationFlags,
+  MigrationState,
+  migrationStateName,
+  nextState,
+  type MigrationStateName,
+} from "./fsm.js";
+export { Migration } from "./machine.js";
+export type { MigrationOps } from "./ops.js";
+export { DataSession, type SessionData } from "./session.js";
+export {
+  array,
+  bool,
+  bytes,
+  section,
+  sections,
+  u16,
+  u32,
+  u64,
+  u8,
+  type Field,
+  type FieldOptions,
+  type SavedSection,
+  type Section,
+  type SectionOptions,
+  type StateSections,
+} from "./sections.js";

@@ -1,0 +1,33 @@
+import { Mutex } from "@vfiokit/lockdep";
+
+/** What a session moves: the saving side reads, the loading side writes. */
+export interface SessionData {
+  /** Copies the next bytes of the image and returns how many; 0 at its end. */
+  read?(into: Uint8Array): number;
+  /** Takes the next bytes of the image. @throws VfioError when they cannot belong to one */
+  write?(from: Uint8Array): void;
+}
+
+/**
+ * One transfer of a device's image (Linux: the data fd and its `migf`).
+ * It carries the generation that it was made in: a session older than its device is dead.
+ */
+export class DataSession {
+  /** Linux: migf->lock. */
+  readonly lock = new Mutex("session.lock");
+  #closed = false;
+
+  constructor(
+    readonly generation: number,
+    readonly data: SessionData,
+  ) {}
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Under `lock`. */
+  close(): void {
+    this.#closed = true;
+  }
+}
