@@ -35,8 +35,11 @@ export interface PciFunction {
   read?(bar: number, offset: number, size: number): number;
   /** A register write of `size` bytes (1, 2 or 4): an unsigned number. */
   write?(bar: number, offset: number, value: number, size: number): void;
-  /** Puts the device's registers at their power-on values. */
-  reset(): void;
+  /**
+   * Puts the device's registers at their power-on values. A device that was stopped is started again by `run`
+   * afterwards. If it throws, or rejects, the reset did not happen.
+   */
+  reset(): void | Promise<void>;
   /** What migrates. A device without it cannot be migrated. */
   readonly state?: StateSections;
   /** STOP: start nothing more. Registers can still be read and written (VFIO uAPI: STOP). */

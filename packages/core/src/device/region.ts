@@ -67,7 +67,10 @@ export class OverlayRegion implements RegionHandler {
 
   read(offset: number, count: number, into: Uint8Array, at: number): void {
     const { start, end } = this;
-    if (offset >= end || offset + count <= start) return this.below.read(offset, count, into, at);
+    if (offset >= end || offset + count <= start) {
+      this.below.read(offset, count, into, at);
+      return;
+    }
     const [before, inside] = this.#split(offset, count);
     if (before > 0) this.below.read(offset, before, into, at);
     this.overlay.read(offset + before - start, inside, into, at + before);
@@ -77,7 +80,10 @@ export class OverlayRegion implements RegionHandler {
 
   write(offset: number, count: number, from: Uint8Array, at: number): void {
     const { start, end } = this;
-    if (offset >= end || offset + count <= start) return this.below.write(offset, count, from, at);
+    if (offset >= end || offset + count <= start) {
+      this.below.write(offset, count, from, at);
+      return;
+    }
     const [before, inside] = this.#split(offset, count);
     if (before > 0) this.below.write(offset, before, from, at);
     this.overlay.write(offset + before - start, inside, from, at + before);

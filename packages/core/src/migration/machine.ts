@@ -70,13 +70,13 @@ export class Migration {
    */
   readData(task: Task, into: Uint8Array): number | Promise<number> {
     const session = this.#openSession();
-    const { read } = session.data;
-    if (!read)
+    const { data } = session;
+    if (!data.read)
       throw new VfioError(
         "EINVAL",
         `read of a session in ${migrationStateName(this.state)}: it is being loaded`,
       );
-    return this.#withSession(task, session, () => read.call(session.data, into));
+    return this.#withSession(task, session, () => data.read!(into));
   }
 
   /**
@@ -85,13 +85,13 @@ export class Migration {
    */
   writeData(task: Task, from: Uint8Array): void | Promise<void> {
     const session = this.#openSession();
-    const { write } = session.data;
-    if (!write)
+    const { data } = session;
+    if (!data.write)
       throw new VfioError(
         "EINVAL",
         `write to a session in ${migrationStateName(this.state)}: it is being saved`,
       );
-    return this.#withSession(task, session, () => write.call(session.data, from));
+    return this.#withSession(task, session, () => data.write!(from));
   }
 
   /** A reset has incremented the generation, under memoryLock: stop the arc under way. Takes no lock. */
