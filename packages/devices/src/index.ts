@@ -1,1 +1,1 @@
-export {};
+export * from "./serial/index.js";

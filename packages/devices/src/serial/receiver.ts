@@ -1,0 +1,115 @@
+import type { Clock, Timer } from "./clock.js";
+import { Fifo } from "./fifo.js";
+import { LSR_CHARACTER_ERRORS, LSR_OE } from "./registers.js";
+
+/**
+ * The UART's receiver: the RBR or its FIFO, the errors of each character, and the character time-out.
+ * PC16550D data sheet, 8.4 "Line Status Register" and 8.11 "FIFO interrupt mode operation".
+ */
+export class Receiver {
+  /** A character in the low byte; above it the errors it came with, in the bits of the LSR. */
+  readonly fifo = new Fifo();
+  /** OE, PE, FE and BI as revealed since the LSR was last read. */
+  lineErrors = 0;
+  /** FIFO mode: characters waited for four character times. */
+  timeOutPending = false;
+  /** FIFO mode: four times what a character takes on the wire, in milliseconds; 0 in 16450 mode. */
+  timeOut = 0;
+
+  /** Characters with errors that have not reached the top of the FIFO. */
+  private hiddenErrors = 0;
+  private readonly timer: Timer;
+  private timerRunning = false;
+  private lastActivity = 0;
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly timedOut: () => void,
+  ) {
+    this.timer = clock.timer(() => this.timerExpired());
+  }
+
+  /** Bit 7 of the LSR, in FIFO mode: a character with an error is in the FIFO. */
+  get holdsErrors(): boolean {
+    return this.hiddenErrors !== 0 || (this.lineErrors & LSR_CHARACTER_ERRORS) !== 0;
+  }
+
+  /** A character has arrived. Nobody waits for room: without any it is an overrun. */
+  push(character: number, errors: number, fifoMode: boolean): void {
+    if (this.fifo.full) {
+      // FIFO mode: the new character is lost. 16450 mode: it replaces the one in the RBR.
+      this.lineErrors |= LSR_OE;
+      if (fifoMode) return;
+      this.fifo.clear();
+    }
+    this.fifo.push(character | (errors << 8));
+    if (errors !== 0) this.hiddenErrors++;
+    if (this.fifo.count === 1) this.revealTop();
+    this.noteActivity();
+  }
+
+  /** Software reads a character: 0 if there is none. */
+  take(): number {
+    if (this.fifo.count === 0) return 0;
+    const character = this.fifo.shift() & 0xff;
+    this.timeOutPending = false;
+    this.revealTop();
+    this.noteActivity();
+    return character;
+  }
+
+  /** Forgets the characters and their errors. An overrun stays on record. */
+  clear(): void {
+    this.fifo.clear();
+    this.hiddenErrors = 0;
+    this.lineErrors &= LSR_OE;
+    this.timeOutPending = false;
+  }
+
+  /** Errors show in the LSR when their character reaches the top of the FIFO. */
+  private revealTop(): void {
+    if (this.hiddenErrors === 0 || this.fifo.count === 0) return;
+    const top = this.fifo.top;
+    if (top <= 0xff) return;
+    this.lineErrors |= top >> 8;
+    this.hiddenErrors--;
+    this.fifo.top = top & 0xff;
+  }
+
+  /**
+   * Restarts the time-out. It only notes the time, and the timer looks at it when it expires: starting a timer
+   * anew for every character would cost more than the character.
+   */
+  noteActivity(): void {
+    if (this.timeOut === 0 || this.fifo.count === 0) return;
+    this.lastActivity = this.clock.now();
+    if (!this.timerRunning) this.startTimer(this.timeOut);
+  }
+
+  private timerExpired(): void {
+    this.timerRunning = false;
+    if (this.timeOut === 0 || this.fifo.count === 0 || this.timeOutPending) return;
+    const left = this.lastActivity + this.timeOut - this.clock.now();
+    if (left > 0) {
+      this.startTimer(left);
+    } else {
+      this.timeOutPending = true;
+      this.timedOut();
+    }
+  }
+
+  private startTimer(milliseconds: number): void {
+    this.timerRunning = true;
+    this.timer.start(milliseconds);
+  }
+
+  stopTimer(): void {
+    this.timerRunning = false;
+    this.timer.stop();
+  }
+
+  load(entries: readonly number[]): void {
+    this.fifo.load(entries);
+    this.hiddenErrors = entries.filter((entry) => entry > 0xff).length;
+  }
+}
