@@ -3,7 +3,8 @@ import { VfioError } from "../errno.js";
 import type { ClientMemory, DmaBacking } from "../memory.js";
 import { DirtyLog } from "./dirty-log.js";
 import { MapTable, type DmaMap } from "./map-table.js";
-import { ADDRESS_END, PAGE_SIZE, addressOf, frameOf, hex, offsetOf, type DmaAddress } from "./page.js";
+import { allows, copy, copyPiece, exchange, split } from "./transfer.js";
+import { ADDRESS_END, PAGE_SIZE, frameOf, hex, offsetOf, type DmaAddress } from "./page.js";
 
 /** What VFIO_USER_DMA_MAP asks for. */
 export interface DmaMapRequest {
@@ -26,9 +27,6 @@ export interface DmaLimits {
 }
 
 const DEFAULT_MAX_MAPS = 65535;
-
-/** Copies up to this many bytes in a loop: cheaper than making a view for TypedArray.set. */
-const SHORT_COPY = 64;
 
 /** Bytes that are only read: writing through them would not be logged, and may hit memory mapped read-only. */
 export type ReadonlyBytes = Omit<
@@ -56,15 +54,14 @@ export class DmaAddressSpace {
   /** How to reach maps without a descriptor: the connection to the client, while there is one. */
   clientMemory: ClientMemory | undefined;
 
-  readonly #table = new MapTable();
-  readonly #maxMaps: number;
+  readonly #table: MapTable;
   readonly #alignment: bigint;
   /** Owner of the lock in accesses that complete at once; those that wait have a task of their own. */
   readonly #task = new Task("dma");
 
   constructor(limits: DmaLimits = {}) {
     const pageSizes = limits.pageSizes ?? PAGE_SIZE;
-    this.#maxMaps = limits.maxMaps ?? DEFAULT_MAX_MAPS;
+    this.#table = new MapTable(limits.maxMaps ?? DEFAULT_MAX_MAPS);
     this.#alignment = BigInt(pageSizes) & -BigInt(pageSizes); // lowest bit set
     if (this.#alignment < PAGE_SIZE)
       throw new VfioError("EINVAL", `pageSizes ${hex(pageSizes)}: the smallest page size is 4 KiB`);
@@ -171,7 +168,7 @@ export class DmaAddressSpace {
   #bytes(address: DmaAddress, size: number, write: boolean): Uint8Array | undefined {
     const frame = frameOf(address);
     const map = this.#table.at(this.#table.find(frame));
-    if (!map?.bytes || !(write ? map.writable : map.readable)) return undefined;
+    if (!map?.bytes || !allows(map, write)) return undefined;
     const start = (frame - map.first) * PAGE_SIZE + offsetOf(address);
     if (start + size > map.bytes.length) return undefined;
     return map.bytes.subarray(start, start + size);
@@ -183,60 +180,32 @@ export class DmaAddressSpace {
     const offset = offsetOf(address);
     // Fails behind a waiting map or unmap, too.
     if (!this.mmapLock.tryDownRead(this.#task)) return this.#transferLater(frame, offset, buffer, write);
-    let direct;
+    let done;
     try {
-      direct = this.#check(frame, offset, buffer.length, write);
-      if (direct) this.#transferDirect(frame, offset, buffer, write);
+      done = this.#transferNow(frame, offset, buffer, write);
     } finally {
       this.mmapLock.upRead(this.#task);
     }
-    if (!direct) return this.#transferLater(frame, offset, buffer, write);
+    if (!done) return this.#transferLater(frame, offset, buffer, write);
   }
 
-  /**
-   * Whether all of it can be reached without messages. Under mmapLock.
-   * @throws VfioError EFAULT, EACCES
-   */
-  #check(frame: number, offset: number, size: number, write: boolean): boolean {
-    let direct = true;
-    let at = frame;
-    let left = size + offset;
-    for (let index = this.#table.find(frame); left > 0; index++) {
-      const map = this.#table.at(index);
-      if (!map || map.first > at)
-        throw new VfioError(
-          "EFAULT",
-          `${describe(frame, offset, size, write)}: page ${page(at)} is not mapped`,
-        );
-      if (!(write ? map.writable : map.readable))
-        throw new VfioError(
-          "EACCES",
-          `${describe(frame, offset, size, write)}: the map at ${page(map.first)} does not allow it`,
-        );
-      if (!map.backing) direct = false;
-      left -= (map.end - at) * PAGE_SIZE;
-      at = map.end;
-    }
-    return direct;
-  }
-
-  /** Under mmapLock, checked, and no map of the range without a backing. */
-  #transferDirect(frame: number, offset: number, buffer: Uint8Array, write: boolean): void {
-    let at = frame;
-    let skip = offset;
-    let done = 0;
-    try {
-      for (let index = this.#table.find(frame); done < buffer.length; index++) {
-        const map = this.#table.at(index)!;
-        const piece = pieceIn(map, at, skip, buffer, done);
-        copy(map, (at - map.first) * PAGE_SIZE + skip, piece, write);
-        done += piece.length;
-        at = map.end;
-        skip = 0;
+  /** Under mmapLock. @returns false, with nothing transferred, if messages are needed */
+  #transferNow(frame: number, offset: number, buffer: Uint8Array, write: boolean): boolean {
+    const map = this.#table.at(this.#table.find(frame));
+    if (map?.backing && allows(map, write)) {
+      const start = (frame - map.first) * PAGE_SIZE + offset;
+      // Nearly every access lies in one map.
+      if (start + buffer.length <= (map.end - map.first) * PAGE_SIZE) {
+        if (write) this.#logWrite(frame, offset, buffer.length);
+        copy(map, start, buffer, write);
+        return true;
       }
-    } finally {
-      if (write) this.#logWrite(frame, offset, buffer.length);
     }
+    const pieces = split(this.#table, frame, offset, buffer, write);
+    if (pieces.some((piece) => !piece.map.backing)) return false;
+    if (write) this.#logWrite(frame, offset, buffer.length);
+    for (const piece of pieces) copyPiece(piece, write);
+    return true;
   }
 
   /** With a lock to wait for or messages to exchange. The lock is held until all is transferred. */
@@ -245,30 +214,19 @@ export class DmaAddressSpace {
     const wait = this.mmapLock.downRead(task);
     if (wait) await wait;
     try {
-      this.#check(frame, offset, buffer.length, write);
-      let at = frame;
-      let skip = offset;
-      let done = 0;
-      for (let index = this.#table.find(frame); done < buffer.length; index++) {
-        const map = this.#table.at(index)!;
-        const piece = pieceIn(map, at, skip, buffer, done);
-        if (map.backing) copy(map, (at - map.first) * PAGE_SIZE + skip, piece, write);
-        else if (write) await this.#client().write(addressOf(at, skip), piece);
-        else await this.#client().read(addressOf(at, skip), piece);
-        done += piece.length;
-        at = map.end;
-        skip = 0;
+      const pieces = split(this.#table, frame, offset, buffer, write);
+      try {
+        for (const piece of pieces) {
+          if (piece.map.backing) copyPiece(piece, write);
+          else await exchange(piece, this.clientMemory, write);
+        }
+      } finally {
+        // After the client has written: a report in between would clear the bit before the page changes.
+        if (write) this.#logWrite(frame, offset, buffer.length);
       }
     } finally {
-      // After the client has written: a report in between would clear the bit before the page changes.
-      if (write) this.#logWrite(frame, offset, buffer.length);
       this.mmapLock.upRead(task);
     }
-  }
-
-  #client(): ClientMemory {
-    if (!this.clientMemory) throw new VfioError("EFAULT", "DMA by message: no client is connected");
-    return this.clientMemory;
   }
 
   #logWrite(frame: number, offset: number, size: number): void {
@@ -297,23 +255,12 @@ export class DmaAddressSpace {
     this.#mapLocked(task, request);
   }
 
-  #mapLocked(task: Task, { address, size, readable, writable, backing }: DmaMapRequest): void {
+  #mapLocked(task: Task, request: DmaMapRequest): void {
+    const { address, size, readable, writable, backing } = request;
     const first = frameOf(address);
     const end = frameOf(address + size);
     try {
-      const index = this.#table.lowerBound(first);
-      const next = this.#table.at(index);
-      if (next && next.first < end)
-        throw new VfioError(
-          "EEXIST",
-          `address ${hex(address)} size ${hex(size)}: overlaps the map at ${page(next.first)}`,
-        );
-      if (this.#table.size >= this.#maxMaps)
-        throw new VfioError(
-          "ENOSPC",
-          `address ${hex(address)}: there are ${this.#maxMaps} maps already, the limit`,
-        );
-      this.#table.insert(index, { first, end, readable, writable, backing, bytes: backing?.bytes });
+      this.#table.add({ first, end, readable, writable, backing, bytes: backing?.bytes });
     } catch (error) {
       backing?.release();
       throw error;
@@ -323,23 +270,8 @@ export class DmaAddressSpace {
   }
 
   #unmapLocked(task: Task, address: bigint, size: bigint): void {
-    const first = frameOf(address);
-    const end = frameOf(address + size);
     try {
-      const index = this.#table.lowerBound(first);
-      let count = 0;
-      for (;;) {
-        const map = this.#table.at(index + count);
-        if (!map || map.first >= end) break;
-        if (map.first < first || map.end > end)
-          throw new VfioError(
-            "ENOENT",
-            `address ${hex(address)} size ${hex(size)}: the map at ${page(map.first)} reaches out of it`,
-          );
-        count++;
-      }
-      if (count === 0) throw new VfioError("ENOENT", `address ${hex(address)} size ${hex(size)}: no map`);
-      this.#drop(index, count);
+      release(this.#table.remove(frameOf(address), frameOf(address + size)));
     } finally {
       this.mmapLock.upWrite(task);
     }
@@ -347,15 +279,15 @@ export class DmaAddressSpace {
 
   #unmapAllLocked(task: Task): void {
     try {
-      this.#drop(0, this.#table.size);
+      release(this.#table.removeAll());
     } finally {
       this.mmapLock.upWrite(task);
     }
   }
+}
 
-  #drop(index: number, count: number): void {
-    for (const map of this.#table.remove(index, count)) map.backing?.release();
-  }
+function release(maps: readonly DmaMap[]): void {
+  for (const map of maps) map.backing?.release();
 }
 
 /** @throws VfioError EINVAL */
@@ -367,34 +299,4 @@ function checkAccess({ size, readable, writable, backing }: DmaMapRequest): void
     throw new VfioError("EINVAL", `size ${hex(size)}: ${hex(backing.bytes.length)} bytes are mapped`);
   if (size > BigInt(Number.MAX_SAFE_INTEGER))
     throw new VfioError("EINVAL", `size ${hex(size)}: no file is that large`);
-}
-
-/** The part of the buffer from `done` on that lies in the map. */
-function pieceIn(map: DmaMap, at: number, skip: number, buffer: Uint8Array, done: number): Uint8Array {
-  const size = Math.min(buffer.length - done, (map.end - at) * PAGE_SIZE - skip);
-  return size === buffer.length ? buffer : buffer.subarray(done, done + size);
-}
-
-/** Between a map with a backing and a buffer. @param start offset in the map */
-function copy(map: DmaMap, start: number, buffer: Uint8Array, write: boolean): void {
-  const { bytes } = map;
-  if (!bytes) {
-    if (write) map.backing!.write(start, buffer);
-    else map.backing!.read(start, buffer);
-  } else if (buffer.length > SHORT_COPY) {
-    if (write) bytes.set(buffer, start);
-    else buffer.set(bytes.subarray(start, start + buffer.length));
-  } else if (write) {
-    for (let i = 0; i < buffer.length; i++) bytes[start + i] = buffer[i]!;
-  } else {
-    for (let i = 0; i < buffer.length; i++) buffer[i] = bytes[start + i]!;
-  }
-}
-
-function page(frame: number): string {
-  return hex(addressOf(frame, 0));
-}
-
-function describe(frame: number, offset: number, size: number, write: boolean): string {
-  return `DMA ${write ? "write" : "read"} of ${size} bytes at ${hex(addressOf(frame, offset))}`;
 }

@@ -33,3 +33,8 @@ export function addressOf(frame: number, offset: number): bigint {
 export function hex(value: DmaAddress): string {
   return `0x${value.toString(16)}`;
 }
+
+/** "0x1000" for frame 1. */
+export function pageName(frame: number): string {
+  return hex(addressOf(frame, 0));
+}
