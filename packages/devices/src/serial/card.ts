@@ -59,6 +59,7 @@ class SerialCard implements PciFunction {
     this.state = sections({ uart: this.uart.state });
     // A null-modem cable to a far end that is always there.
     this.uart.setModemInputs(MSR_CTS | MSR_DSR | MSR_DCD);
+    this.uart.reset();
     backend.attach({
       receive: (bytes, from, to) => this.uart.receive(bytes, from, to),
       receiveBreak: () => this.uart.receiveBreak(),
