@@ -106,14 +106,15 @@ function checkDepth(text: string): void {
     } else if (char === '"') quoted = true;
     else if (char === "{" || char === "[") {
       if (++depth > MAX_DEPTH)
-        throw new WireError("data", "nested deeper", `at most ${MAX_DEPTH} levels of JSON`);
+        throw new WireError(".data", "nested deeper", `at most ${MAX_DEPTH} levels of JSON`);
     } else if (char === "}" || char === "]") depth--;
   }
 }
 
 function parse(bytes: Uint8Array): VersionData {
-  if (bytes.length > MAX_TEXT) throw new WireError("data", `${bytes.length} bytes`, `at most ${MAX_TEXT}`);
-  if (bytes[bytes.length - 1] !== 0) throw new WireError("data", "not terminated", "it ends with a NUL byte");
+  if (bytes.length > MAX_TEXT) throw new WireError(".data", `${bytes.length} bytes`, `at most ${MAX_TEXT}`);
+  if (bytes[bytes.length - 1] !== 0)
+    throw new WireError(".data", "not terminated", "it ends with a NUL byte");
   // A C string ends at its first NUL, for every other implementation too.
   const ended = bytes.subarray(0, bytes.indexOf(0));
   let json: unknown;
@@ -123,14 +124,14 @@ function parse(bytes: Uint8Array): VersionData {
     json = JSON.parse(text);
   } catch (error) {
     if (error instanceof WireError) throw error;
-    throw new WireError("data", "malformed", "UTF-8 encoded JSON");
+    throw new WireError(".data", "malformed", "UTF-8 encoded JSON");
   }
-  checkShape("data", json, shape, Number(2n ** 64n));
+  checkShape(".data", json, shape, Number(2n ** 64n));
   return json as VersionData;
 }
 
 function format(data: VersionData): Uint8Array {
-  checkShape("data", data, shape, Number.MAX_SAFE_INTEGER);
+  checkShape(".data", data, shape, Number.MAX_SAFE_INTEGER);
   return new TextEncoder().encode(`${JSON.stringify(data)}\0`);
 }
 

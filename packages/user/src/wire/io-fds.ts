@@ -39,7 +39,7 @@ function layoutOf(at: number, fixed: FixedValues): typeof SubRegion | typeof Sha
   const layout = [SubRegion, ShadowSubRegion].find(({ size }) => size === stride);
   if (!layout) {
     const rule = `${at} bytes and ${count} sub-regions of ${SubRegion.size} (or ${ShadowSubRegion.size})`;
-    throw new WireError("argsz", String(argsz), rule);
+    throw new WireError(".argsz", String(argsz), rule);
   }
   return layout;
 }
@@ -63,13 +63,13 @@ export const subRegions: Tail<readonly (SubRegion | ShadowSubRegion)[]> = {
 
   write(payload, at, value, fixed) {
     if (value.length > (fixed["count"] as number)) {
-      throw new WireError("count", String(fixed["count"]), `there are ${value.length} sub-regions`);
+      throw new WireError(".count", String(fixed["count"]), `there are ${value.length} sub-regions`);
     }
     if (value.length === 0) return;
     const layout = layoutOf(at, fixed);
     value.forEach((one, index) => {
       if (("padding" in one ? SubRegion : ShadowSubRegion) !== layout) {
-        throw new WireError("sub_regions", layout.name, "all have the layout that argsz stands for");
+        throw new WireError(".sub_regions", layout.name, "all have the layout that argsz stands for");
       }
       const into = payload.subarray(at + index * layout.size, at + (index + 1) * layout.size);
       if ("padding" in one) SubRegion.write(one, into);

@@ -7,7 +7,6 @@ import {
   Header,
   HEADER_SIZE,
   HeaderFlags,
-  messageSize,
   Type,
   TYPE_MASK,
   type CommandName,
@@ -135,7 +134,8 @@ function payloadOf(command: CommandName, kind: "request" | "reply"): Payload<Fie
  */
 export function decodeMessage(bytes: Uint8Array): Message {
   const header = Header.decode(bytes);
-  const size = messageSize(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 0, bytes.length);
+  const size = header.msg_size;
+  if (size < HEADER_SIZE) throw Header.error("msg_size", size, `a message has at least ${HEADER_SIZE} bytes`);
   if (size !== bytes.length) throw Header.error("msg_size", size, `the message has ${bytes.length} bytes`);
   const command = commandName(header.cmd);
   if (command === undefined) throw Header.error("cmd", header.cmd, "a command of the protocol");

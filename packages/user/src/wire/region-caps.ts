@@ -107,7 +107,7 @@ export const regionCapabilities: Tail<readonly RegionCapability[]> = {
     for (let offset = firstOffset(fixed); offset !== 0;) {
       // Growing offsets, so that a chain cannot loop. Every implementation appends.
       if (offset < least || offset + CapHeader.size > payload.length) {
-        const field = offsets.length ? "capabilities" : "cap_offset";
+        const field = offsets.length ? ".capabilities" : ".cap_offset";
         throw new WireError(
           field,
           `at ${offset}`,
@@ -124,13 +124,13 @@ export const regionCapabilities: Tail<readonly RegionCapability[]> = {
   write(payload, at, caps, fixed) {
     const first = firstOffset(fixed);
     if (caps.length && first !== at) {
-      throw new WireError("cap_offset", String(first), `flags have CAPS, and capabilities start at ${at}`);
+      throw new WireError(".cap_offset", String(first), `flags have CAPS, and capabilities start at ${at}`);
     }
     let offset = at;
     caps.forEach((cap, index) => {
       const end = offset + lengthOf(cap);
       if (end % ALIGNMENT)
-        throw new WireError("capabilities", `${lengthOf(cap)} bytes`, `a multiple of ${ALIGNMENT}`);
+        throw new WireError(".capabilities", `${lengthOf(cap)} bytes`, `a multiple of ${ALIGNMENT}`);
       payload.set(encodeOne(cap, index + 1 < caps.length ? end : 0), offset);
       offset = end;
     });

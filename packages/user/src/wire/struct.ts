@@ -15,7 +15,7 @@ import { WireError } from "./errors.js";
 export interface Tail<T> {
   readonly tail: true;
   length(value: T): number;
-  /** `payload` is the whole struct, the tail starts at `at`. @throws WireError */
+  /** `payload` is the whole struct, the tail starts at `at`. @throws WireError with a field from ".": ".count" */
   read(payload: Uint8Array, at: number, fixed: FixedValues): T;
   /** `payload` is zeroed and has `length(value)` bytes from `at`. @throws WireError */
   write(payload: Uint8Array, at: number, value: T, fixed: FixedValues): void;
@@ -84,7 +84,7 @@ export class Struct<F extends Fields> {
     for (const [key, field, at] of this.fixed) value[key] = field.read(view, at);
     if (this.tail) {
       const [key, tail] = this.tail;
-      value[key] = this.named(key, () => tail.read(payload, this.size, value));
+      value[key] = this.named(() => tail.read(payload, this.size, value));
     }
     return value as Values<F>;
   }
@@ -100,7 +100,7 @@ export class Struct<F extends Fields> {
   length(value: Values<F>): number {
     if (!this.tail) return this.size;
     const [key, tail] = this.tail;
-    return this.size + tail.length(value[key]);
+    return this.size + this.named(() => tail.length(value[key]));
   }
 
   /** Encodes into `payload`, which is zeroed and has the value's length. @throws WireError */
@@ -113,7 +113,7 @@ export class Struct<F extends Fields> {
     }
     if (this.tail) {
       const [key, tail] = this.tail;
-      this.named(key, () => tail.write(payload, this.size, value[key], value));
+      this.named(() => tail.write(payload, this.size, value[key], value));
     }
   }
 
@@ -139,13 +139,13 @@ export class Struct<F extends Fields> {
     return new WireError(`${this.name}.${field}`, String(value), rule, code);
   }
 
-  /** Errors of a tail say which struct they are in. */
-  private named<T>(key: string, run: () => T): T {
+  /** A tail names fields from ".": relative to the struct that it is in. */
+  private named<T>(run: () => T): T {
     try {
       return run();
     } catch (error) {
-      if (!(error instanceof WireError) || error.field.includes(".")) throw error;
-      throw new WireError(`${this.name}.${error.field || key}`, error.value, error.rule, error.code);
+      if (!(error instanceof WireError) || !error.field.startsWith(".")) throw error;
+      throw new WireError(this.name + error.field, error.value, error.rule, error.code);
     }
   }
 }

@@ -25,7 +25,7 @@ export const rest: Tail<Uint8Array> = {
 export function dataOf(count: string): Tail<Uint8Array> {
   const check = (fixed: FixedValues, length: number): void => {
     if (counted(fixed, count) !== BigInt(length)) {
-      throw new WireError(count, String(fixed[count]), `the message holds ${length} bytes of data`);
+      throw new WireError(`.${count}`, String(fixed[count]), `the message holds ${length} bytes of data`);
     }
   };
   return {
@@ -53,19 +53,18 @@ export function arrayOf<F extends Fields>(
       const held = Math.floor((payload.length - at) / element.size);
       if (counted(fixed, count) > BigInt(held)) {
         throw new WireError(
-          count,
+          `.${count}`,
           String(fixed[count]),
           `the message holds ${held} of ${element.size} bytes`,
         );
       }
-      const at_ = (index: number): number => at + index * element.size;
       return Array.from({ length: Number(fixed[count]) }, (_, index) =>
-        element.decode(payload.subarray(at_(index), at_(index + 1))),
+        element.decode(payload.subarray(at + index * element.size)),
       );
     },
     write(payload, at, value, fixed) {
       if (counted(fixed, count) !== BigInt(value.length)) {
-        throw new WireError(count, String(fixed[count]), `the array has ${value.length} elements`);
+        throw new WireError(`.${count}`, String(fixed[count]), `the array has ${value.length} elements`);
       }
       value.forEach((one, index) => {
         const from = at + index * element.size;
