@@ -5,6 +5,7 @@ import { IrqController, type SetIrqs } from "../irq/index.js";
 import { heapMemory, type ClientMemory, type MemoryProvider, type SharedMemory } from "../memory.js";
 import { Migration } from "../migration/machine.js";
 import { MigrationState } from "../migration/fsm.js";
+import type { DeviceIdentity } from "../migration/stream.js";
 import { SectionMigration } from "../migration/section-migration.js";
 import {
   ConfigEffect,
@@ -115,7 +116,7 @@ export class PciDevice implements Resettable {
         device: this.#function.state,
         loaded: () => this.#applyConfig(),
       });
-      this.migration = new Migration(this, new SectionMigration(this, definition, state));
+      this.migration = new Migration(this, new SectionMigration(this, identityOf(definition), state));
     }
   }
 
@@ -361,4 +362,16 @@ export class PciDevice implements Resettable {
       this.irqs.setFunctionMasked((flags & PciMsixFlags.MASKALL) !== 0);
     }
   }
+}
+
+/** What a migration stream names its device by. */
+function identityOf({ id }: PciDeviceDefinition): DeviceIdentity {
+  return {
+    vendor: id.vendor,
+    device: id.device,
+    subsystemVendor: id.subsystemVendor ?? id.vendor,
+    subsystemDevice: id.subsystem ?? id.device,
+    classCode: id.classCode,
+    revision: id.revision ?? 0,
+  };
 }

@@ -1,11 +1,11 @@
-import { VfioError } from "../errno.js";
-import { MigrationFlags, MigrationState, migrationStateName } from "./fsm.js";
+import { MigrationFlags, MigrationState } from "./fsm.js";
 import type { Generation } from "./machine.js";
 import type { MigrationOps } from "./ops.js";
 import type { StateSections } from "./sections.js";
 import { DataSession } from "./session.js";
+import { STREAM_ID_SIZE, StreamReader, StreamWriter, type DeviceIdentity } from "./stream.js";
 
-/** What a migration does to the function itself. */
+/** What a migration does to the function itself. Both do nothing when it is so already. */
 export interface MigratingDevice extends Generation {
   stopFunction(): void;
   runFunction(): void;
@@ -14,29 +14,67 @@ export interface MigratingDevice extends Generation {
 /** Migration of a device that declares its state as sections: what `PciDevice` uses. */
 export class SectionMigration implements MigrationOps {
   readonly flags = MigrationFlags.STOP_COPY;
+  readonly #streamId = crypto.getRandomValues(new Uint8Array(STREAM_ID_SIZE));
+  /** Of the RESUMING session. */
+  #reader: StreamReader | undefined;
 
   constructor(
     private readonly device: MigratingDevice,
-    private readonly identity: { readonly id: { readonly vendor: number; readonly device: number } },
+    private readonly identity: DeviceIdentity,
     private readonly state: StateSections,
   ) {}
 
   migrationSetState(from: MigrationState, to: MigrationState): DataSession | undefined {
-    void this.identity;
-    void this.state;
-    if (to === MigrationState.STOP && from === MigrationState.RUNNING) this.device.stopFunction();
-    if (to === MigrationState.RUNNING) this.device.runFunction();
-    if (to === MigrationState.STOP_COPY || to === MigrationState.RESUMING) {
-      throw new VfioError("EINVAL", `${migrationStateName(to)}: streams come with the next commit`);
+    switch (to) {
+      case MigrationState.STOP:
+        if (from === MigrationState.RUNNING) this.device.stopFunction();
+        if (from === MigrationState.RESUMING) this.#load();
+        return undefined;
+      case MigrationState.RUNNING:
+        this.device.runFunction();
+        return undefined;
+      case MigrationState.STOP_COPY:
+        return this.#save();
+      case MigrationState.RESUMING:
+        return this.#receive();
+      default:
+        // nextState leads only through the states that `flags` name.
+        throw new Error(`migration state ${to}: not one that this device has`);
     }
-    return undefined;
   }
 
   migrationGetDataSize(): number {
-    return 0;
+    return this.#writer().size;
   }
 
   migrationResetState(): void {
+    this.#reader = undefined;
     this.device.runFunction();
+  }
+
+  #save(): DataSession {
+    const writer = this.#writer();
+    return new DataSession(this.device.generation, { read: (into) => writer.read(into) });
+  }
+
+  #receive(): DataSession {
+    const reader = new StreamReader(this.identity);
+    this.#reader = reader;
+    return new DataSession(this.device.generation, { write: (from) => reader.push(from) });
+  }
+
+  /** Decodes and checks everything before the first byte of the device changes. */
+  #load(): void {
+    const commit = this.state.prepare(this.#reader!.finish());
+    commit();
+    this.#reader = undefined;
+  }
+
+  #writer(): StreamWriter {
+    const { identity, device } = this;
+    return new StreamWriter(
+      { identity, streamId: this.#streamId, generation: device.generation },
+      this.state.save(),
+    );
   }
 }

@@ -232,6 +232,78 @@ describe("reset", () => {
   });
 });
 
+describe("STOP_COPY migration", () => {
+  /** Saves the image in pieces of `chunk` bytes. */
+  async function save({ device, task }: ReturnType<typeof setUp>, chunk = 100): Promise<Uint8Array[]> {
+    await device.migration!.setState(task, MigrationState.STOP_COPY);
+    const pieces: Uint8Array[] = [];
+    for (;;) {
+      const piece = new Uint8Array(chunk);
+      const count = await device.migration!.readData(task, piece);
+      if (count === 0) return pieces;
+      pieces.push(piece.subarray(0, count));
+    }
+  }
+
+  it("carries registers, memory, configuration, interrupt levels and pending vectors to another device", async () => {
+    const from = setUp();
+    const to = setUp();
+    void from.write(BAR_REGISTERS, VALUE, 4, 0xdeadbeef);
+    void from.write(BAR_REGISTERS, DOORBELL, 4, 1);
+    void from.write(BAR_MEMORY, 0x1ffc, 4, 0x12345678);
+    void from.write(BAR_MSIX, 16, 4, 0xfee00000);
+    from.counter.host.msix.raise(3);
+    void to.write(CONFIG, PciHeader.COMMAND, 2, 0);
+
+    const image = await save(from);
+    await to.device.migration!.setState(to.task, MigrationState.RESUMING);
+    for (const piece of image) await to.device.migration!.writeData(to.task, piece);
+    await to.device.migration!.setState(to.task, MigrationState.RUNNING);
+
+    let signals = 0;
+    void to.device.setIrqs(to.task, {
+      index: IrqIndex.INTX,
+      start: 0,
+      count: 1,
+      action: "trigger",
+      data: { triggers: [{ signal: () => signals++, close: () => undefined }] },
+    });
+    expect(signals).toBe(1);
+    expect(to.read32(BAR_REGISTERS, VALUE)).toBe(0xdeadbeef);
+    expect(to.read32(BAR_MEMORY, 0x1ffc)).toBe(0x12345678);
+    expect(to.read32(BAR_MSIX, 16)).toBe(0xfee00000);
+    expect(to.read32(BAR_MSIX, 0x1000)).toBe(0b1000);
+    expect(to.device.migration!.state).toBe(MigrationState.RUNNING);
+  });
+
+  it("refuses an incomplete image, stays in RESUMING and leaves the device as it was", async () => {
+    const from = setUp();
+    const to = setUp();
+    void from.write(BAR_REGISTERS, VALUE, 4, 1);
+    void to.write(BAR_REGISTERS, VALUE, 4, 2);
+    const image = await save(from);
+    await to.device.migration!.setState(to.task, MigrationState.RESUMING);
+    for (const piece of image.slice(0, -1)) await to.device.migration!.writeData(to.task, piece);
+    await expect(to.device.migration!.setState(to.task, MigrationState.STOP)).rejects.toThrow(
+      /EINVAL: migration stream/,
+    );
+    expect(to.device.migration!.state).toBe(MigrationState.RESUMING);
+    expect(to.read32(BAR_REGISTERS, VALUE)).toBe(2);
+  });
+
+  it("answers ENODEV to the session that a reset has ended, EINVAL where there never was one", async () => {
+    const set = setUp();
+    const migration = set.device.migration!;
+    expect(() => migration.readData(set.task, new Uint8Array(8))).toThrow(/EINVAL.*no session is open/);
+    await migration.setState(set.task, MigrationState.STOP_COPY);
+    expect(await migration.readData(set.task, new Uint8Array(8))).toBe(8);
+    expect(() => migration.writeData(set.task, new Uint8Array(8))).toThrow(/EINVAL.*it is being saved/);
+    await set.device.reset(set.task);
+    expect(migration.state).toBe(MigrationState.RUNNING);
+    expect(() => migration.readData(set.task, new Uint8Array(8))).toThrow(/ENODEV/);
+  });
+});
+
 describe("client", () => {
   it("that goes away leaves the device's registers and takes its triggers", async () => {
     const { device, task, read32, write } = setUp();
