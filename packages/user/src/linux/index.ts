@@ -6,6 +6,7 @@ export { Mapping, MAX_MAPPING_LENGTH, openMappings, type MapOptions } from "./ma
 export { createMemfd, memfdMemory, Seal } from "./memfd.js";
 export { MAX_FDS_PER_MESSAGE, Receiver, sendBytes, StableBuffer, WOULD_BLOCK } from "./message.js";
 export { makeRaw, openPty, type Pty } from "./pty.js";
+export { readFd, writeFd } from "./read-write.js";
 export { reactor, Reactor, type Source, type Watch } from "./reactor.js";
 export {
   connectUnix,
