@@ -21,3 +21,4 @@ export {
 export * from "./capabilities/index.js";
 export { ConfigEffect, ConfigSpace } from "./config-space.js";
 export * from "./registers.js";
+export * from "./describe.js";
