@@ -226,37 +226,6 @@ function prepare(known: ReadonlyMap<string, Section>, saved: readonly SavedSecti
   };
 }
 
-/** Several states in one stream, their section names prefixed: `{ pci, device }` saves "pci/config", "device/value". */
-export function sectionGroups(groups: Readonly<Record<string, StateSections>>): StateSections {
-  const inGroup = (group: string, saved: readonly SavedSection[]) =>
-    saved
-      .filter(({ name }) => name.startsWith(`${group}/`))
-      .map((s) => ({ ...s, name: s.name.slice(group.length + 1) }));
-
-  return {
-    save: () =>
-      Object.entries(groups).flatMap(([group, state]) =>
-        state.save().map((s) => ({ ...s, name: `${group}/${s.name}` })),
-      ),
-    prepare(saved) {
-      for (const { name, optional } of saved) {
-        if (!optional && !Object.keys(groups).some((group) => name.startsWith(`${group}/`))) {
-          throw new VfioError(
-            "EINVAL",
-            `section ${name}: this device does not know it and it is not optional`,
-          );
-        }
-      }
-      const commits = Object.entries(groups).map(([group, state]) =>
-        within(group, () => state.prepare(inGroup(group, saved))),
-      );
-      return () => {
-        for (const commit of commits) commit();
-      };
-    },
-  };
-}
-
 /** Runs a step and puts where it was in front of what it refuses. */
 function within<T>(where: string, step: () => T): T {
   try {

@@ -5,25 +5,22 @@ import {
   BEGIN_BODY,
   BEGIN_RECORD,
   describeIdentity,
-  EndOffset,
   END_BODY,
-  isSectionName,
   MAGIC,
   MAX_BODY,
   MAX_NAME,
   MAX_RECORD,
-  MAX_SECTIONS,
   RecordOffset,
   RECORD_CRC,
   RECORD_HEADER,
   RecordType,
-  SECTION_OPTIONAL,
   SectionOffset,
   STREAM_FORMAT,
   STREAM_ID_SIZE,
   StreamError,
   type DeviceIdentity,
 } from "./stream-format.js";
+import { StreamImage } from "./stream-image.js";
 
 export interface StreamLimits {
   /** Bytes of all sections together. */
@@ -31,29 +28,6 @@ export interface StreamLimits {
 }
 
 const defaultLimits: StreamLimits = { bytes: 256 * 1024 * 1024 };
-
-/** A section on its way in. Its buffer grows with what arrives, not with what was announced. */
-interface Incoming {
-  readonly name: string;
-  readonly version: number;
-  readonly optional: boolean;
-  readonly size: number;
-  bytes: Uint8Array;
-  received: number;
-}
-
-/** What came since the last BEGIN. */
-interface Image {
-  readonly streamId: Uint8Array;
-  /** The CRC of the BEGIN record, which all others go on from. */
-  readonly seed: number;
-  readonly sections: Map<string, Incoming>;
-  /** The section whose DATA comes next. */
-  current: Incoming | undefined;
-  announced: number;
-  nextSequence: number;
-  ended: boolean;
-}
 
 /**
  * Reads a stream from pieces of any size. It touches no device: `finish` returns the sections, or throws.
@@ -64,7 +38,7 @@ interface Image {
 export class StreamReader {
   readonly #identity: DeviceIdentity;
   readonly #limits: StreamLimits;
-  #image: Image | undefined;
+  #image: StreamImage | undefined;
   #failure: StreamError | undefined;
   /** The start of a record whose rest has not arrived, and room to look for a BEGIN behind it. */
   readonly #pending = new Uint8Array(MAX_RECORD + BEGIN_RECORD);
@@ -109,12 +83,7 @@ export class StreamReader {
       this.#parsePending();
       const image = this.#image;
       if (!image?.ended || this.#pendingLength > 0) throw this.#incomplete();
-      return [...image.sections.values()].map(({ name, version, optional, bytes }) => ({
-        name,
-        version,
-        optional,
-        bytes,
-      }));
+      return image.saved();
     });
   }
 
@@ -203,11 +172,8 @@ export class StreamReader {
     if (sequence !== image.nextSequence) {
       throw this.#error("out-of-order", `record ${sequence} comes where ${image.nextSequence} should`);
     }
-    image.nextSequence++;
-    if (image.ended) throw this.#error("malformed", "the stream goes on after its end");
-    if (type === RecordType.SECTION) this.#section(image, view, length);
-    else if (type === RecordType.DATA) this.#data(image, view, length);
-    else this.#end(image, view);
+    const body = new DataView(view.buffer, view.byteOffset + RECORD_HEADER, length);
+    image.add(type, body, (rule, message) => this.#error(rule, message));
   }
 
   /** Everything before is forgotten: the source starts (over). */
@@ -234,101 +200,21 @@ export class StreamReader {
     });
     const ours = describeIdentity(this.#identity);
     if (theirs !== ours) throw this.#error("other-device", `it is of device ${theirs}, this one is ${ours}`);
-    this.#image = {
-      streamId: bytes.slice(BeginOffset.STREAM_ID, BeginOffset.STREAM_ID + STREAM_ID_SIZE),
-      seed: view.getUint32(RECORD_HEADER + BEGIN_BODY, true),
-      sections: new Map(),
-      current: undefined,
-      announced: 0,
-      nextSequence: 1,
-      ended: false,
-    };
-  }
-
-  #section(image: Image, view: DataView, length: number): void {
-    this.#refuseUnfinished(image, "the next begins");
-    const body = new DataView(view.buffer, view.byteOffset + RECORD_HEADER, length);
-    const name = String.fromCharCode(
-      ...new Uint8Array(body.buffer, body.byteOffset + SectionOffset.NAME, length - SectionOffset.NAME),
+    this.#image = new StreamImage(
+      bytes.slice(BeginOffset.STREAM_ID, BeginOffset.STREAM_ID + STREAM_ID_SIZE),
+      view.getUint32(RECORD_HEADER + BEGIN_BODY, true),
+      this.#limits.bytes,
     );
-    const flags = body.getUint32(SectionOffset.FLAGS, true);
-    const size = body.getBigUint64(SectionOffset.SIZE, true);
-    if (!isSectionName(name)) throw this.#error("malformed", "a section's name is not printable ASCII");
-    if (image.sections.has(name)) throw this.#error("malformed", `section ${name} is there twice`);
-    if ((flags & ~SECTION_OPTIONAL) !== 0) {
-      throw this.#error("malformed", `section ${name} has unknown flags 0x${flags.toString(16)}`);
-    }
-    if (image.sections.size === MAX_SECTIONS) {
-      throw this.#error("too-large", `more than ${MAX_SECTIONS} sections`);
-    }
-    if (size > BigInt(this.#limits.bytes - image.announced)) {
-      throw this.#error(
-        "too-large",
-        `section ${name} of ${size.toString()} bytes exceeds the limit of ${this.#limits.bytes} for all sections`,
-      );
-    }
-    image.announced += Number(size);
-    image.current = {
-      name,
-      version: body.getUint32(SectionOffset.VERSION, true),
-      optional: (flags & SECTION_OPTIONAL) !== 0,
-      size: Number(size),
-      bytes: new Uint8Array(Math.min(Number(size), MAX_BODY)),
-      received: 0,
-    };
-    image.sections.set(name, image.current);
-  }
-
-  #data(image: Image, view: DataView, length: number): void {
-    const section = image.current;
-    if (!section || section.received + length > section.size) {
-      throw this.#error(
-        "malformed",
-        section ? `section ${section.name} is longer than announced` : "DATA without a section",
-      );
-    }
-    const needed = section.received + length;
-    if (needed > section.bytes.byteLength) {
-      const grown = new Uint8Array(Math.min(section.size, Math.max(needed, section.bytes.byteLength * 2)));
-      grown.set(section.bytes);
-      section.bytes = grown;
-    }
-    section.bytes.set(new Uint8Array(view.buffer, view.byteOffset + RECORD_HEADER, length), section.received);
-    section.received = needed;
-  }
-
-  #end(image: Image, view: DataView): void {
-    this.#refuseUnfinished(image, "the stream ends");
-    const body = new DataView(view.buffer, view.byteOffset + RECORD_HEADER, END_BODY);
-    const sections = body.getBigUint64(EndOffset.SECTIONS, true);
-    const bytes = body.getBigUint64(EndOffset.BYTES, true);
-    if (sections !== BigInt(image.sections.size) || bytes !== BigInt(image.announced)) {
-      throw this.#error(
-        "malformed",
-        `it says that it has ${sections.toString()} sections of ${bytes.toString()} bytes, ` +
-          `it had ${image.sections.size} of ${image.announced}`,
-      );
-    }
-    image.ended = true;
-  }
-
-  #refuseUnfinished({ current }: Image, event: string): void {
-    if (current && current.received < current.size) {
-      throw this.#error(
-        "malformed",
-        `section ${current.name} has ${current.received} of ${current.size} bytes when ${event}`,
-      );
-    }
   }
 
   #incomplete(): StreamError {
     const length = this.#offset + this.#pendingLength;
     if (!this.#image) return new StreamError("incomplete", `${length} bytes are not even its beginning`);
-    const { ended, sections, nextSequence } = this.#image;
+    const { ended, sectionCount, nextSequence } = this.#image;
     if (ended) return new StreamError("incomplete", `${this.#pendingLength} bytes follow its end`);
     return new StreamError(
       "incomplete",
-      `it breaks off after ${length} bytes, in record ${nextSequence}, ${sections.size} sections so far`,
+      `it breaks off after ${length} bytes, in record ${nextSequence}, ${sectionCount} sections so far`,
     );
   }
 

@@ -6,7 +6,6 @@ import {
   bytes,
   memory,
   section,
-  sectionGroups,
   sections,
   u16,
   u32,
@@ -337,29 +336,6 @@ describe("memory", () => {
     expect(target).toEqual(source);
     expect(() => state.prepare([raw("ram", 1, 2, 3)])).toThrow("section ram: 3 bytes, the memory has 4");
     expect(() => state.prepare([])).toThrow("section ram: missing from the stream");
-  });
-});
-
-describe("groups", () => {
-  it("put several states into one stream under their own names", () => {
-    const a = cell(1);
-    const b = cell(2);
-    const both = sectionGroups({
-      pci: sections({ value: u8(a.get, a.set) }),
-      device: sections({ value: u8(b.get, b.set, { valid: (v) => v < 8 }) }),
-    });
-    expect(both.save().map(({ name }) => name)).toEqual(["pci/value", "device/value"]);
-
-    expect(() => both.prepare([raw("pci/value", 5), raw("device/value", 9)])).toThrow(
-      "EINVAL: device: section value: field value: not one of its valid values",
-    );
-    expect(() => both.prepare([...both.save(), raw("cpu/value", 1)])).toThrow(
-      "section cpu/value: this device does",
-    );
-    expect([a.value, b.value]).toEqual([1, 2]);
-
-    both.prepare([raw("device/value", 6), raw("pci/value", 5), { ...raw("cpu/value", 1), optional: true }])();
-    expect([a.value, b.value]).toEqual([5, 6]);
   });
 });
 

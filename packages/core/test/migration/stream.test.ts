@@ -459,6 +459,15 @@ describe("starting over (a device reset in PRE_COPY)", () => {
     }
   });
 
+  it("finds the new image on the border of the old record, even if it arrives in single bytes", () => {
+    const border = recordStarts(before)[3]!; // the end of the memory's DATA
+    for (let cut = border - BEGIN - 5; cut < border; cut++) {
+      expect(read(before.subarray(0, cut), ...Array.from(after, (byte) => Uint8Array.of(byte)))).toEqual(
+        read(after),
+      );
+    }
+  });
+
   it("needs the first BEGN whole: before that there is no id to know the stream by", () => {
     for (let cut = 1; cut < BEGIN; cut++) {
       expect(verdict(before.subarray(0, cut), after), `cut at ${cut}`).not.toBe("accepted");
@@ -497,8 +506,11 @@ describe("starting over (a device reset in PRE_COPY)", () => {
     const stream = write([section("ram", ram)]);
     expect(read(stream)[0]!.bytes).toEqual(ram);
 
-    stream[200]! ^= 1; // even when the record around it is damaged
+    // Even when the record around it is damaged, or breaks off just behind it.
+    stream[150]! ^= 1;
     expect(verdict(stream)).toBe("damaged");
+    const data = stream.length - write([]).length + BEGIN - (HEADER + 1000 + CRC) + HEADER;
+    expect(verdict(stream.subarray(0, data + 100 + planted.length))).toBe("incomplete");
   });
 
   it("does not take a stream of another device for it", () => {
@@ -510,8 +522,8 @@ describe("starting over (a device reset in PRE_COPY)", () => {
 describe("docs/migration-stream.md", () => {
   it("shows the bytes of a real stream", () => {
     const example = write([
-      section("device/value", Uint8Array.of(0x2a, 0, 0, 0)),
-      section("device/fifo", new TextEncoder().encode("hi"), true, 2),
+      section("value", Uint8Array.of(0x2a, 0, 0, 0)),
+      section("fifo", new TextEncoder().encode("hi"), true, 2),
     ]);
     let offset = 0;
     const dump = records(example)
