@@ -1,5 +1,7 @@
 import { EXCLUSIVE, type Access } from "./access.js";
 import type { ClassNode } from "./lock-class.js";
+import type { Site } from "./stack.js";
+import type { Task } from "./task.js";
 
 /**
  * What a task holds, as classes: a path from the root of a tree in which every chain ever seen is one node.
@@ -19,9 +21,9 @@ export class Chain {
     readonly access: Access,
     readonly trylock: boolean,
     /** Who took it first, and where: one stack for all that come later. */
-    readonly task: string,
-    readonly taskId: number,
-    readonly stack: Error | undefined,
+    public task: string,
+    public taskId: number,
+    public site: Site | undefined,
   ) {
     this.root = parent?.root ?? this;
     this.depth = parent ? parent.depth + 1 : 0;
@@ -29,6 +31,14 @@ export class Chain {
 
   static root(): Chain {
     return new Chain(undefined, undefined, EXCLUSIVE, false, "", 0, undefined);
+  }
+
+  /** Somebody takes for the first time what was only the rest of a longer chain so far. */
+  withSite(task: Task, site: Site | undefined): this {
+    this.task = task.name;
+    this.taskId = task.id;
+    this.site = site;
+    return this;
   }
 
   child(key: number): Chain | undefined {

@@ -1,9 +1,21 @@
 export { Task } from "./task.js";
 export { Mutex } from "./mutex.js";
-export { RwSemaphore } from "./rwsem.js";
-export { LockError } from "./errors.js";
-export type { Hold, HoldMode } from "./hold.js";
+export { RwSemaphore, type ReadOptions } from "./rwsem.js";
 export { Lock } from "./lock.js";
-export type { AcquireOptions } from "./wait-queue.js";
-export type { ReadOptions } from "./rwsem.js";
-export type { LockObserver } from "./observer.js";
+export type { Hold, HoldMode } from "./hold.js";
+export type { AcquireOptions, Waiter } from "./wait-queue.js";
+export { LockError, LockdepError } from "./errors.js";
+export {
+  lockdep,
+  assertHeld,
+  assertHeldRead,
+  assertHeldWrite,
+  assertNotHeld,
+  mightLock,
+  type LockdepOptions,
+  type Mode,
+} from "./lockdep.js";
+export type * from "./problem.js";
+export type { Frame } from "./stack.js";
+export { formatProblem } from "./report/text.js";
+export { why } from "./report/why.js";

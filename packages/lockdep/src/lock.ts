@@ -13,19 +13,26 @@ export abstract class Lock {
   /** The validator's class of this lock, once it has seen it. @internal */
   lockClass: LockClass | undefined;
   readonly #name: string | undefined;
+  readonly #label: string | undefined;
   readonly #constructed: Error | undefined;
 
   /**
    * @param className locks of one class follow one order. Without a name the class is the place in the source
    *   that constructs the lock.
+   * @param label which lock of its class this is, for reports: a device's address, say. Default "#" and the id.
    */
-  constructor(className?: string) {
+  constructor(className?: string, label?: string) {
     this.#name = className;
+    this.#label = label;
     if (className === undefined) this.#constructed = new Error();
   }
 
   get className(): string {
     return this.#name ?? callSite(this.#constructed!);
+  }
+
+  get label(): string {
+    return this.#label ?? `#${this.id}`;
   }
 
   /** Who holds it now. */

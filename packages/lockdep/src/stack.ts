@@ -6,6 +6,9 @@ export interface Frame {
   readonly column: number;
 }
 
+/** A place in a program: a captured stack, read only when a report needs it, or frames that are known already. */
+export type Site = Error | readonly Frame[];
+
 /** Deep enough to leave this package and reach the caller's caller, across a few awaits. */
 const DEPTH = 24;
 
@@ -31,10 +34,11 @@ const HERE = plainPath(new URL(".", import.meta.url).href);
 /** Bundled with its user's code, the package has no folder of its own to leave out. */
 const hasOwnFolder = /lockdep\/(src|dist)\/$/.test(HERE);
 
-/** The frames of a captured stack, innermost first, without this package's own. */
-export function frames(captured: Error): readonly Frame[] {
+/** The frames of a place, innermost first, without this package's own. */
+export function frames(site: Site): readonly Frame[] {
+  if (!(site instanceof Error)) return site;
   const parsed: Frame[] = [];
-  for (const text of (captured.stack ?? "").split("\n")) {
+  for (const text of (site.stack ?? "").split("\n")) {
     const match = V8.exec(text) ?? GECKO.exec(text);
     if (!match) continue;
     const file = plainPath(match[2]!);

@@ -28,7 +28,10 @@ export class Task implements Disposable {
   /** @internal */
   waiting: Waiter | undefined;
 
-  readonly #holds: HoldRecord[] = [];
+  /** Waits of the tasks that this one awaits. @internal */
+  childWaits: Set<Waiter> | undefined;
+  /** `holds`, as the locks and the validator see them. @internal */
+  readonly records: HoldRecord[] = [];
 
   constructor(
     readonly name: string,
@@ -40,7 +43,7 @@ export class Task implements Disposable {
 
   /** What the task holds, in the order of acquisition. */
   get holds(): readonly Hold[] {
-    return this.#holds;
+    return this.records;
   }
 
   /** Ends the task: the validator reports locks that it still holds. `using task = new Task(…)` does it. */
@@ -54,23 +57,23 @@ export class Task implements Disposable {
 
   /** For locks only. @internal */
   push(hold: HoldRecord): void {
-    this.#holds.push(hold);
+    this.records.push(hold);
     observer?.acquired(hold);
   }
 
   /** For locks only. @internal */
   pop(hold: HoldRecord): void {
-    const at = this.#holds.lastIndexOf(hold);
-    const last = at === this.#holds.length - 1;
-    if (last) this.#holds.pop();
-    else this.#holds.splice(at, 1);
+    const at = this.records.lastIndexOf(hold);
+    const last = at === this.records.length - 1;
+    if (last) this.records.pop();
+    else this.records.splice(at, 1);
     observer?.released(hold, last);
   }
 
   /** The latest hold of `lock` in one of two modes. @internal */
   find(lock: Hold["lock"], mode?: Hold["mode"]): HoldRecord | undefined {
-    for (let i = this.#holds.length - 1; i >= 0; i--) {
-      const hold = this.#holds[i]!;
+    for (let i = this.records.length - 1; i >= 0; i--) {
+      const hold = this.records[i]!;
       if (hold.lock === lock && (mode === undefined || hold.mode === mode)) return hold;
     }
     return undefined;

@@ -1,6 +1,7 @@
 import type { Access } from "./access.js";
 import type { Lock } from "./lock.js";
 import { observer } from "./observer.js";
+import type { Site } from "./stack.js";
 import type { Task } from "./task.js";
 
 /** How to take a lock, where the plain way is not enough. A constant object keeps the call allocation-free. */
@@ -16,6 +17,10 @@ export class Waiter {
   previous: Waiter | undefined;
   next: Waiter | undefined;
   readonly since = performance.now();
+  /** Where the task waits, and the timer of a long wait: the validator's. @internal */
+  site: Site | undefined;
+  /** @internal */
+  timer: ReturnType<typeof setTimeout> | undefined;
   readonly promise: Promise<void>;
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
@@ -43,10 +48,15 @@ export class Waiter {
 
   /** An `abort` event: a waiter is an EventListener, so that waiting needs no closure. */
   handleEvent(event: Event): void {
+    this.fail((event.target as AbortSignal).reason);
+  }
+
+  /** Ends the wait without the lock. */
+  fail(reason: unknown): void {
     this.#deafen();
     observer?.abandoned(this);
     this.lock.abandon(this);
-    this.#reject((event.target as AbortSignal).reason);
+    this.#reject(reason);
   }
 
   #deafen(): void {

@@ -2,6 +2,9 @@ import { RwSemaphore, Task } from "@vfiokit/lockdep";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { outcome, settle } from "./support/outcome.js";
+import { locksOnly } from "./support/validator.js";
+
+locksOnly();
 
 /** What a fair reader-writer lock is, in the simplest words: a queue, and a set of holders. */
 class Model {

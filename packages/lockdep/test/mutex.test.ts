@@ -1,6 +1,9 @@
 import { LockError, Mutex, Task } from "@vfiokit/lockdep";
 import { describe, expect, it } from "vitest";
 import { outcome, settle } from "./support/outcome.js";
+import { locksOnly } from "./support/validator.js";
+
+locksOnly();
 
 const tasks = (count: number): Task[] => Array.from({ length: count }, (_, i) => new Task(`t${i}`));
 

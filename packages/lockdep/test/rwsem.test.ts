@@ -1,6 +1,9 @@
 import { LockError, RwSemaphore, Task } from "@vfiokit/lockdep";
 import { describe, expect, it } from "vitest";
 import { outcome } from "./support/outcome.js";
+import { locksOnly } from "./support/validator.js";
+
+locksOnly();
 
 const task = (name: string, signal?: AbortSignal): Task => new Task(name, { signal });
 

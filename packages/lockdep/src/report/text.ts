@@ -1,0 +1,167 @@
+import type { CycleProblem, LockUse, Problem, Schedule, StuckTask, TaskName } from "../problem.js";
+import { fromTheNewOrder, scheduleOf } from "./schedule.js";
+import { why } from "./why.js";
+import { at, call, columns, nameOf, stackLines, usageOf } from "./words.js";
+
+/**
+ * The report in the form of the Linux kernel's, so that who reads one reads the other, and below it the reason in a
+ * sentence and a schedule that hangs.
+ * @param schedule a schedule that was really found; default: one made of the cycle's orders.
+ */
+export function formatProblem(problem: Problem, schedule?: Schedule): string {
+  const lines = [...body(problem), "", `Why: ${why(problem)}`];
+  const hanging = schedule ?? (problem.kind === "cycle" ? scheduleOf(problem) : undefined);
+  if (hanging) lines.push("", "A schedule that hangs:", "", ...formatSchedule(hanging));
+  return `${lines.join("\n")}\n`;
+}
+
+/** One column a task, one line a move; a task that waits for ever says for whom. */
+export function formatSchedule({ tasks, moves }: Schedule): string[] {
+  const rows = [tasks.map((name) => name), tasks.map((name) => "-".repeat(name.length))];
+  for (const { task, text, waitsFor } of moves) {
+    const row = tasks.map(() => "");
+    row[task] = waitsFor === undefined ? text : `${text} ... waits for ${tasks[waitsFor]!}`;
+    rows.push(row);
+  }
+  return columns(rows).map((line) => `  ${line}`.trimEnd());
+}
+
+function body(problem: Problem): string[] {
+  switch (problem.kind) {
+    case "cycle":
+      return cycle(problem);
+    case "recursion":
+      return [
+        ...header("possible recursive locking detected"),
+        `${nameOf(problem.task)} is trying to acquire lock:`,
+        use(problem.acquiring),
+        "",
+        "but task is already holding lock:",
+        use(problem.holding),
+        "",
+        "other info that might help us debug this:",
+        " Possible unsafe locking scenario:",
+        "",
+        "       CPU0",
+        "       ----",
+        `  ${call(problem.holding.access, problem.holding.class)};`,
+        `  ${call(problem.acquiring.access, problem.acquiring.class)};`,
+        "",
+        " *** DEADLOCK ***",
+        "",
+        ...(problem.sameLock ? [] : [" May be due to missing lock nesting notation", ""]),
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.acquiring.at),
+      ];
+    case "bad-unlock":
+      return [
+        ...header("bad unlock balance detected!"),
+        `${nameOf(problem.task)} is trying to release lock (${problem.class}) at:`,
+        at(problem.at),
+        problem.held.length === 0
+          ? "but there are no more locks to release!"
+          : "but it does not hold that lock!",
+        "",
+        "other info that might help us debug this:",
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.at),
+      ];
+    case "held-at-exit":
+      return [
+        ...header(`${nameOf(problem.task)} still has locks held!`),
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.at),
+      ];
+    case "assert":
+      return [
+        ...header(`lock (${problem.class}) is not in the state asserted`),
+        `${nameOf(problem.task)} asserts that ${problem.lock} (${problem.class}) is ${problem.expected}, at:`,
+        at(problem.at),
+        "",
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.at),
+      ];
+    case "hang":
+      return [...header("deadlock: tasks wait for each other"), ...problem.tasks.flatMap(stuck)];
+    case "long-wait":
+      return [...header("a task has waited for a lock for a long time"), ...problem.tasks.flatMap(stuck)];
+    case "limit":
+      return header(`BUG: MAX_LOCKDEP_${problem.what.toUpperCase()} too low!`);
+  }
+}
+
+function cycle(problem: CycleProblem): string[] {
+  const { acquiring, holding, orders } = problem;
+  const lines = [
+    ...header("possible circular locking dependency detected"),
+    `${nameOf(problem.task)} is trying to acquire lock:`,
+    use(acquiring),
+    "",
+    "but task is already holding lock:",
+    use(holding),
+    "",
+    "which lock already depends on the new lock.",
+    "",
+    "",
+    "the existing dependency chain (in reverse order) is:",
+    "",
+  ];
+  // Entry #n shows where its lock was taken while that of #n+1's place in the cycle was held: the new order is #0.
+  const entries = fromTheNewOrder(problem);
+  for (let i = entries.length - 1; i >= 0; i--) {
+    const order = entries[i]!;
+    lines.push(`-> #${i} (${order.to})${usageOf(order)}:`, ...stackLines(order.at, "       "), "");
+  }
+  lines.push("other info that might help us debug this:", "");
+  const parent = orders[orders.length - 2]!.from;
+  if (parent !== acquiring.class)
+    lines.push("Chain exists of:", `  ${acquiring.class} --> ${parent} --> ${holding.class}`, "");
+  const second = " ".repeat(31);
+  lines.push(
+    " Possible unsafe locking scenario:",
+    "",
+    "       CPU0                    CPU1",
+    "       ----                    ----",
+    `  ${call(holding.access, holding.class)};`,
+    `${second}lock(${parent});`,
+    `${second}lock(${holding.class});`,
+    `  ${call(acquiring.access, acquiring.class)};`,
+    "",
+    " *** DEADLOCK ***",
+    "",
+    ...held(problem.task, problem.held),
+    ...backtrace(acquiring.at),
+  );
+  return lines;
+}
+
+function header(warning: string): string[] {
+  const title = `WARNING: ${warning}`;
+  return ["", "=".repeat(title.length), title, "@vfiokit/lockdep", "-".repeat(title.length)];
+}
+
+function use(lock: LockUse): string {
+  const where = at(lock.at);
+  const seen = lock.firstSeenBy ? `first seen (by ${nameOf(lock.firstSeenBy)}) at` : "at";
+  return `${lock.lock} (${lock.class})${usageOf(lock)}${where === "" ? "" : `, ${seen}: ${where}`}`;
+}
+
+function held(task: TaskName, locks: readonly LockUse[]): string[] {
+  return [
+    `locks held by ${nameOf(task)}: ${locks.length}`,
+    ...locks.map((lock, i) => ` #${i}: ${use(lock)}${lock.access === "exclusive" ? "" : `, ${lock.access}`}`),
+  ];
+}
+
+function backtrace(place: LockUse["at"]): string[] {
+  return place.length === 0 ? [] : ["", "stack backtrace:", ...stackLines(place, "  ")];
+}
+
+function stuck({ task, waitsFor, waited, held: locks, holders }: StuckTask): string[] {
+  return [
+    `${nameOf(task)} has waited ${Math.round(waited)} ms for ${call(waitsFor.access, waitsFor.class)}, held by ${holders.map(nameOf).join(", ")}:`,
+    use(waitsFor),
+    ...held(task, locks),
+    "",
+  ];
+}

@@ -1,0 +1,51 @@
+import type { Problem } from "../problem.js";
+import { fromTheNewOrder, gatesOf } from "./schedule.js";
+import { call, list, nameOf } from "./words.js";
+
+/** The problem in one sentence, or two. */
+export function why(problem: Problem): string {
+  switch (problem.kind) {
+    case "cycle": {
+      const orders = fromTheNewOrder(problem).map(
+        ({ task, from, to, acquired }) =>
+          `${nameOf(task)} ${acquired === "exclusive" ? "takes" : "reads"} ${to} while it holds ${from}`,
+      );
+      const gates = gatesOf(problem);
+      const all = orders.length === 2 ? "both are" : "they are all";
+      return (
+        `${list(orders)}: when ${all} under way at once, each waits for the next, and none ever goes on.` +
+        (gates.length > 0
+          ? ` Two of them hold ${list(gates)} besides, which keeps them apart as long as it is the same lock.`
+          : "")
+      );
+    }
+    case "recursion":
+      return problem.sameLock
+        ? `${nameOf(problem.task)} asks for ${problem.acquiring.class} again while it holds it: it waits for itself.`
+        : `${nameOf(problem.task)} takes a second ${problem.acquiring.class} while it holds one: two tasks that do so ` +
+            `in opposite order wait for each other. If there is an order among them, tell it by a subclass.`;
+    case "bad-unlock":
+      return `${nameOf(problem.task)} releases ${problem.class}, which it does not hold.`;
+    case "held-at-exit":
+      return `${nameOf(problem.task)} is over and still holds ${list(problem.held.map((use) => use.class))}: whoever wants it waits for ever.`;
+    case "assert":
+      return `${nameOf(problem.task)} must have ${problem.class} ${problem.expected} here, and ${problem.expected === "not held" ? "holds it" : "does not"}.`;
+    case "hang":
+      return problem.tasks.length === 1
+        ? `${nameOf(problem.tasks[0]!.task)} waits for ${problem.tasks[0]!.waitsFor.class}, which it or a task that awaits it holds: it waits for itself.`
+        : `It has happened: ${list(
+            problem.tasks.map(
+              ({ task, waitsFor }, i) =>
+                `${nameOf(task)} waits for ${waitsFor.class}, which ${nameOf(problem.tasks[(i + 1) % problem.tasks.length]!.task)} holds`,
+            ),
+          )}.`;
+    case "long-wait": {
+      const { task, waitsFor, waited, holders } = problem.tasks[0]!;
+      return `${nameOf(task)} has waited ${Math.round(waited)} ms for ${call(waitsFor.access, waitsFor.class)}, held by ${list(holders.map(nameOf))}.`;
+    }
+    case "limit":
+      return problem.what === "classes"
+        ? `${problem.bound} lock classes are in use, which is the bound: locks that are made again and again want one name, as in new Mutex("session.lock"). The validator is off from here on.`
+        : `${problem.bound} different orders of locks have been seen, which is the bound (configure({ limits: { edges } })). The validator is off from here on.`;
+  }
+}

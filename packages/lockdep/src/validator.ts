@@ -1,0 +1,441 @@
+import { EXCLUSIVE, READ_RECURSIVE, type Access } from "./access.js";
+import { Chain, chainKey } from "./chain.js";
+import { heldLocks, lockUse, order, place, stuck, taskName } from "./describe.js";
+import { LockdepError } from "./errors.js";
+import { Edge, edgeKind, strongPath, type Step } from "./graph.js";
+import type { HoldRecord } from "./hold.js";
+import type { Lock } from "./lock.js";
+import { LockClass, MAX_SUBCLASSES, ClassNode } from "./lock-class.js";
+import type { LockObserver } from "./observer.js";
+import type { AssertProblem, LockUse, Problem, StuckTask } from "./problem.js";
+import { captureStack, type Site } from "./stack.js";
+import type { Task } from "./task.js";
+import { beginWait, endWait, findHang } from "./wait-graph.js";
+import type { Waiter } from "./wait-queue.js";
+
+export interface Limits {
+  /** Lock classes. Linux: MAX_LOCKDEP_KEYS, 8191. */
+  readonly classes: number;
+  /** Orders of two classes, each with a stack for every kind it was seen in. */
+  readonly edges: number;
+  /** Chains of held classes, a cache: at the bound it is dropped and learned afresh. */
+  readonly chains: number;
+}
+
+export const DEFAULT_LIMITS: Limits = { classes: 8191, edges: 262_144, chains: 131_072 };
+
+/** A program with this many distinct problems does not need one more. */
+const MAX_REPORTS = 1000;
+
+export interface ValidatorOptions {
+  readonly limits: Limits;
+  /** Waits longer than this many milliseconds are reported. */
+  readonly waitTimeout: number | undefined;
+  /** Gets every distinct problem once, and may return an error: it is thrown to whoever caused the problem. */
+  readonly sink: (problem: Problem) => LockdepError | undefined;
+  /** Where a task is now. Default: the stack of the caller. */
+  readonly site?: (task: Task) => Site | undefined;
+}
+
+/**
+ * Proves that the tasks' locks cannot deadlock, from orders each seen once (Linux: kernel/locking/lockdep.c).
+ *
+ * A chain of holds that was checked before costs one look-up in a map; a new one is checked against every lock held,
+ * by a search for a path back in the graph of orders.
+ */
+export class Validator implements LockObserver {
+  readonly #classes = new Map<string, LockClass>();
+  readonly #collected = new FinalizationRegistry<LockClass>((lockClass) => lockClass.live--);
+  readonly #reported = new Set<string>();
+  #root = Chain.root();
+  #nodes = 0;
+  #edges = 0;
+  #chains = 0;
+  #off = false;
+
+  constructor(private readonly options: ValidatorOptions) {}
+
+  get stats(): { classes: number; edges: number; chains: number } {
+    return { classes: this.#classes.size, edges: this.#edges, chains: this.#chains };
+  }
+
+  /** Watching again after a pause: what the tasks hold now was not seen being taken. */
+  resume(): void {
+    this.#forgetChains();
+  }
+
+  // ---- what the locks tell: LockObserver ----
+
+  acquire(task: Task, lock: Lock, access: Access, subclass: number, trylock: boolean): void {
+    if (this.#off) return;
+    const chain = this.#chainOf(task);
+    const node = this.#nodeOf(lock, subclass);
+    if (!node) return;
+    const key = chainKey(node, access, trylock);
+    const known = chain.child(key);
+    task.pending = known?.checked ? known : this.#check(task, chain, lock, node, access, trylock);
+  }
+
+  contended(waiter: Waiter): void {
+    if (this.#off) return;
+    waiter.site = this.#site(waiter.task);
+    beginWait(waiter);
+    const hang = findHang(waiter);
+    if (hang) {
+      const key = hang.map((at) => `${at.task.id}:${at.lock.id}`).sort();
+      const error = this.#report(`hang ${key.join(" ")}`, () => ({
+        kind: "hang",
+        tasks: hang.map((at) => this.#stuck(at)),
+      }));
+      if (error) waiter.fail(error); // breaks the hang
+    } else if (this.options.waitTimeout !== undefined) {
+      waiter.timer = setTimeout(() => this.#longWait(waiter), this.options.waitTimeout);
+    }
+  }
+
+  abandoned(waiter: Waiter): void {
+    clearTimeout(waiter.timer);
+    endWait(waiter);
+    waiter.task.pending = undefined;
+  }
+
+  acquired(hold: HoldRecord): void {
+    const { task } = hold;
+    if (task.waiting) this.#granted(task.waiting, hold.lock);
+    const { pending } = task;
+    // Another wait of the same task in between would have changed the chain: then it is built afresh.
+    task.chain = pending !== undefined && pending.parent === task.chain ? pending : undefined;
+    task.pending = undefined;
+  }
+
+  downgraded(hold: HoldRecord): void {
+    hold.task.chain = undefined;
+  }
+
+  released(hold: HoldRecord, last: boolean): void {
+    hold.task.chain = last ? hold.task.chain?.parent : undefined;
+  }
+
+  badUnlock(task: Task, lock: Lock): void {
+    const site = this.#site(task);
+    const error = this.#report(`bad-unlock ${lock.className} ${task.name}`, () => ({
+      kind: "bad-unlock",
+      task: taskName(task),
+      lock: lock.label,
+      class: lock.className,
+      at: place(site),
+      held: this.#held(task),
+    }));
+    if (error) throw error;
+  }
+
+  recursion(task: Task, lock: Lock, access: Access): void {
+    const node = this.#nodeOf(lock, 0);
+    const holding = task.records.findLast((hold) => hold.lock === lock);
+    if (!node || !holding) return;
+    this.#recursion(task, lock, node, access, (use) => use.lock === lock.label, true);
+  }
+
+  ended(task: Task): void {
+    if (task.records.length === 0) return;
+    const site = this.#site(task);
+    const classes = task.records.map((hold) => hold.lock.className).join(" ");
+    const error = this.#report(`held-at-exit ${task.name} ${classes}`, () => ({
+      kind: "held-at-exit",
+      task: taskName(task),
+      at: place(site),
+      held: this.#held(task),
+    }));
+    if (error) throw error;
+  }
+
+  // ---- what the user asserts ----
+
+  /** Checks an acquisition that may happen, without one. */
+  mightLock(task: Task, lock: Lock, access: Access): void {
+    this.acquire(task, lock, access, 0, false);
+    task.pending = undefined;
+  }
+
+  failedAssert(task: Task, lock: Lock, expected: AssertProblem["expected"]): void {
+    const site = this.#site(task);
+    const at = place(site);
+    const where = at[0] ? `${at[0].file}:${at[0].line}` : "";
+    const error = this.#report(`assert ${lock.className} ${expected} ${where}`, () => ({
+      kind: "assert",
+      task: taskName(task),
+      lock: lock.label,
+      class: lock.className,
+      expected,
+      at,
+      held: this.#held(task),
+    }));
+    if (error) throw error;
+  }
+
+  // ---- chains ----
+
+  #chainOf(task: Task): Chain {
+    const { chain } = task;
+    return chain !== undefined && chain.root === this.#root ? chain : this.#rebuild(task);
+  }
+
+  /** The chain of what the task holds, after a release out of order, a downgrade, or while nobody watched. */
+  #rebuild(task: Task): Chain {
+    let chain = task.parent ? this.#chainOf(task.parent) : this.#root;
+    for (const hold of task.records) {
+      const node = this.#nodeOf(hold.lock, hold.subclass);
+      if (!node) break;
+      // Not checked: nobody acquired these in this order just now.
+      chain =
+        chain.child(chainKey(node, hold.access, hold.trylock)) ??
+        this.#extend(chain, node, hold.access, hold.trylock, task, undefined);
+    }
+    task.chain = chain;
+    return chain;
+  }
+
+  #extend(
+    parent: Chain,
+    node: ClassNode,
+    access: Access,
+    trylock: boolean,
+    task: Task,
+    site: Site | undefined,
+  ): Chain {
+    const chain = new Chain(parent, node, access, trylock, task.name, task.id, site);
+    parent.adopt(chainKey(node, access, trylock), chain);
+    this.#chains++;
+    return chain;
+  }
+
+  // ---- classes ----
+
+  #nodeOf(lock: Lock, subclass: number): ClassNode | undefined {
+    const { lockClass } = lock;
+    if (lockClass !== undefined && lockClass.owner === this) {
+      const node = lockClass.nodes[subclass];
+      if (node !== undefined) return node;
+    }
+    return this.#register(lock, subclass);
+  }
+
+  #register(lock: Lock, subclass: number): ClassNode | undefined {
+    if (!Number.isInteger(subclass) || subclass < 0 || subclass >= MAX_SUBCLASSES)
+      throw new RangeError(`subclass ${subclass} of ${lock.className}: 0 to ${MAX_SUBCLASSES - 1}`);
+    if (lock.lockClass?.owner !== this) {
+      let known = this.#classes.get(lock.className);
+      if (!known) {
+        if (this.#classes.size >= this.options.limits.classes) this.#forgetCollected();
+        if (this.#classes.size >= this.options.limits.classes) {
+          this.#limit("classes");
+          return undefined;
+        }
+        known = new LockClass(lock.className, this);
+        this.#classes.set(lock.className, known);
+      }
+      known.live++;
+      this.#collected.register(lock, known);
+      lock.lockClass = known;
+    }
+    const lockClass = lock.lockClass;
+    return (lockClass.nodes[subclass] ??= new ClassNode(++this.#nodes, lockClass, subclass));
+  }
+
+  /**
+   * Classes whose locks are all garbage can deadlock nobody. They are kept while there is room, since the next lock
+   * of that class is likely to follow the same order.
+   */
+  #forgetCollected(): void {
+    const gone = new Set<LockClass>();
+    for (const lockClass of this.#classes.values()) if (lockClass.live === 0) gone.add(lockClass);
+    if (gone.size === 0) return;
+    this.#edges = 0;
+    for (const lockClass of this.#classes.values()) {
+      if (gone.has(lockClass)) this.#classes.delete(lockClass.name);
+      else for (const node of lockClass.nodes) this.#edges += node ? forget(node, gone) : 0;
+    }
+    this.#forgetChains();
+  }
+
+  #forgetChains(): void {
+    this.#root = Chain.root();
+    this.#chains = 0;
+  }
+
+  // ---- checks ----
+
+  /** A chain not seen before: Linux's validate_chain(). */
+  #check(
+    task: Task,
+    chain: Chain,
+    lock: Lock,
+    node: ClassNode,
+    access: Access,
+    trylock: boolean,
+  ): Chain | undefined {
+    if (this.#chains >= this.options.limits.chains) {
+      this.#forgetChains();
+      chain = this.#chainOf(task);
+    }
+    if (access === EXCLUSIVE) node.usedExclusive = true;
+    else node.usedShared = true;
+    const site = this.#site(task);
+    const key = chainKey(node, access, trylock);
+    const next =
+      chain.child(key)?.withSite(task, site) ?? this.#extend(chain, node, access, trylock, task, site);
+    // A trylock waits for nobody, so nothing that is held can depend on it.
+    if (!trylock) {
+      this.#checkRecursion(task, chain, lock, node, access);
+      this.#checkOrders(task, chain, lock, next);
+    }
+    next.checked = true;
+    return this.#off ? undefined : next;
+  }
+
+  #checkRecursion(task: Task, chain: Chain, lock: Lock, node: ClassNode, access: Access): void {
+    for (let held: Chain = chain; held.node; held = held.parent!) {
+      if (held.node !== node) continue;
+      if (access === READ_RECURSIVE && held.access !== EXCLUSIVE) continue;
+      this.#recursion(task, lock, node, access, (use) => use.class === node.label, false);
+      return;
+    }
+  }
+
+  /**
+   * Adds the orders "every lock held -> the new one". Linux adds the nearest held lock only, and so misses a writer
+   * that is hidden behind a recursive reader.
+   */
+  #checkOrders(task: Task, chain: Chain, lock: Lock, next: Chain): void {
+    let shortest: { path: Step[]; closing: Step } | undefined;
+    for (let held: Chain = chain; held.node; held = held.parent!) {
+      if (held.node === next.node) continue; // recursion is another check's business
+      const edge = this.#edge(held.node, next.node!);
+      if (!edge) return;
+      const kind = edgeKind(held.access, next.access);
+      if (edge.kinds & kind) continue;
+      edge.add({ kind, held, acquired: next });
+      if (edge.broken) continue;
+      const path = strongPath(next.node!, next.access, held.node, held.access);
+      if (!path) continue;
+      edge.broken = true;
+      if (!shortest || path.length < shortest.path.length) shortest = { path, closing: { edge, kind } };
+    }
+    if (!shortest) return;
+    const { path, closing } = shortest;
+    const steps = [...path, closing];
+    const key = steps.map(({ edge }) => `${edge.from.id}>${edge.to.id}`).sort();
+    const error = this.#report(`cycle ${key.join(" ")}`, () => {
+      const held = heldLocks(task, chain);
+      return {
+        kind: "cycle",
+        task: taskName(task),
+        acquiring: lockUse(lock, next.node!, next.access, false, place(next.site)),
+        holding: held.findLast((use) => use.class === closing.edge.from.label)!,
+        orders: steps.map(order),
+        held,
+      };
+    });
+    if (error) throw error;
+  }
+
+  #edge(from: ClassNode, to: ClassNode): Edge | undefined {
+    const known = from.out.get(to);
+    if (known) return known;
+    if (this.#edges >= this.options.limits.edges) {
+      this.#limit("edges");
+      return undefined;
+    }
+    const edge = new Edge(from, to);
+    from.out.set(to, edge);
+    this.#edges++;
+    return edge;
+  }
+
+  #recursion(
+    task: Task,
+    lock: Lock,
+    node: ClassNode,
+    access: Access,
+    isHeld: (use: LockUse) => boolean,
+    sameLock: boolean,
+  ): void {
+    const at = place(this.#site(task));
+    const error = this.#report(`recursion ${node.label}`, () => {
+      const held = heldLocks(task, this.#chainOf(task));
+      const holding = held.findLast(isHeld)!;
+      return {
+        kind: "recursion",
+        task: taskName(task),
+        acquiring: lockUse(lock, node, access, false, at),
+        holding,
+        sameLock: sameLock || holding.lock === lock.label,
+        held,
+      };
+    });
+    if (error) throw error;
+  }
+
+  // ---- waits ----
+
+  #granted(waiter: Waiter, lock: Lock): void {
+    if (waiter.lock !== lock) return;
+    clearTimeout(waiter.timer);
+    endWait(waiter);
+  }
+
+  #longWait(waiter: Waiter): void {
+    const error = this.#report(`long-wait ${waiter.task.name} ${waiter.lock.className}`, () => {
+      const tasks = [this.#stuck(waiter)];
+      for (const holder of waiter.lock.holders()) if (holder.waiting) tasks.push(this.#stuck(holder.waiting));
+      return { kind: "long-wait", tasks };
+    });
+    if (error) waiter.fail(error);
+  }
+
+  #stuck(waiter: Waiter): StuckTask {
+    const { task, lock, access } = waiter;
+    const node = this.#nodeOf(lock, waiter.subclass)!;
+    return stuck(
+      task,
+      lockUse(lock, node, access, false, place(waiter.site)),
+      performance.now() - waiter.since,
+      this.#held(task),
+      [...lock.holders()],
+    );
+  }
+
+  // ---- reports ----
+
+  #held(task: Task): LockUse[] {
+    return heldLocks(task, this.#chainOf(task));
+  }
+
+  #site(task: Task): Site | undefined {
+    return this.options.site ? this.options.site(task) : captureStack();
+  }
+
+  /** Hands a problem that was not reported before to the sink. */
+  #report(key: string, problem: () => Problem): LockdepError | undefined {
+    if (this.#reported.has(key) || this.#reported.size >= MAX_REPORTS) return undefined;
+    this.#reported.add(key);
+    return this.options.sink(problem());
+  }
+
+  /** Nothing can be proved from here on; the locks go on working. */
+  #limit(what: "classes" | "edges"): void {
+    this.#off = true;
+    const error = this.#report(`limit ${what}`, () => ({
+      kind: "limit",
+      what,
+      bound: this.options.limits[what],
+    }));
+    if (error) throw error;
+  }
+}
+
+/** Drops a node's orders towards classes that are gone. Returns how many are left. */
+function forget(node: ClassNode, gone: ReadonlySet<LockClass>): number {
+  for (const to of node.out.keys()) if (gone.has(to.lockClass)) node.out.delete(to);
+  return node.out.size;
+}
