@@ -2,12 +2,12 @@ import { readlinkSync } from "node:fs";
 import { VfioError, type IrqTrigger } from "@vfiokit/core";
 import { Fd } from "./fd.js";
 import { addressOf, check, libc } from "./libc.js";
+import { isWritable } from "./poll.js";
 
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
 const F_GETFL = 3;
 const O_NONBLOCK = 0o4000;
-const POLLOUT = 4;
 
 const EVENTFD_BYTES = 8;
 
@@ -15,9 +15,6 @@ const one = new Uint8Array(new BigUint64Array([1n]).buffer);
 const onePointer = addressOf(one);
 const counter = new BigUint64Array(1);
 const counterPointer = addressOf(new Uint8Array(counter.buffer));
-/** struct pollfd: int fd, short events, short revents. */
-const pollfd = new Int32Array(2);
-const pollfdPointer = addressOf(new Uint8Array(pollfd.buffer));
 
 export function createEventFd(): Fd {
   return new Fd(check(libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
@@ -51,17 +48,11 @@ export class EventFdTrigger implements IrqTrigger {
 
   signal(): void {
     // The client chose whether writing to a full counter blocks; it must not block this process.
-    if (this.#blocking && !writable(this.#fd)) return;
+    if (this.#blocking && !isWritable(this.#fd)) return;
     signalEventFd(this.#fd);
   }
 
   close(): void {
     this.#fd.close();
   }
-}
-
-function writable(fd: Fd): boolean {
-  pollfd[0] = fd.number;
-  pollfd[1] = POLLOUT;
-  return libc.poll(pollfdPointer, 1, 0) === 1;
 }

@@ -5,6 +5,7 @@ export { SyscallError } from "./libc.js";
 export { Mapping, MAX_MAPPING_LENGTH, openMappings, type MapOptions } from "./mapping.js";
 export { createMemfd, memfdMemory, Seal } from "./memfd.js";
 export { MAX_FDS_PER_MESSAGE, Receiver, sendBytes, StableBuffer, WOULD_BLOCK } from "./message.js";
+export { hasHungUp } from "./poll.js";
 export { makeRaw, openPty, type Pty } from "./pty.js";
 export { readFd, writeFd } from "./read-write.js";
 export { reactor, Reactor, type Source, type Watch } from "./reactor.js";

@@ -1,0 +1,340 @@
+import { Errno, VfioError, type PciDevice } from "@vfiokit/core";
+import { Task } from "@vfiokit/lockdep";
+import {
+  type Fd,
+  hasHungUp,
+  reactor,
+  socketPair,
+  SyscallError,
+  type Watch,
+  WOULD_BLOCK,
+} from "../linux/index.js";
+import {
+  Command,
+  commandName,
+  decodeMessage,
+  encodeError,
+  encodeReply,
+  Header,
+  HEADER_SIZE,
+  HeaderFlags,
+  Type,
+  TYPE_MASK,
+  WireError,
+  type CommandName,
+  type RequestPayload,
+} from "../wire/index.js";
+import { DmaClient } from "./dma-client.js";
+import { handlers } from "./handlers.js";
+import { Inbox, type MessageFds } from "./inbox.js";
+import { IoEventFds } from "./io-event-fds.js";
+import type { ConnectionSettings } from "./options.js";
+import { Outbox } from "./outbox.js";
+import { RegionAccesses } from "./region-access.js";
+import type { Answer, AnyHandler, Session } from "./session.js";
+import { TwinSocket } from "./twin-socket.js";
+import { negotiate, type PeerLimits } from "./version.js";
+
+/** Commands carried out before other connections, and the peer's reading of replies, get their turn. */
+const COMMANDS_PER_TURN = 64;
+
+const { offset: HEADER } = Header;
+
+/**
+ * One client, from its connection to its end.
+ *
+ * Commands are carried out in the order in which they arrive, one at a time. One that has to wait makes those
+ * behind it wait, but not the replies to our own DMA messages, which it may be waiting for. `onReadable` is the
+ * hot path: a batch of commands in, a batch of replies out, nothing allocated for accesses to regions.
+ */
+export class Connection {
+  /** Settles when the client is gone and everything of it is released. Never rejects. */
+  readonly closed: Promise<void>;
+
+  readonly #inbox: Inbox;
+  readonly #outbox: Outbox;
+  readonly #accesses: RegionAccesses;
+  readonly #watch: Watch;
+  readonly #abort = new AbortController();
+  readonly #ioEventFds: IoEventFds;
+  /** Undefined until VERSION. */
+  #session: Session | undefined;
+  #dma: DmaClient | undefined;
+  #twin: TwinSocket | undefined;
+  /** The command that has to wait. */
+  #pending: Promise<void> | undefined;
+  #ended = false;
+  #settle!: () => void;
+
+  /** Serves the client on `fd`, which the connection takes over. */
+  constructor(
+    private readonly fd: Fd,
+    private readonly device: PciDevice,
+    private readonly settings: ConnectionSettings,
+  ) {
+    this.closed = new Promise((resolve) => (this.#settle = resolve));
+    // The longest command is a REGION_WRITE of max_data_xfer_size.
+    const maxMessage = HEADER_SIZE + 16 + settings.maxDataXferSize;
+    this.#inbox = new Inbox(maxMessage, settings.maxMsgFds);
+    this.#outbox = new Outbox(fd, (blocked) => this.#onBlocked(blocked));
+    this.#accesses = new RegionAccesses(this.#inbox, this.#outbox);
+    this.#ioEventFds = new IoEventFds(device, settings.log);
+    this.#watch = reactor.add(fd, {
+      onReadable: () => this.#onReadable(),
+      onWritable: () => this.#guard(() => this.#outbox.flush()),
+      onHangup: () => this.#end("the client went away"),
+    });
+  }
+
+  /** Ends the connection; `closed` tells when. */
+  close(): void {
+    this.#end("the server closes");
+  }
+
+  /** Whether the client has gone or is being dropped: then the next one need not be turned away. */
+  isOver(): boolean {
+    return this.#ended || hasHungUp(this.fd);
+  }
+
+  #onReadable(): boolean {
+    try {
+      const count = this.#inbox.receive(this.fd);
+      if (count === 0) {
+        this.#end("the client closed the connection");
+        return true;
+      }
+      const more = this.#processCommands();
+      this.#outbox.flush();
+      return more || count !== WOULD_BLOCK;
+    } catch (error) {
+      this.#fail(error);
+      return true;
+    }
+  }
+
+  /** Returns whether there is more to do at once. */
+  #processCommands(): boolean {
+    let done = 0;
+    while (!this.#pending && !this.#outbox.blocked && !this.#ended) {
+      const size = this.#inbox.next();
+      if (size === 0) return done > 0;
+      if (done === COMMANDS_PER_TURN) return true;
+      done++;
+      this.#command(size);
+    }
+    if (this.#dma?.waiting && !this.#twin) this.#inbox.takeFrom(this.#takeReply);
+    // With no room left nothing can be received; the end of the current command, or of the blockade, wakes us.
+    if (this.#inbox.full) this.#watch.setReadable(false);
+    return done > 0;
+  }
+
+  /** Carries out the message at the inbox's head. */
+  #command(size: number): void {
+    const { view, head } = this.#inbox;
+    const cmd = view.getUint16(head + HEADER.cmd, true);
+    const type = view.getUint32(head + HEADER.flags, true) & TYPE_MASK;
+    let wait: Promise<void> | undefined;
+    try {
+      if (!this.#session) this.#version(cmd, type, size);
+      else if (type === Type.REPLY) this.#reply(size);
+      else if (type !== Type.COMMAND) throw new VfioError("EINVAL", `message type ${type}: 0 or 1`);
+      else if (cmd === Command.REGION_READ || cmd === Command.REGION_WRITE)
+        wait = this.#accesses.run(this.#session, size);
+      else wait = this.#handle(this.#session, cmd, size);
+    } catch (error) {
+      this.#refuse(error);
+      if (!this.#session) this.#end("no version was agreed on");
+    }
+    if (wait) this.#waitFor(wait, size);
+    else this.#inbox.drop(size);
+  }
+
+  #waitFor(wait: Promise<void>, size: number): void {
+    this.#inbox.pin(size);
+    // What the promise is waiting for may run as soon as we return.
+    reactor.yield();
+    this.#pending = wait
+      .catch((error: unknown) => this.#refuse(error))
+      .then(() => {
+        this.#pending = undefined;
+        this.#inbox.drop(size);
+        if (this.#ended) return;
+        this.#guard(() => this.#outbox.flush());
+        this.#resume();
+      });
+  }
+
+  #resume(): void {
+    this.#watch.setReadable(true);
+    this.#watch.wake();
+  }
+
+  #handle(session: Session, cmd: number, size: number): Promise<void> | undefined {
+    const command = commandName(cmd);
+    const handler = command && (handlers[command] as AnyHandler | undefined);
+    if (!handler) throw new VfioError("EINVAL", `command ${command ?? cmd}: not one that a client sends`);
+    const attached = this.#fdsOf(size);
+    let answer: Answer<CommandName> | Promise<Answer<CommandName>>;
+    try {
+      const message = decodeMessage(this.#message(size));
+      if (attached.lost)
+        throw new VfioError("EINVAL", `too many descriptors: max_msg_fds is ${session.settings.maxMsgFds}`);
+      answer = handler(session, (message as { payload?: unknown }).payload, attached);
+    } catch (error) {
+      closeAll(attached);
+      throw error;
+    }
+    if (!(answer instanceof Promise)) {
+      closeAll(attached);
+      this.#answer(command, answer);
+      return undefined;
+    }
+    return answer.then((late) => this.#answer(command, late)).finally(() => closeAll(attached));
+  }
+
+  #answer(command: CommandName, { payload, fds }: Answer<CommandName>): void {
+    const { view, head } = this.#inbox;
+    if (this.#ended || view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
+    const id = view.getUint16(head + HEADER.msg_id, true);
+    this.#outbox.append(encodeReply(command, id, payload), fds);
+  }
+
+  /** Answers the command at the inbox's head with an error: the header alone. */
+  #refuse(error: unknown): void {
+    if (this.#ended) return;
+    const { view, head } = this.#inbox;
+    const cmd = view.getUint16(head + HEADER.cmd, true);
+    const id = view.getUint16(head + HEADER.msg_id, true);
+    const expected = error instanceof VfioError || error instanceof SyscallError;
+    const text = expected ? error.message : `a bug: ${error instanceof Error ? error.stack : String(error)}`;
+    this.settings.log(expected ? "debug" : "error", `${commandName(cmd) ?? `command ${cmd}`}: ${text}`);
+    if (view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
+    this.#outbox.append(encodeError(cmd, id, expected ? error.errno : Errno.EIO));
+  }
+
+  /** vfio-user: "the client must send a VFIO_USER_VERSION message" first. Anything else ends the connection. */
+  #version(cmd: number, type: number, size: number): void {
+    if (cmd !== Command.VERSION || type !== Type.COMMAND)
+      throw new VfioError(
+        "EINVAL",
+        `the first message is ${commandName(cmd) ?? `command ${cmd}`}, not VERSION`,
+      );
+    closeAll(this.#fdsOf(size));
+    const request = decodeMessage(this.#message(size)) as { payload: RequestPayload<"VERSION"> };
+    const { reply, peer, twinSocket } = negotiate(request.payload, this.settings);
+    const twin = twinSocket ? socketPair() : undefined;
+    try {
+      this.#answer("VERSION", { payload: reply, ...(twin && { fds: [twin[0].number] }) });
+      this.#outbox.flush();
+    } finally {
+      twin?.[0].close();
+    }
+    this.#startSession(peer, twin?.[1]);
+    const { major, minor } = request.payload;
+    const mode = twin ? ", twin socket" : "";
+    this.settings.log("info", `client speaks ${major}.${minor}${mode}`);
+  }
+
+  #startSession(peer: PeerLimits, twin: Fd | undefined): void {
+    const { device, settings } = this;
+    this.#twin = twin && new TwinSocket(twin, peer, settings, (reason) => this.#end(reason));
+    const send = this.#twin
+      ? (message: Uint8Array) => this.#twin!.send(message)
+      : (message: Uint8Array) => {
+          this.#outbox.append(message);
+          this.#guard(() => this.#outbox.flush());
+        };
+    this.#dma = new DmaClient(send, peer.maxDataXferSize, settings.dmaTimeout);
+    if (this.#twin) this.#twin.dma = this.#dma;
+    const task = new Task("client", { signal: this.#abort.signal });
+    this.#session = { device, task, settings, peer, ioEventFds: this.#ioEventFds };
+    device.connect(this.#dma);
+  }
+
+  /** A reply at the inbox's head. */
+  #reply(size: number): void {
+    if (!this.#dma!.take(this.#message(size))) this.settings.log("debug", "a reply that nobody waits for");
+  }
+
+  /** The same behind a command that waits. */
+  readonly #takeReply = (at: number, size: number): boolean => {
+    const type = this.#inbox.view.getUint32(at + HEADER.flags, true) & TYPE_MASK;
+    if (type !== Type.REPLY) return false;
+    reactor.yield();
+    this.#dma!.take(this.#inbox.bytes.subarray(at, at + size));
+    return true;
+  };
+
+  #message(size: number): Uint8Array {
+    const { bytes, head } = this.#inbox;
+    return bytes.subarray(head, head + size);
+  }
+
+  #fdsOf(size: number): MessageFds {
+    return this.#inbox.hasFds ? this.#inbox.fdsOf(size) : { fds: [], lost: false };
+  }
+
+  #onBlocked(blocked: boolean): void {
+    if (this.#ended) return;
+    this.#watch.setWritable(blocked);
+    if (!blocked) this.#resume();
+  }
+
+  #guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (error instanceof WireError && !this.#ended) {
+      // The stream cannot be trusted any more. The header that says so is the inbox's first, unless that one waits.
+      if (!this.#pending) this.#refuse(error);
+      this.#end(error.message);
+    } else if (error instanceof SyscallError) {
+      this.#end(`the client went away (${error.code})`);
+    } else {
+      this.settings.log("error", `a bug: ${error instanceof Error ? error.stack : String(error)}`);
+      this.#end("after a bug");
+    }
+  }
+
+  #end(reason: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    try {
+      this.#outbox.flush(); // a last error reply
+    } catch {
+      // Nobody reads it any more.
+    }
+    this.#watch.remove();
+    this.#twin?.close();
+    this.#dma?.close();
+    this.#ioEventFds.close();
+    this.#abort.abort(new VfioError("ENOTCONN", reason));
+    this.settings.log("info", `connection ended: ${reason}`);
+    void this.#release();
+  }
+
+  /** vfio-user, "Client Disconnection": what is the client's is dropped, the device's state is kept. */
+  async #release(): Promise<void> {
+    await this.#pending;
+    try {
+      await this.device.disconnect(new Task("disconnect"));
+    } catch (error) {
+      this.settings.log(
+        "error",
+        `while disconnecting: ${error instanceof Error ? error.stack : String(error)}`,
+      );
+    }
+    this.#inbox.close();
+    this.fd.close();
+    this.#settle();
+  }
+}
+
+function closeAll({ fds }: MessageFds): void {
+  for (const fd of fds.splice(0)) fd.close();
+}

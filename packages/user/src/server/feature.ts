@@ -1,0 +1,136 @@
+import { dirtyBitmapSize, VfioError, type Migration, type MigrationState } from "@vfiokit/core";
+import {
+  DeviceFeature,
+  Feature,
+  FEATURE_MASK,
+  FeatureDmaLoggingControl,
+  FeatureDmaLoggingReport,
+  FeatureDmaLoggingReportRequest,
+  FeatureFlags,
+  FeatureMigDataSize,
+  FeatureMigration,
+  FeatureMigState,
+  MigrationData,
+  type RequestPayload,
+} from "../wire/index.js";
+import type { Handler, Session } from "./session.js";
+
+type Data = Uint8Array;
+
+/** A feature of VFIO_USER_DEVICE_FEATURE. Each operation takes the request's data and returns the reply's. */
+interface FeatureHandler {
+  /** Only with a device that can be migrated. */
+  readonly migration?: true;
+  readonly get?: (session: Session, data: Data) => Data;
+  readonly set?: (session: Session, data: Data) => Data | Promise<Data>;
+}
+
+/** VFIO uAPI: data_fd without a descriptor. */
+const NO_FD = -1;
+
+const features: Readonly<Record<number, FeatureHandler>> = {
+  [Feature.MIGRATION]: {
+    migration: true,
+    get: (session) => FeatureMigration.encode({ flags: BigInt(migrationOf(session).flags) }),
+  },
+
+  [Feature.MIG_DEVICE_STATE]: {
+    migration: true,
+    get: (session) => FeatureMigState.encode({ device_state: migrationOf(session).state, data_fd: NO_FD }),
+    set: async (session, data) => {
+      const { device_state } = FeatureMigState.decode(data);
+      await migrationOf(session).setState(session.task, device_state as MigrationState);
+      return FeatureMigState.encode({ device_state, data_fd: NO_FD });
+    },
+  },
+
+  [Feature.MIG_DATA_SIZE]: {
+    migration: true,
+    get: (session) =>
+      FeatureMigDataSize.encode({ stop_copy_length: BigInt(migrationOf(session).dataSize()) }),
+  },
+
+  [Feature.DMA_LOGGING_START]: {
+    set: ({ device }, data) => {
+      const control = FeatureDmaLoggingControl.decode(data);
+      const ranges = control.ranges.map(({ iova, length }) => ({ address: iova, size: length }));
+      const page_size = device.dma.dirtyLog.start(control.page_size, ranges);
+      return FeatureDmaLoggingControl.encode({ ...control, page_size });
+    },
+  },
+
+  [Feature.DMA_LOGGING_STOP]: {
+    set: ({ device }, data) => {
+      device.dma.dirtyLog.stop();
+      return data;
+    },
+  },
+
+  [Feature.DMA_LOGGING_REPORT]: {
+    get: ({ device, settings }, data) => {
+      const { iova, length, page_size } = FeatureDmaLoggingReportRequest.decode(data);
+      const size = dirtyBitmapSize(length, page_size);
+      if (size > settings.maxDataXferSize)
+        throw new VfioError(
+          "EINVAL",
+          `length ${length}: a bitmap of ${size} bytes, max_data_xfer_size is ${settings.maxDataXferSize}`,
+        );
+      const bitmap = device.dma.dirtyLog.report(iova, length, page_size);
+      return FeatureDmaLoggingReport.encode({ iova, length, page_size, bitmap });
+    },
+  },
+};
+
+export const deviceFeature: Handler<"DEVICE_FEATURE"> = (session, request) => {
+  const { flags, data } = request;
+  const number = flags & FEATURE_MASK;
+  const feature = features[number];
+  // Linux, vfio_ioctl_device_feature: ENOTTY for a feature that is not there, EINVAL for one without the operation.
+  if (!feature || (feature.migration && !session.device.migration))
+    throw new VfioError("ENOTTY", `feature ${number}: the device does not have it`);
+  if ((flags & FeatureFlags.GET && !feature.get) || (flags & FeatureFlags.SET && !feature.set))
+    throw new VfioError("EINVAL", `flags 0x${flags.toString(16)}: feature ${number} has no such operation`);
+  if (flags & FeatureFlags.PROBE) return answer(request, data);
+  if (flags & FeatureFlags.GET) return answer(request, feature.get!(session, data));
+  const result = feature.set!(session, data);
+  return result instanceof Promise ? result.then((d) => answer(request, d)) : answer(request, result);
+};
+
+function answer(
+  { flags }: RequestPayload<"DEVICE_FEATURE">,
+  data: Data,
+): { payload: RequestPayload<"DEVICE_FEATURE"> } {
+  return { payload: { argsz: DeviceFeature.size + data.length, flags, data } };
+}
+
+export const migDataRead: Handler<"MIG_DATA_READ"> = async (session, { size }) => {
+  requireTransferSize(session, size);
+  const data = new Uint8Array(size);
+  let filled = 0;
+  // vfio-user: a reply with less than was asked for is the end of the image.
+  while (filled < size) {
+    const count = await migrationOf(session).readData(session.task, data.subarray(filled));
+    if (count === 0) break;
+    filled += count;
+  }
+  return {
+    payload: { argsz: MigrationData.size + filled, size: filled, data: data.subarray(0, filled) },
+  };
+};
+
+export const migDataWrite: Handler<"MIG_DATA_WRITE"> = async (session, { size, data }) => {
+  requireTransferSize(session, size);
+  await migrationOf(session).writeData(session.task, data);
+  return { payload: {} };
+};
+
+function requireTransferSize({ settings }: Session, size: number): void {
+  if (size > settings.maxDataXferSize)
+    throw new VfioError("EINVAL", `size ${size}: max_data_xfer_size is ${settings.maxDataXferSize}`);
+}
+
+/** @throws VfioError ENOTTY */
+function migrationOf({ device }: Session): Migration {
+  if (!device.migration) throw new VfioError("ENOTTY", `${device.name}: the device cannot be migrated`);
+  return device.migration;
+}

@@ -1,0 +1,70 @@
+import { errnoName, errnoOf, PciHeader, RegionIndex, type IoEvent, type PciDevice } from "@vfiokit/core";
+import { Task } from "@vfiokit/lockdep";
+import { createEventFd, reactor, type Fd, type Watch } from "../linux/index.js";
+import type { Log } from "./options.js";
+
+const BAR_IS_IO = 1;
+/** Width of the write that stands for an event which does not care (KVM: ioeventfd of length 0). */
+const ANY_SIZE = 4;
+
+interface Armed {
+  readonly event: IoEvent;
+  readonly fd: Fd;
+  readonly watch: Watch;
+}
+
+/**
+ * ioeventfds of one client: writes to a region that reach the device by an eventfd instead of a message.
+ * The device sees an ordinary write. Made when a client first asks for them.
+ */
+export class IoEventFds {
+  readonly #regions = new Map<number, readonly Armed[]>();
+  readonly #task = new Task("ioeventfd");
+  readonly #data = new Uint8Array(8);
+
+  constructor(
+    private readonly device: PciDevice,
+    private readonly log: Log,
+  ) {}
+
+  /** @throws SyscallError EMFILE */
+  ofRegion(index: number): readonly { readonly event: IoEvent; readonly fd: Fd }[] {
+    const known = this.#regions.get(index);
+    if (known) return known;
+    const armed: Armed[] = [];
+    this.#regions.set(index, armed);
+    for (const event of this.device.regionInfo(index).ioEvents) {
+      const fd = createEventFd();
+      armed.push({ event, fd, watch: reactor.addEventFd(fd, () => this.#fire(index, event)) });
+    }
+    return armed;
+  }
+
+  /** Whether accesses to the region are port I/O, which KVM must know (KVM_IOEVENTFD_FLAG_PIO). */
+  isPortIo(index: number): boolean {
+    if (index > RegionIndex.BAR5) return false;
+    return (this.device.config.get32(PciHeader.BASE_ADDRESS_0 + 4 * index) & BAR_IS_IO) !== 0;
+  }
+
+  close(): void {
+    for (const armed of this.#regions.values()) {
+      for (const { watch, fd } of armed) {
+        watch.remove();
+        fd.close();
+      }
+    }
+    this.#regions.clear();
+  }
+
+  #fire(index: number, event: IoEvent): void {
+    const size = event.size || ANY_SIZE;
+    new DataView(this.#data.buffer).setBigUint64(0, BigInt(event.dataMatch ?? 0), true);
+    const failed = (error: unknown) =>
+      this.log("warn", `ioeventfd of region ${index} at ${event.offset}: ${errnoName(errnoOf(error))}`);
+    try {
+      this.device.writeRegion(this.#task, index, event.offset, size, this.#data.slice(), 0)?.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+}

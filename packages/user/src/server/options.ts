@@ -1,0 +1,60 @@
+import { VfioError } from "@vfiokit/core";
+
+export type LogLevel = "error" | "warn" | "info" | "debug";
+/** Where a server reports. `message` is one line. */
+export type Log = (level: LogLevel, message: string) => void;
+
+export interface ServerOptions {
+  /** Listen at this path. */
+  readonly socketPath?: string;
+  /**
+   * Or serve the one client at the other end of this connected socket, which the server takes over
+   * (`--fd`, vfio-user: "Backend program conventions").
+   */
+  readonly fd?: number;
+  readonly log?: Log;
+  /** Descriptors that a client may send in one message (max_msg_fds). Default 8; QEMU accepts up to 16. */
+  readonly maxMsgFds?: number;
+  /** Largest count of an access in bytes (max_data_xfer_size). Default 1 MiB. */
+  readonly maxDataXferSize?: number;
+  /** Offer a second socket for DMA messages to clients that can use one. Default true. */
+  readonly twinSocket?: boolean;
+  /**
+   * How to reach the client's memory: "mmap" (default) is fast; with "file" a client that shrinks its memory's
+   * file after mapping it fails that access, and does not end this process by SIGBUS.
+   */
+  readonly dmaAccess?: "mmap" | "file";
+  /** Milliseconds after which a DMA message that the client does not answer fails. Default 5000. */
+  readonly dmaTimeout?: number;
+}
+
+/** The options that a connection needs, with their defaults. */
+export interface ConnectionSettings {
+  readonly log: Log;
+  readonly maxMsgFds: number;
+  readonly maxDataXferSize: number;
+  readonly twinSocket: boolean;
+  readonly dmaAccess: "mmap" | "file";
+  readonly dmaTimeout: number;
+}
+
+/** @throws VfioError EINVAL */
+export function settingsOf(options: ServerOptions): ConnectionSettings {
+  const settings: ConnectionSettings = {
+    log: options.log ?? (() => undefined),
+    maxMsgFds: options.maxMsgFds ?? 8,
+    maxDataXferSize: options.maxDataXferSize ?? 1024 * 1024,
+    twinSocket: options.twinSocket ?? true,
+    dmaAccess: options.dmaAccess ?? "mmap",
+    dmaTimeout: options.dmaTimeout ?? 5000,
+  };
+  requireRange("maxMsgFds", settings.maxMsgFds, 1, 253);
+  requireRange("maxDataXferSize", settings.maxDataXferSize, 4096, 64 * 1024 * 1024);
+  requireRange("dmaTimeout", settings.dmaTimeout, 1, 2 ** 31 - 1);
+  return settings;
+}
+
+function requireRange(name: string, value: number, least: number, most: number): void {
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new VfioError("EINVAL", `${name} ${value}: from ${least} to ${most}`);
+}

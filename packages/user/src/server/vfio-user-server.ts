@@ -1,0 +1,101 @@
+import { VfioError, type PciDevice } from "@vfiokit/core";
+import { Fd, peerCredentials, reactor, UnixListener, type Watch } from "../linux/index.js";
+import { Connection } from "./connection.js";
+import { settingsOf, type ConnectionSettings, type ServerOptions } from "./options.js";
+
+/**
+ * Serves a device to vfio-user clients, one after the other.
+ *
+ * While one is connected, others are turned away: their connection is closed at once, so that they fail with a
+ * message instead of hanging. When it leaves, the device keeps its state for the next.
+ */
+export class VfioUserServer {
+  /** Settles when nothing more will be served: after `close`, or, with `fd`, when that client is gone. */
+  readonly ended: Promise<void>;
+
+  readonly #settings: ConnectionSettings;
+  #listener: UnixListener | undefined;
+  #watch: Watch | undefined;
+  #connection: Connection | undefined;
+  /** Connected while the connection before it was still being released. */
+  #next: Fd | undefined;
+  #closing = false;
+  #settle!: () => void;
+
+  /** @throws VfioError EINVAL for options that cannot be */
+  constructor(
+    private readonly device: PciDevice,
+    private readonly options: ServerOptions,
+  ) {
+    this.#settings = settingsOf(options);
+    if ((options.socketPath === undefined) === (options.fd === undefined))
+      throw new VfioError("EINVAL", "a server needs socketPath or fd, and not both");
+    this.ended = new Promise((resolve) => (this.#settle = resolve));
+  }
+
+  /**
+   * Starts serving.
+   * @throws SyscallError EADDRINUSE: another server listens at the path, or it holds something else; EACCES …;
+   *   ENOTSOCK: `fd` is no socket
+   */
+  // eslint-disable-next-line @typescript-eslint/require-await -- failures are rejections for callers
+  async listen(): Promise<void> {
+    const { socketPath, fd } = this.options;
+    if (fd !== undefined) {
+      this.#serve(new Fd(fd));
+      return;
+    }
+    const listener = new UnixListener(socketPath!);
+    this.#listener = listener;
+    this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
+  }
+
+  /** Whether a client is connected. */
+  get connected(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  /** Stops listening, disconnects the client and removes the socket. The device stays open. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#watch?.remove();
+    this.#listener?.close();
+    this.#next?.close();
+    const connection = this.#connection;
+    connection?.close();
+    await connection?.closed;
+    this.#settle();
+  }
+
+  #accept(listener: UnixListener): boolean {
+    const fd = listener.accept();
+    if (!fd) return false;
+    if (!this.#connection) {
+      this.#serve(fd);
+    } else if (!this.#next && this.#connection.isOver()) {
+      this.#next = fd;
+    } else {
+      const { pid } = peerCredentials(fd);
+      this.#settings.log("warn", `process ${pid} was turned away: another client is connected`);
+      fd.close();
+    }
+    return true;
+  }
+
+  #serve(fd: Fd): void {
+    const { pid, uid } = peerCredentials(fd);
+    this.#settings.log("info", `client connected: process ${pid} of user ${uid}`);
+    const connection = new Connection(fd, this.device, this.#settings);
+    this.#connection = connection;
+    void connection.closed.then(() => this.#onClosed());
+  }
+
+  #onClosed(): void {
+    this.#connection = undefined;
+    if (this.#closing) return;
+    const next = this.#next;
+    this.#next = undefined;
+    if (next) this.#serve(next);
+    else if (!this.#listener) this.#settle();
+  }
+}
