@@ -1,1 +1,1 @@
-export {};
+export { VfioUserServer, type Log, type LogLevel, type ServerOptions } from "./server/index.js";
