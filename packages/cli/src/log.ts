@@ -6,7 +6,9 @@ export type { Logger } from "pino";
 export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-const levelName = new Map<number, Level>(Object.entries(pino.levels.values).map(([name, n]) => [n, name as Level]));
+const levelName = new Map<number, Level>(
+  Object.entries(pino.levels.values).map(([name, n]) => [n, name as Level]),
+);
 
 /** A log on standard error: a line of text each on a terminal, else JSON. */
 export function createLog(level: LogLevel): Logger {
@@ -21,7 +23,12 @@ function textOf(line: string): string {
   const { time, level, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const clock = new Date(time as number).toTimeString().slice(0, 8);
   const name = levelName.get(level as number) ?? "";
-  const colour = name === "error" || name === "fatal" ? style.red : name === "warn" ? style.yellow : style.dim;
+  const colour =
+    name === "error" || name === "fatal" ? style.red : name === "warn" ? style.yellow : style.dim;
   const details = Object.entries(rest).map(([key, value]) => `${key}=${String(value)}`);
-  return [style.dim(clock), colour(name.padEnd(5)), String(msg), style.dim(details.join(" "))].join(" ").trimEnd() + "\n";
+  return (
+    [style.dim(clock), colour(name.padEnd(5)), String(msg), style.dim(details.join(" "))]
+      .join(" ")
+      .trimEnd() + "\n"
+  );
 }

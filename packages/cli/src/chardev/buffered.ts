@@ -9,8 +9,8 @@ export interface Endpoint {
   write(bytes: Uint8Array): number;
   /** Whether bytes should be read and given to `BufferedBackend.offer()`. */
   setReading(on: boolean): void;
-  /** Everything was written that could be. */
-  close(): void;
+  /** Delivers the last bytes, as far as somebody is there to take them, and closes. */
+  close(rest: Uint8Array): void;
 }
 
 /** Characters that the card has sent and the endpoint has not taken: enough for a guest's whole boot log. */
@@ -55,9 +55,9 @@ export class BufferedBackend implements SerialBackend {
 
   close(): void {
     clearImmediate(this.flushing);
-    this.flush();
     this.endpoint.setReading(false);
-    this.endpoint.close();
+    this.endpoint.close(this.out.subarray(0, this.outLength));
+    this.outLength = 0;
   }
 
   /** The endpoint has read these bytes. They are kept until the card has taken them. */

@@ -25,7 +25,7 @@ export const file: ChardevKind = {
     const backend = new BufferedBackend({
       write: (bytes) => sink.write(bytes),
       setReading: () => undefined,
-      close: () => stream.end(),
+      close: (rest) => sink.end(rest),
     });
     return { backend, description: `file ${path}`, path, usesStdout: false };
   },

@@ -24,4 +24,9 @@ export class NodeSink {
     this.full = !this.stream.write(Buffer.from(bytes));
     return bytes.length;
   }
+
+  /** Ends the stream with these bytes, whether or not it is full. */
+  end(rest: Uint8Array): void {
+    this.stream.end(Buffer.from(rest));
+  }
 }

@@ -32,7 +32,8 @@ export const pty: ChardevKind = {
         return count;
       },
       setReading: (on) => watch.setReadable(on),
-      close() {
+      close(rest) {
+        writeFd(terminal.master, rest);
         watch.remove();
         terminal[Symbol.dispose]();
       },

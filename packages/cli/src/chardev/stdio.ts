@@ -20,7 +20,8 @@ export const stdio: ChardevKind = {
         if (on) stdin.resume();
         else stdin.pause();
       },
-      close() {
+      close(rest) {
+        stdout.write(Buffer.from(rest));
         if (stdin.isTTY) stdin.setRawMode(false);
         stdin.unref();
       },

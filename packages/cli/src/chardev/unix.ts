@@ -28,9 +28,9 @@ export const unix: ChardevKind = {
         if (on) peer?.resume();
         else peer?.pause();
       },
-      close() {
+      close(rest) {
         server.close();
-        peer?.destroySoon();
+        sink?.end(rest);
       },
     });
 
