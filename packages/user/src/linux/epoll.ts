@@ -1,5 +1,6 @@
 import { Fd } from "./fd.js";
-import { addressOf, check, EINTR, errno, libc, SyscallError } from "./libc.js";
+import { check, EINTR, errno, libc, SyscallError } from "./libc.js";
+import { StableBuffer } from "./stable-buffer.js";
 
 const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
@@ -16,9 +17,7 @@ const MAX_EVENTS = 32;
 /** A set of descriptors to watch, each with a number of the caller's choice below 2^32. Level-triggered. */
 export class Epoll implements Disposable {
   readonly #fd = new Fd(check(libc.epollCreate(EPOLL_CLOEXEC), "epoll_create1"));
-  readonly #events = new Uint8Array(MAX_EVENTS * EVENT_BYTES);
-  readonly #view = new DataView(this.#events.buffer);
-  readonly #address = addressOf(this.#events);
+  readonly #events = new StableBuffer(MAX_EVENTS * EVENT_BYTES);
 
   /** To be watched itself: readable while `wait` would return something. */
   get fd(): Fd {
@@ -39,7 +38,7 @@ export class Epoll implements Disposable {
 
   /** How many have something to report, without waiting; `token(i)` and `events(i)` say what. */
   poll(): number {
-    const count = libc.epollWait(this.#fd.number, this.#address, MAX_EVENTS, 0);
+    const count = libc.epollWait(this.#fd.number, this.#events.address, MAX_EVENTS, 0);
     if (count >= 0) return count;
     const error = errno();
     if (error === EINTR) return 0;
@@ -47,11 +46,11 @@ export class Epoll implements Disposable {
   }
 
   token(index: number): number {
-    return this.#view.getUint32(index * EVENT_BYTES + DATA_OFFSET, true);
+    return this.#events.view.getUint32(index * EVENT_BYTES + DATA_OFFSET, true);
   }
 
   events(index: number): number {
-    return this.#view.getUint32(index * EVENT_BYTES, true);
+    return this.#events.view.getUint32(index * EVENT_BYTES, true);
   }
 
   [Symbol.dispose](): void {

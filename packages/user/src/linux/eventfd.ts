@@ -1,8 +1,9 @@
 import { readlinkSync } from "node:fs";
 import { VfioError, type IrqTrigger } from "@vfiokit/core";
 import { Fd } from "./fd.js";
-import { addressOf, check, libc } from "./libc.js";
+import { check, libc } from "./libc.js";
 import { isWritable } from "./poll.js";
+import { StableBuffer } from "./stable-buffer.js";
 
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
@@ -11,10 +12,9 @@ const O_NONBLOCK = 0o4000;
 
 const EVENTFD_BYTES = 8;
 
-const one = new Uint8Array(new BigUint64Array([1n]).buffer);
-const onePointer = addressOf(one);
-const counter = new BigUint64Array(1);
-const counterPointer = addressOf(new Uint8Array(counter.buffer));
+const one = new StableBuffer(EVENTFD_BYTES);
+one.view.setBigUint64(0, 1n, true);
+const counter = new StableBuffer(EVENTFD_BYTES);
 
 export function createEventFd(): Fd {
   return new Fd(check(libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
@@ -22,12 +22,14 @@ export function createEventFd(): Fd {
 
 /** Adds 1. A counter that is full stays full: the reader has a wake-up pending anyway. */
 export function signalEventFd(fd: Fd): void {
-  libc.write(fd.number, onePointer, EVENTFD_BYTES);
+  libc.write(fd.number, one.address, EVENTFD_BYTES);
 }
 
 /** Reads and zeroes the counter: how often it was signalled, 0 if it was not. */
 export function drainEventFd(fd: Fd): number {
-  return libc.read(fd.number, counterPointer, EVENTFD_BYTES) === EVENTFD_BYTES ? Number(counter[0]!) : 0;
+  return libc.read(fd.number, counter.address, EVENTFD_BYTES) === EVENTFD_BYTES
+    ? Number(counter.view.getBigUint64(0, true))
+    : 0;
 }
 
 /** An eventfd of the client, as the target of an interrupt. */

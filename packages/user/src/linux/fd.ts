@@ -33,6 +33,14 @@ export class Fd implements Disposable {
     return new Fd(check(libc.fcntl(this.number, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
   }
 
+  /** Gives the number away: it is no longer ours to close. */
+  release(): number {
+    const { number } = this;
+    this.#number = -1;
+    open--;
+    return number;
+  }
+
   /** Closing twice does nothing. */
   close(): void {
     if (this.#number < 0) return;

@@ -140,11 +140,6 @@ export const libc = {
   cfmakeraw: lib.func("void cfmakeraw(void *)") as (termios: Uint8Array) => void,
 } as const;
 
-/** The address of memory that stays where it is: an ArrayBuffer's bytes, kept alive by the caller. */
-export function addressOf(buffer: Uint8Array): bigint {
-  return koffi.address(buffer);
-}
-
 /** The errno of the last libc call of this thread. Valid until the next one. */
 export const errno = (): number => koffi.errno();
 

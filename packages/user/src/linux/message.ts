@@ -1,5 +1,6 @@
 import { Fd } from "./fd.js";
-import { addressOf, EAGAIN, EINTR, errno, libc, SyscallError } from "./libc.js";
+import { EAGAIN, EINTR, errno, libc, SyscallError } from "./libc.js";
+import { StableBuffer } from "./stable-buffer.js";
 
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
@@ -38,10 +39,10 @@ export const WOULD_BLOCK = -1;
 
 /** A msghdr with one iovec and room for control data, at addresses that stay. */
 class MessageHeader {
-  readonly #memory = new Uint8Array(MSGHDR_BYTES + IOVEC_BYTES + CONTROL_BYTES);
-  readonly view = new DataView(this.#memory.buffer);
-  readonly control = new DataView(this.#memory.buffer, MSGHDR_BYTES + IOVEC_BYTES);
-  readonly address = addressOf(this.#memory);
+  readonly #memory = new StableBuffer(MSGHDR_BYTES + IOVEC_BYTES + CONTROL_BYTES);
+  readonly view = this.#memory.view;
+  readonly control = new DataView(this.view.buffer, MSGHDR_BYTES + IOVEC_BYTES);
+  readonly address = this.#memory.address;
 
   constructor() {
     this.view.setBigUint64(MSG_IOV, this.address + BigInt(MSGHDR_BYTES), true);
@@ -62,40 +63,6 @@ class MessageHeader {
 
   controlLength(): number {
     return this.view.getUint32(MSG_CONTROLLEN, true);
-  }
-}
-
-/** Memory whose address is known, so that a part of it can be named without allocating. */
-export class StableBuffer {
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-  readonly #base: bigint;
-  readonly #high: number;
-  readonly #low: number;
-
-  constructor(length: number) {
-    // An explicit ArrayBuffer lives outside the JavaScript heap: no garbage collection moves it.
-    const buffer = new ArrayBuffer(length);
-    this.bytes = new Uint8Array(buffer);
-    this.view = new DataView(buffer);
-    this.#base = addressOf(this.bytes);
-    this.#high = Number(this.#base >> 32n);
-    this.#low = Number(this.#base & 0xffff_ffffn);
-  }
-
-  get address(): bigint {
-    return this.#base;
-  }
-
-  /** Points an iovec at `length` bytes from `offset`. */
-  point(
-    header: { setBytes(low: number, high: number, length: number): void },
-    offset: number,
-    length: number,
-  ): void {
-    const low = this.#low + offset;
-    const carry = low > 0xffff_ffff ? 1 : 0;
-    header.setBytes(low >>> 0, this.#high + carry, length);
   }
 }
 

@@ -2,6 +2,8 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { openSync, readSync, writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import {
   createEventFd,
   drainEventFd,
@@ -276,6 +278,20 @@ describe("eventfds", () => {
     signalEventFd(fd);
     expect(drainEventFd(fd)).toBe(2);
     expect(drainEventFd(fd)).toBe(0);
+  });
+
+  it("signal exactly one, also after the garbage collector ran", () => {
+    using fd = createEventFd();
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    for (let i = 0; i < 3; i++) {
+      collect();
+      // Reuses what the collector freed.
+      const filler = Array.from({ length: 1000 }, () => new Uint8Array(8).fill(0xee));
+      signalEventFd(fd);
+      expect(filler.length).toBe(1000);
+    }
+    expect(drainEventFd(fd)).toBe(3);
   });
 
   it("call back through the reactor with the count", async () => {
