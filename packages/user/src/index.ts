@@ -1,1 +1,2 @@
 export { VfioUserServer, type Log, type LogLevel, type ServerOptions } from "./server/index.js";
+export * from "./client/index.js";

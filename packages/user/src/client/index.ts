@@ -1,0 +1,11 @@
+/** The vfio-user client: what a virtual machine monitor does, as an API. */
+
+export { VfioUserClient, type ClientEvents, type ClientOptions, type RegionWrite } from "./client.js";
+export type { CallOptions } from "./commands.js";
+export { SharedDmaMemory, type DmaMapOptions, type DmaMemory } from "./dma.js";
+export { CommandError } from "./errors.js";
+export { ClientIrq, type TriggerListener } from "./irq.js";
+export type { BackOff } from "./link.js";
+export { ClientMigration, type DmaRange } from "./migration.js";
+export type { Limits } from "./negotiate.js";
+export { MappedRegion, type MappedArea, type RegionDescription } from "./region.js";

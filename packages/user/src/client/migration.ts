@@ -1,0 +1,182 @@
+/** Migration and dirty logging over DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE. */
+
+import { Errno } from "@vfiokit/core";
+import {
+  bitmapSize,
+  DeviceFeature,
+  Feature,
+  FEATURE_MASK,
+  FeatureDmaLoggingControl,
+  FeatureDmaLoggingReport,
+  FeatureDmaLoggingReportRequest,
+  FeatureFlags,
+  FeatureMigDataSize,
+  FeatureMigration,
+  FeatureMigState,
+  MigrationData,
+  MigState,
+  type MigStateName,
+  type ReplyPayload,
+  type RequestPayload,
+} from "../wire/index.js";
+import type { CallOptions } from "./commands.js";
+import { CommandError, protocolError } from "./errors.js";
+
+/** What migration needs of the client. */
+export interface MigrationCommands {
+  command<C extends "DEVICE_FEATURE" | "MIG_DATA_READ" | "MIG_DATA_WRITE">(
+    command: C,
+    payload: RequestPayload<C>,
+    options: CallOptions,
+  ): Promise<ReplyPayload<C>>;
+  /** Bytes of one transfer. */
+  maxTransfer(): number;
+}
+
+/** A range of device addresses. Bytes. */
+export interface DmaRange {
+  readonly iova: bigint;
+  readonly length: bigint;
+}
+
+const NO_DATA = new Uint8Array();
+const { GET, SET, PROBE } = FeatureFlags;
+
+export class ClientMigration {
+  constructor(private readonly client: MigrationCommands) {}
+
+  /** MigrationFlags of the device; 0 where it cannot be migrated. */
+  async flags(options: CallOptions = {}): Promise<number> {
+    try {
+      const data = await this.get(Feature.MIGRATION, FeatureMigration.size, NO_DATA, options);
+      return Number(FeatureMigration.decode(data).flags & 0xffff_ffffn);
+    } catch (error) {
+      // VFIO uAPI: ENOTTY for a feature that does not exist; libvfio-user answers EINVAL.
+      const absent: readonly number[] = [Errno.ENOTTY, Errno.EINVAL, Errno.EOPNOTSUPP];
+      if (error instanceof CommandError && absent.includes(error.errno)) return 0;
+      throw error;
+    }
+  }
+
+  async state(options: CallOptions = {}): Promise<MigStateName> {
+    const data = await this.get(Feature.MIG_DEVICE_STATE, FeatureMigState.size, NO_DATA, options);
+    return stateName(FeatureMigState.decode(data).device_state);
+  }
+
+  /** Takes the device to another state, on whatever way there is. Fulfilled once it is there. */
+  async setState(state: MigStateName, options: CallOptions = {}): Promise<void> {
+    const data = FeatureMigState.encode({ device_state: MigState[state], data_fd: -1 });
+    await this.set(Feature.MIG_DEVICE_STATE, data, options);
+  }
+
+  /** Estimated bytes of the stream from STOP_COPY on. */
+  async dataSize(options: CallOptions = {}): Promise<bigint> {
+    const data = await this.get(Feature.MIG_DATA_SIZE, FeatureMigDataSize.size, NO_DATA, options);
+    return FeatureMigDataSize.decode(data).stop_copy_length;
+  }
+
+  /** Reads up to `size` bytes of the stream; fewer: there is no more of it, for now in PRE_COPY. */
+  async read(size = this.client.maxTransfer(), options: CallOptions = {}): Promise<Uint8Array> {
+    const asked = Math.min(size, this.client.maxTransfer());
+    const request = { argsz: MigrationData.size + asked, size: asked };
+    const { data } = await this.client.command("MIG_DATA_READ", request, options);
+    if (data.length > asked) throw protocolError(`MIG_DATA_READ of ${asked} bytes gave ${data.length}`);
+    return data;
+  }
+
+  /** The stream to its end (STOP_COPY), or to what there is of it (PRE_COPY), in chunks of `size` bytes. */
+  async *stream(size = this.client.maxTransfer(), options: CallOptions = {}): AsyncGenerator<Uint8Array> {
+    const asked = Math.min(size, this.client.maxTransfer());
+    for (;;) {
+      const data = await this.read(asked, options);
+      if (data.length > 0) yield data;
+      // vfio-user: "If this is less than the requested size, there is no more migration data to read."
+      if (data.length < asked) return;
+    }
+  }
+
+  /** Writes to the stream of a device in RESUMING, in as many messages as it needs. */
+  async write(from: Uint8Array, options: CallOptions = {}): Promise<void> {
+    const most = this.client.maxTransfer();
+    for (let done = 0; done < from.length; done += most) {
+      const data = from.subarray(done, done + most);
+      const request = { argsz: MigrationData.size + data.length, size: data.length, data };
+      await this.client.command("MIG_DATA_WRITE", request, options);
+    }
+  }
+
+  /** Starts to log which pages the device writes. No ranges: everywhere. @returns the page size in use */
+  async startLogging(
+    pageSize: bigint,
+    ranges: readonly DmaRange[] = [],
+    options: CallOptions = {},
+  ): Promise<bigint> {
+    const control = { page_size: pageSize, num_ranges: ranges.length, reserved: 0, ranges };
+    const data = FeatureDmaLoggingControl.encode(control);
+    const reply = await this.set(Feature.DMA_LOGGING_START, data, options);
+    return FeatureDmaLoggingControl.decode(reply).page_size;
+  }
+
+  async stopLogging(options: CallOptions = {}): Promise<void> {
+    await this.set(Feature.DMA_LOGGING_STOP, NO_DATA, options);
+  }
+
+  /** Which pages were written since the last report: one bit a page, from the lowest bit of the first byte. */
+  async dirtyPages(
+    { iova, length }: DmaRange,
+    pageSize: bigint,
+    options: CallOptions = {},
+  ): Promise<Uint8Array> {
+    const request = FeatureDmaLoggingReportRequest.encode({ iova, length, page_size: pageSize });
+    const expected = Number(bitmapSize(length, pageSize));
+    const size = FeatureDmaLoggingReport.size + expected;
+    const data = await this.get(Feature.DMA_LOGGING_REPORT, size, request, options);
+    const { bitmap } = FeatureDmaLoggingReport.decode(data);
+    if (bitmap.length !== expected)
+      throw protocolError(`a bitmap of ${bitmap.length} bytes: ${expected} expected`);
+    return bitmap;
+  }
+
+  /** Whether the device has a feature, with these operations. */
+  async probe(
+    feature: number,
+    operations: "get" | "set" | "get-set" | "any",
+    options: CallOptions = {},
+  ): Promise<boolean> {
+    const wanted = { get: GET, set: SET, "get-set": GET | SET, any: 0 }[operations];
+    try {
+      await this.#feature(PROBE | wanted | feature, DeviceFeature.size, NO_DATA, options);
+      return true;
+    } catch (error) {
+      if (error instanceof CommandError) return false;
+      throw error;
+    }
+  }
+
+  /** The data of a feature. @param size bytes of data in the reply */
+  get(feature: number, size: number, data: Uint8Array, options: CallOptions = {}): Promise<Uint8Array> {
+    return this.#feature(GET | feature, DeviceFeature.size + size, data, options);
+  }
+
+  /** @returns the data of the reply */
+  set(feature: number, data: Uint8Array, options: CallOptions = {}): Promise<Uint8Array> {
+    return this.#feature(SET | feature, DeviceFeature.size + data.length, data, options);
+  }
+
+  async #feature(flags: number, argsz: number, data: Uint8Array, options: CallOptions): Promise<Uint8Array> {
+    const request = { argsz: Math.max(argsz, DeviceFeature.size + data.length), flags, data };
+    const reply = await this.client.command("DEVICE_FEATURE", request, options);
+    if ((reply.flags & FEATURE_MASK) !== (flags & FEATURE_MASK)) {
+      throw protocolError(
+        `DEVICE_FEATURE ${flags & FEATURE_MASK} was answered with ${reply.flags & FEATURE_MASK}`,
+      );
+    }
+    return reply.data;
+  }
+}
+
+function stateName(state: number): MigStateName {
+  const name = (Object.keys(MigState) as MigStateName[]).find((one) => MigState[one] === state);
+  if (!name) throw protocolError(`the migration state is ${state}`);
+  return name;
+}
