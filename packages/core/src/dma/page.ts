@@ -20,9 +20,7 @@ export function frameOf(address: DmaAddress): number {
 }
 
 export function offsetOf(address: DmaAddress): number {
-  return typeof address === "number"
-    ? address - Math.floor(address / PAGE_SIZE) * PAGE_SIZE
-    : Number(address & OFFSET_MASK);
+  return typeof address === "number" ? address & (PAGE_SIZE - 1) : Number(address & OFFSET_MASK);
 }
 
 export function addressOf(frame: number, offset: number): bigint {

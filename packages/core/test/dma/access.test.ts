@@ -58,6 +58,16 @@ describe("mapped memory", () => {
     expect(() => dma.write((1n << 64n) - 2n, counting(3))).toThrow("EFAULT");
   });
 
+  test.each([0xffff_fffe, 2 ** 52 - 2, BigInt(2 ** 52 - 2)])(
+    "%s is the same address as a number and a bigint",
+    (address) => {
+      const backing = new MappedBacking(0x2000);
+      map(BigInt(address) & ~0xfffn, 0x2000n, backing);
+      void dma.write(address, counting(4));
+      expect([...backing.bytes.subarray(0xffe, 0x1002)]).toEqual([0, 1, 2, 3]);
+    },
+  );
+
   test("nothing is transferred where a part is not mapped", () => {
     const backing = new MappedBacking(0x1000);
     map(0x10000n, PAGE, backing);
