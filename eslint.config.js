@@ -22,8 +22,13 @@ const noNode = [
   "packages/devices/src/**",
 ];
 
-/** @param {string[]} patterns @param {string} message */
-const forbid = (patterns, message) => ({ regex: `^(${patterns.join("|")})`, message });
+/**
+ * @param {string[]} patterns
+ * @param {string} message
+ */
+const forbid = (patterns, message) =>
+  // The empty alternative would match every import.
+  patterns.length === 0 ? [] : [{ regex: `^(${patterns.join("|")})`, message }];
 
 /** @type {import("eslint").Linter.Config[]} */
 const direction = everything.map((name) => {
@@ -35,14 +40,14 @@ const direction = everything.map((name) => {
         "error",
         {
           patterns: [
-            forbid(
+            ...forbid(
               [
                 ...denied.map((other) => `@vfiokit/${other}(/|$)`),
                 ...(name === "cli" ? [] : ["vfiokit(/|$)"]),
               ],
               `${name} must not import this package: dependencies go one way (docs/architecture.md).`,
             ),
-            forbid(
+            ...forbid(
               ["\\.\\./\\.\\./\\.\\./(core|user|cli|devices|lockdep)/"],
               "Import other packages by name.",
             ),
