@@ -185,9 +185,9 @@ export function writeRom(header: FieldWriter, rom: Rom): void {
   header.watch(PciHeader.ROM_ADDRESS, 0xffffffff, ConfigEffect.ROM);
 }
 
-/** The address bits that a power of two of bytes leaves to software, of 32; all of them up to one byte. */
+/** The bits of a 32-bit address register that a power of two of bytes leaves to software; from 4 GiB on, none. */
 function addressMask(size: number): number {
-  return size >= 2 ** 32 ? 0 : ~(size - 1) >>> 0;
+  return ~(size - 1) >>> 0;
 }
 
 function checkBar(what: string, bar: BarDeclaration): void {

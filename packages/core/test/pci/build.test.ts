@@ -71,10 +71,15 @@ describe("header (PCI 3.0 §6.1)", () => {
     expect(build({ multifunction: true }).config.get8(0x0e)).toBe(0x80);
   });
 
-  test("interrupt pin is read-only, interrupt line is software's", () => {
-    const { config } = build({ interruptPin: "C" });
+  test.each([
+    ["A", 1],
+    ["B", 2],
+    ["C", 3],
+    ["D", 4],
+  ] as const)("interrupt pin INT%s is read-only, interrupt line is software's", (interruptPin, pin) => {
+    const { config } = build({ interruptPin });
     write16(config, 0x3c, 0xff0b);
-    expect(config.get16(0x3c)).toBe(0x030b);
+    expect(config.get16(0x3c)).toBe((pin << 8) | 0x0b);
   });
 
   test("the latency timer is for conventional PCI", () => {
@@ -243,10 +248,13 @@ describe("MSI-X lies in memory BARs (PCI 3.0 §6.8.2)", () => {
     expect(() => build({ bars: [memory({ size: 16384, mappable: beyond })], capabilities })).not.toThrow();
   });
 
-  test("table and pending bits may share a BAR with registers, side by side", () => {
-    const capability = msix({ vectors: 4, table: { bar: 0, offset: 0x800 }, pba: { bar: 0, offset: 0x840 } });
+  test.each([
+    [0x800, 0x840],
+    [0x808, 0x800],
+  ])("table at %d and pending bits at %d share a BAR with registers, side by side", (table, pba) => {
+    const capability = msix({ vectors: 4, table: { bar: 0, offset: table }, pba: { bar: 0, offset: pba } });
     const { config, capabilities } = build({ bars: [mmio({ size: 4096 })], capabilities: [capability] });
-    expect(config.get32(capabilities.msix!.offset + 4)).toBe(0x800);
-    expect(config.get32(capabilities.msix!.offset + 8)).toBe(0x840);
+    expect(config.get32(capabilities.msix!.offset + 4)).toBe(table);
+    expect(config.get32(capabilities.msix!.offset + 8)).toBe(pba);
   });
 });
