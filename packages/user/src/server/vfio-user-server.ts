@@ -83,8 +83,13 @@ export class VfioUserServer {
   }
 
   #serve(fd: Fd): void {
-    const { pid, uid } = peerCredentials(fd);
-    this.#settings.log("info", `client connected: process ${pid} of user ${uid}`);
+    try {
+      const { pid, uid } = peerCredentials(fd);
+      this.#settings.log("info", `client connected: process ${pid} of user ${uid}`);
+    } catch (error) {
+      fd.close(); // no socket
+      throw error;
+    }
     const connection = new Connection(fd, this.device, this.#settings);
     this.#connection = connection;
     void connection.closed.then(() => this.#onClosed());

@@ -205,7 +205,7 @@ export class RawClient implements Disposable {
   ): Promise<{ payload: ReplyPayload<C>; fds: Fd[] }> {
     const reply = await this.exchange(encodeRequest(command, this.#nextId++, payload), fds);
     if (reply.flags & HeaderFlags.ERROR) throw new Error(`${command} failed with errno ${reply.errno}`);
-    const message = decodeMessage(reply.bytes) as { payload: ReplyPayload<C> };
+    const message = decodeMessage(reply.bytes) as unknown as { payload: ReplyPayload<C> };
     return { payload: message.payload, fds: reply.fds };
   }
 
