@@ -1,5 +1,11 @@
 export { Errno, VfioError, errnoName, errnoOf, type ErrnoName } from "./errno.js";
-export { heapMemory, type ClientMemory, type DmaBacking, type MemoryProvider, type SharedMemory } from "./memory.js";
+export {
+  heapMemory,
+  type ClientMemory,
+  type DmaBacking,
+  type MemoryProvider,
+  type SharedMemory,
+} from "./memory.js";
 
 export { definePciDevice, type PciDeviceDefinition } from "./device/define.js";
 export { PciDevice, type PciDeviceOptions } from "./device/pci-device.js";
@@ -10,4 +16,14 @@ export * from "./pci/index.js";
 export * from "./irq/index.js";
 export * from "./dma/index.js";
 export * from "./migration/index.js";
-export { initiators, type ResetInitiator } from "./reset/initiator.js";
+export { DeviceSet, type HotResetInfo } from "./reset/device-set.js";
+export { initiators, type InitiatorRules, type ResetInitiator } from "./reset/initiator.js";
+export {
+  generationStrategy,
+  type ResetDevice,
+  type ResetOutcome,
+  type ResetStrategy,
+} from "./reset/strategy.js";
+export type { BarMapping } from "./device/bar-mapping.js";
+export { injectableErrors, type InjectableError } from "./device/faults.js";
+export type { IdlePower, RuntimePm } from "./device/runtime-pm.js";

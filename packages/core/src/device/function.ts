@@ -1,4 +1,5 @@
 import type { DmaAddressSpace } from "../dma/address-space.js";
+import type { MigrationOps } from "../migration/ops.js";
 import type { StateSections } from "../migration/sections.js";
 
 /** A level-triggered interrupt line (INTx): stays asserted until it is lowered. */
@@ -37,11 +38,14 @@ export interface PciFunction {
   write?(bar: number, offset: number, value: number, size: number): void;
   /**
    * Puts the device's registers at their power-on values. A device that was stopped is started again by `run`
-   * afterwards. If it throws, or rejects, the reset did not happen.
+   * afterwards. If it throws, or rejects, the reset did not happen. One that waits ends when `signal` aborts: the
+   * task that asked for it was cancelled.
    */
-  reset(): void | Promise<void>;
-  /** What migrates. A device without it cannot be migrated. */
+  reset(signal?: AbortSignal): void | Promise<void>;
+  /** What migrates. A device with neither this nor `migrationOps` cannot be migrated. */
   readonly state?: StateSections;
+  /** For a device that moves its image in its own way. */
+  readonly migrationOps?: MigrationOps;
   /** STOP: start nothing more. Registers can still be read and written (VFIO uAPI: STOP). */
   stop?(): void;
   /** RUNNING again, after STOP or after a state was loaded. */

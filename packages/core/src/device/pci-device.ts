@@ -1,48 +1,56 @@
-import { RwSemaphore, type Task } from "@vfiokit/lockdep";
+import { Mutex, RwSemaphore, type Task } from "@vfiokit/lockdep";
 import { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
-import { IrqController, type SetIrqs } from "../irq/index.js";
+import type { IrqController, SetIrqs } from "../irq/index.js";
 import { heapMemory, type ClientMemory, type MemoryProvider, type SharedMemory } from "../memory.js";
-import { Migration } from "../migration/machine.js";
 import { MigrationState } from "../migration/fsm.js";
-import type { DeviceIdentity } from "../migration/stream.js";
+import { Migration } from "../migration/machine.js";
+import { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "../migration/ops.js";
 import { SectionMigration } from "../migration/section-migration.js";
-import {
-  ConfigEffect,
-  MsixTable,
-  PciCommand,
-  PciHeader,
-  PciMsixFlags,
-  PciMsix,
-  PciPm,
-  PciPmCtrl,
-  PciStatus,
-  PowerState,
-  buildConfigSpace,
-  type Capabilities,
-  type ConfigSpace,
-} from "../pci/index.js";
-import { resetDevice, type Resettable } from "../reset/door.js";
+import type { DeviceIdentity } from "../migration/stream.js";
+import { MsixTable, buildConfigSpace, type Capabilities, type ConfigSpace } from "../pci/index.js";
+import { DeviceSet, type DeviceInSet } from "../reset/device-set.js";
+import { resetDevice } from "../reset/door.js";
 import type { ResetInitiator } from "../reset/initiator.js";
-import { buildRegions, type Region } from "./build-regions.js";
+import { generationStrategy, type ResetStrategy } from "../reset/strategy.js";
+import { BarMapping } from "./bar-mapping.js";
+import { buildIrqs } from "./build-irqs.js";
+import { buildRegions } from "./build-regions.js";
 import type { PciDeviceDefinition } from "./define.js";
 import { deviceState } from "./device-state.js";
+import { injectError, type InjectableError } from "./faults.js";
+import { FunctionRunner } from "./function-runner.js";
 import type { FunctionHost, PciFunction } from "./function.js";
-import { DeviceFlags, NUM_IRQS, NUM_REGIONS, RegionIndex } from "./info.js";
+import { DeviceFlags, IrqIndex, NUM_IRQS, NUM_REGIONS } from "./info.js";
 import type { DeviceInfo, IrqInfo, RegionInfo } from "./info.js";
+import { OpenCount } from "./open-count.js";
+import { RegionAccess } from "./region-access.js";
+import { RuntimePm, type IdlePower } from "./runtime-pm.js";
 
 export interface PciDeviceOptions {
   /** In logs and errors. Default: the definition's name. */
   readonly name?: string;
   /** Where memory-like BARs come from. Default: memory that clients cannot map. */
   readonly memory?: MemoryProvider;
+  /** The functions that are reset together with this one. Default: a set of its own. */
+  readonly set?: DeviceSet;
+  /** What a reset does to a migration. Default: `generationStrategy`. */
+  readonly strategy?: ResetStrategy;
+  /** What registration demands of migration ops. Default: "warn". */
+  readonly resetStateOp?: ResetStateRequirement;
+  /** What happens while nobody has it open. Default: D0, Linux's disable_idle_d3. */
+  readonly idlePower?: IdlePower;
+  /** Hears of what deserves attention and is no error. */
+  readonly warn?: (message: string) => void;
 }
 
 /**
  * A PCI device as VFIO presents it (Linux: struct vfio_pci_core_device): regions, interrupts, DMA, resets and
  * migration around one `PciFunction`. It knows no transport; a server or a test calls it.
+ *
+ * The order of locks: docs/architecture.md.
  */
-export class PciDevice implements Resettable {
+export class PciDevice implements DeviceInSet {
   readonly name: string;
   readonly config: ConfigSpace;
   readonly capabilities: Capabilities;
@@ -50,89 +58,79 @@ export class PciDevice implements Resettable {
   readonly dma = new DmaAddressSpace();
   /** Linux: vdev->memory_lock. BAR accesses hold it for reading, whatever takes the BARs away for writing. */
   readonly memoryLock = new RwSemaphore("memoryLock");
-  /** Undefined for a device without `state`: it cannot be migrated. */
+  /** Linux: device_lock(&pdev->dev). */
+  readonly deviceLock = new Mutex("deviceLock");
+  readonly set: DeviceSet;
+  readonly strategy: ResetStrategy;
+  readonly runtimePm: RuntimePm;
+  /** Undefined for a device with neither `state` nor migration ops: it cannot be migrated. */
   readonly migration: Migration | undefined;
+  /** Hears of what deserves attention and is no error. */
+  readonly warn: (message: string) => void;
+
+  /** How many resets really happened. Only the reset door changes it. */
   generation = 0;
+  /** It was used since its last reset. Only open, close and the device set change it. */
+  needsReset = false;
 
   readonly #function: PciFunction;
-  readonly #regions: readonly (Region | undefined)[];
+  readonly #runner: FunctionRunner;
+  readonly #access: RegionAccess;
+  readonly #open = new OpenCount(this);
   readonly #memories: readonly (SharedMemory | undefined)[];
   readonly #msixTable: MsixTable | undefined;
-  #stopped = false;
-  #memoryEnabled = false;
+  readonly #mappings = new Set<BarMapping>();
 
-  /** @throws VfioError EINVAL naming what is wrong with the definition */
+  /** @throws VfioError EINVAL naming what is wrong with the definition, or with its migration ops */
   constructor(
     readonly definition: PciDeviceDefinition,
     options: PciDeviceOptions = {},
   ) {
     this.name = options.name ?? definition.name;
-    const { config, bars, rom, capabilities } = buildConfigSpace(definition);
-    this.config = config;
-    this.capabilities = capabilities;
-
-    const { msi, msix, aer } = capabilities;
+    this.strategy = options.strategy ?? generationStrategy;
+    this.warn = options.warn ?? (() => undefined);
+    this.runtimePm = new RuntimePm(this, options.idlePower ?? "D0");
+    const built = buildConfigSpace(definition);
+    this.config = built.config;
+    this.capabilities = built.capabilities;
+    const { msix } = built.capabilities;
     this.#msixTable = msix && new MsixTable(msix.vectors, (v, masked) => this.irqs.msix.setMasked(v, masked));
-    this.irqs = new IrqController(
-      {
-        intx: definition.interruptPin ? 1 : 0,
-        msi: msi?.vectors ?? 0,
-        msix: msix?.vectors ?? 0,
-        err: aer ? 1 : 0,
-        req: 1,
-      },
-      {
-        intxStatus: (asserted) => config.assign16(PciHeader.STATUS, PciStatus.INTERRUPT, asserted),
-        msiPending: (vector, pending) => {
-          if (!msi?.perVectorMask) return;
-          const at = msi.offset + msi.registers.pending;
-          const bits = config.get32(at);
-          config.set32(at, pending ? bits | (1 << vector) : bits & ~(1 << vector));
-        },
-        msixPending: (vector, pending) => this.#msixTable?.setPending(vector, pending),
-      },
-    );
+    this.irqs = buildIrqs(definition, built, this.#msixTable);
 
     const provider = options.memory ?? heapMemory;
-    this.#memories = bars.map((bar) =>
+    this.#memories = built.bars.map((bar) =>
       bar?.declaration.kind === "memory"
         ? provider.allocate(`${this.name}-bar${bar.slot}`, bar.declaration.size)
         : undefined,
     );
     this.#function = definition.create(this.#host());
-    this.#regions = buildRegions(this.name, this.#function, {
-      bars,
-      rom,
-      config,
+    this.#runner = new FunctionRunner(this.#function, this.irqs);
+    const regions = buildRegions(this.name, this.#function, {
+      ...built,
       memories: this.#memories,
       msix: msix && this.#msixTable && { capability: msix, table: this.#msixTable },
     });
-    if (this.#function.state) {
-      const state = deviceState({
-        config,
-        irqs: this.irqs,
-        msixTable: this.#msixTable,
-        memories: this.#memories,
-        device: this.#function.state,
-        loaded: () => this.#applyConfig(),
-      });
-      this.migration = new Migration(this, new SectionMigration(this, identityOf(definition), state));
+    this.#access = new RegionAccess(this, regions);
+    const ops = this.#function.migrationOps ?? this.#sectionMigration();
+    if (ops) {
+      checkMigrationOps(this.name, ops, options.resetStateOp ?? "warn", this.warn);
+      this.migration = new Migration(this, ops, this.strategy);
     }
+    this.set = options.set ?? new DeviceSet();
+    this.set.add(this);
   }
+
+  // What a client sees.
 
   /** VFIO_DEVICE_GET_INFO. */
   info(): DeviceInfo {
-    return { flags: DeviceFlags.RESET | DeviceFlags.PCI, numRegions: NUM_REGIONS, numIrqs: NUM_IRQS };
+    const reset = this.resetWorks ? DeviceFlags.RESET : 0;
+    return { flags: reset | DeviceFlags.PCI, numRegions: NUM_REGIONS, numIrqs: NUM_IRQS };
   }
 
   /** VFIO_DEVICE_GET_REGION_INFO. @throws VfioError EINVAL */
   regionInfo(index: number): RegionInfo {
-    if (!Number.isInteger(index) || index < 0 || index >= NUM_REGIONS) {
-      throw new VfioError("EINVAL", `region index ${index}: the device has ${NUM_REGIONS} regions`);
-    }
-    return (
-      this.#regions[index]?.info ?? { index, flags: 0, size: 0, fd: undefined, mmapAreas: [], ioEvents: [] }
-    );
+    return this.#access.info(index);
   }
 
   /** VFIO_DEVICE_GET_IRQ_INFO. @throws VfioError EINVAL */
@@ -147,7 +145,7 @@ export class PciDevice implements Resettable {
 
   /**
    * Reads `count` bytes of region `index` at `offset` into `into[at]` on. Any size and alignment.
-   * Synchronous, without a promise and without allocation, unless a reset is under way.
+   * Synchronous, without a promise and without allocation, unless a reset or a resume is under way.
    * @throws VfioError EINVAL outside the region; EIO for a memory BAR while memory is disabled or power is off
    */
   readRegion(
@@ -158,16 +156,13 @@ export class PciDevice implements Resettable {
     into: Uint8Array,
     at: number,
   ): void | Promise<void> {
-    const region = this.#checkAccess(index, offset, count);
-    const wait = this.memoryLock.downRead(task);
-    if (wait) return wait.then(() => this.#readLocked(task, region, offset, count, into, at));
-    this.#readLocked(task, region, offset, count, into, at);
+    return this.#access.read(task, index, offset, count, into, at);
   }
 
   /**
    * Writes `count` bytes from `from[at]` on to region `index` at `offset`. Any size and alignment.
-   * Synchronous, without a promise and without allocation, but for configuration writes that reset the device or
-   * change its power state, and while a reset is under way.
+   * Synchronous, without a promise and without allocation, but for configuration writes that reset the device, and
+   * while a reset or a resume is under way.
    * @throws VfioError EINVAL outside the region; EIO for a memory BAR while memory is disabled or power is off
    */
   writeRegion(
@@ -178,26 +173,34 @@ export class PciDevice implements Resettable {
     from: Uint8Array,
     at: number,
   ): void | Promise<void> {
-    const region = this.#checkAccess(index, offset, count);
-    if (index === RegionIndex.CONFIG) return this.#writeConfig(task, offset, from, at, count);
-    const wait = this.memoryLock.downRead(task);
-    if (wait) return wait.then(() => this.#writeLocked(task, region, offset, count, from, at));
-    this.#writeLocked(task, region, offset, count, from, at);
+    return this.#access.write(task, index, offset, count, from, at);
   }
 
-  /** Resets the device. Accepted in every migration state. @throws VfioError EIO, and nothing has changed */
+  /** Maps a memory-like BAR into this process. @throws VfioError EINVAL: the BAR is not declared as memory */
+  mapBar(bar: number): BarMapping {
+    const mapping = new BarMapping(this, this.#memory(bar), (gone) => this.#mappings.delete(gone));
+    this.#mappings.add(mapping);
+    return mapping;
+  }
+
+  /**
+   * Resets the device. Accepted in every migration state.
+   * @throws VfioError EINVAL, EAGAIN, EIO: nothing has changed; and what the driver's migrationResetState threw
+   */
   reset(task: Task, initiator: ResetInitiator = "ioctl"): Promise<void> {
     return resetDevice(this, task, initiator);
   }
 
-  /** A client came: how to reach memory that it maps without a descriptor. */
+  // Clients coming and going.
+
+  /** A vfio-user client came: how to reach memory that it maps without a descriptor. */
   connect(memory: ClientMemory | undefined): void {
     this.dma.clientMemory = memory;
   }
 
   /**
-   * The client went (vfio-user: Client Disconnection): its maps, triggers and dirty logging are dropped and an
-   * unfinished migration is abandoned. The device keeps its state for the next client.
+   * The vfio-user client went (vfio-user: Client Disconnection): its maps, triggers and dirty logging are dropped and
+   * an unfinished migration is abandoned. The device keeps its state for the next client.
    */
   async disconnect(task: Task): Promise<void> {
     await this.irqs.disconnect(task);
@@ -206,38 +209,125 @@ export class PciDevice implements Resettable {
     await this.migration?.abandon(task);
   }
 
+  get openCount(): number {
+    return this.#open.count;
+  }
+
+  /** What the first open found out. */
+  get resetWorks(): boolean {
+    return this.#open.resetWorks;
+  }
+
+  /**
+   * Opens the device as a VFIO file does: the first open resets it.
+   * @throws VfioError EAGAIN: somebody else has its deviceLock
+   */
+  openDevice(task: Task): Promise<void> {
+    return this.#open.open(task);
+  }
+
+  /** Closes what `openDevice` opened. The last close resets the device. @throws VfioError EBADF: it is not open */
+  closeDevice(task: Task): Promise<void> {
+    return this.#open.close(task);
+  }
+
   /** Ends the device: no access may follow. */
   async close(task: Task): Promise<void> {
     await this.disconnect(task);
     this.#function.close?.();
+    for (const mapping of this.#mappings) mapping[Symbol.dispose]();
     for (const memory of this.#memories) memory?.[Symbol.dispose]();
   }
 
-  // What a reset and a migration do to the function.
+  // The administrator.
 
-  /** Puts the function at its power-on values: for the reset door alone, under memoryLock held for writing. */
-  async resetFunction(): Promise<void> {
-    await this.#function.reset();
+  /** The device starts nothing until `resume`. Registers can still be accessed. */
+  pause(): void {
+    this.#runner.stop("administrator");
+  }
+
+  resume(): void {
+    this.#runner.run("administrator");
+  }
+
+  get paused(): boolean {
+    return this.#runner.stopped.has("administrator");
+  }
+
+  /** Records an error as the hardware would, and tells the client. */
+  injectError(error: InjectableError): void {
+    injectError(error, this);
+  }
+
+  /**
+   * The card is pulled out. From now on reads give ones, writes go nowhere, resets fail with ENODEV, and the client is
+   * asked to let go (the REQ interrupt).
+   */
+  async removeBySurprise(task: Task): Promise<void> {
+    using _ = await this.memoryLock.write(task);
+    this.zapBars();
+    this.#access.remove();
+    this.pause();
+    this.irqs.raise(IrqIndex.REQ);
+  }
+
+  get removed(): boolean {
+    return this.#access.removed;
+  }
+
+  // For the reset door, runtime power management, and migration.
+
+  zapBars(): void {
+    for (const mapping of this.#mappings) mapping.zap();
+  }
+
+  withMemory<T>(task: Task, use: () => T): T | Promise<T> {
+    return this.#access.withMemory(task, use);
+  }
+
+  powerOn(): boolean {
+    return this.#access.powerOn();
+  }
+
+  resetFunction(signal: AbortSignal | undefined): void | Promise<void> {
+    if (this.removed) throw new VfioError("ENODEV", `${this.name}: the device was removed`);
+    return this.#function.reset(signal);
+  }
+
+  powerOnValues(): void {
     this.config.reset();
     this.#msixTable?.reset();
     this.irqs.deviceReset();
-    this.#applyConfig();
+    this.#access.applyConfig();
     this.runFunction();
   }
 
   /** VFIO uAPI, STOP: the device starts nothing, and interrupts nobody. */
   stopFunction(): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
-    this.#function.stop?.();
-    this.irqs.hold();
+    this.#runner.stop("migration");
   }
 
   runFunction(): void {
-    if (!this.#stopped) return;
-    this.#stopped = false;
-    this.irqs.release();
-    this.#function.run?.();
+    this.#runner.run("migration");
+  }
+
+  async resumeFrom(task: Task, idle: IdlePower): Promise<void> {
+    const { pm } = this.capabilities;
+    const lost = idle === "D3cold" || (idle === "D3hot" && pm !== undefined && !pm.noSoftReset);
+    if (lost) await this.reset(task, "runtime-resume");
+  }
+
+  #sectionMigration(): MigrationOps | undefined {
+    if (!this.#function.state) return undefined;
+    const state = deviceState({
+      config: this.config,
+      irqs: this.irqs,
+      msixTable: this.#msixTable,
+      memories: this.#memories,
+      device: this.#function.state,
+      loaded: () => this.#access.applyConfig(),
+    });
+    return new SectionMigration(this, identityOf(this.definition), state);
   }
 
   #host(): FunctionHost {
@@ -247,120 +337,14 @@ export class PciDevice implements Resettable {
       msi: this.irqs.msi,
       msix: this.irqs.msix,
       dma: this.dma,
-      memory: (bar) => {
-        const memory = this.#memories[bar];
-        if (!memory) throw new VfioError("EINVAL", `${this.name}: BAR ${bar} is not declared as memory`);
-        return memory.bytes;
-      },
+      memory: (bar) => this.#memory(bar),
     };
   }
 
-  #checkAccess(index: number, offset: number, count: number): Region {
-    const region = this.#regions[index];
-    if (!region) {
-      const size = this.regionInfo(index).size; // tells an index without a region from one that cannot be
-      throw new VfioError("EINVAL", `region ${index}: its size is ${size}, so there is nothing to access`);
-    }
-    if (!(offset >= 0 && count >= 0 && offset + count <= region.info.size)) {
-      throw new VfioError(
-        "EINVAL",
-        `region ${index}: offset ${offset} and count ${count} leave its ${region.info.size} bytes`,
-      );
-    }
-    return region;
-  }
-
-  #readLocked(task: Task, region: Region, offset: number, count: number, into: Uint8Array, at: number): void {
-    try {
-      if (region.needsMemory && !this.#memoryEnabled) this.#refuse(region);
-      region.handler.read(offset, count, into, at);
-    } finally {
-      this.memoryLock.upRead(task);
-    }
-  }
-
-  #writeLocked(
-    task: Task,
-    region: Region,
-    offset: number,
-    count: number,
-    from: Uint8Array,
-    at: number,
-  ): void {
-    try {
-      if (region.needsMemory && !this.#memoryEnabled) this.#refuse(region);
-      region.handler.write(offset, count, from, at);
-    } finally {
-      this.memoryLock.upRead(task);
-    }
-  }
-
-  /** Linux: vfio_pci_core_do_io_rw refuses memory BARs with EIO while __vfio_pci_memory_enabled is false. */
-  #refuse(region: Region): never {
-    throw new VfioError("EIO", `region ${region.info.index}: memory is disabled, or the device is not in D0`);
-  }
-
-  #writeConfig(
-    task: Task,
-    offset: number,
-    from: Uint8Array,
-    at: number,
-    count: number,
-  ): void | Promise<void> {
-    // Linux takes memory_lock for writing around whatever can take the BARs away.
-    const wait = this.memoryLock.downWrite(task);
-    if (wait) {
-      const bytes = from.slice(at, at + count); // the caller's buffer is its own again once it has waited
-      return wait.then(() => this.#writeConfigLocked(task, offset, bytes, 0, count));
-    }
-    return this.#writeConfigLocked(task, offset, from, at, count);
-  }
-
-  #writeConfigLocked(
-    task: Task,
-    offset: number,
-    from: Uint8Array,
-    at: number,
-    count: number,
-  ): void | Promise<void> {
-    const before = this.#powerState();
-    let effects = 0;
-    try {
-      effects = this.config.write(offset, from, at, count);
-      if (effects !== 0) this.#applyConfig();
-    } finally {
-      this.memoryLock.upWrite(task);
-    }
-    // At most one reset a write: a second would find the function just reset.
-    if (effects & ConfigEffect.FLR_PCIE) return this.reset(task, "flr-pcie");
-    if (effects & ConfigEffect.FLR_AF) return this.reset(task, "flr-af");
-    if (effects & ConfigEffect.POWER_STATE && before === PowerState.D3HOT && this.#resetsOnPowerOn()) {
-      return this.reset(task, "power-on");
-    }
-  }
-
-  /** PCI PM 1.2 §3.2.4: without No_Soft_Reset, a function comes back from D3hot as after a reset. */
-  #resetsOnPowerOn(): boolean {
-    const { pm } = this.capabilities;
-    return pm !== undefined && !pm.noSoftReset && this.#powerState() === PowerState.D0;
-  }
-
-  #powerState(): number {
-    const { pm } = this.capabilities;
-    return pm ? this.config.get16(pm.offset + PciPm.CTRL) & PciPmCtrl.STATE_MASK : PowerState.D0;
-  }
-
-  /** Makes the rest of the device follow configuration space. */
-  #applyConfig(): void {
-    const command = this.config.get16(PciHeader.COMMAND);
-    this.#memoryEnabled = (command & PciCommand.MEMORY) !== 0 && this.#powerState() !== PowerState.D3HOT;
-    this.irqs.setIntxDisabled((command & PciCommand.INTX_DISABLE) !== 0);
-    const { msi, msix } = this.capabilities;
-    if (msi?.perVectorMask) this.irqs.setMsiMask(this.config.get32(msi.offset + msi.registers.mask));
-    if (msix) {
-      const flags = this.config.get16(msix.offset + PciMsix.FLAGS);
-      this.irqs.setFunctionMasked((flags & PciMsixFlags.MASKALL) !== 0);
-    }
+  #memory(bar: number): Uint8Array {
+    const memory = this.#memories[bar];
+    if (!memory) throw new VfioError("EINVAL", `${this.name}: BAR ${bar} is not declared as memory`);
+    return memory.bytes;
   }
 }
 

@@ -6,7 +6,7 @@ export {
   type MigrationStateName,
 } from "./fsm.js";
 export { Migration } from "./machine.js";
-export type { MigrationOps } from "./ops.js";
+export { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "./ops.js";
 export { DataSession, type SessionData } from "./session.js";
 export {
   array,

@@ -1,23 +1,25 @@
 import { Mutex, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
-import { MigrationState, hasSession, migrationStateName, nextState } from "./fsm.js";
+import type { ResetStrategy } from "../reset/strategy.js";
+import { MigrationState, hasSession, isSupported, migrationStateName, nextState } from "./fsm.js";
 import type { MigrationOps } from "./ops.js";
 import type { DataSession } from "./session.js";
 
-/** The device's generation: how many resets have really happened to it. */
-export interface Generation {
+/** What a migration needs of its device. */
+export interface MigratedDevice {
+  readonly name: string;
+  /** How many resets have really happened to it. */
   readonly generation: number;
 }
 
 /**
- * A device's migration state and its transitions.
+ * A device's migration state, its data session, and the transitions between states.
  *
- * The `generation` design: a reset only increments the device's generation, under memoryLock and without any lock
- * of ours. The state and the session carry the generation that they were made in; what is older than the device is
- * dead. Whoever holds stateMutex brings the record up to date on entry and before letting go, so a reset never
- * waits for a migration and a migration never keeps a reset's consequences from being seen.
+ * The record (state and session) carries the generation of the device that it was made in. What a reset does to it
+ * is the strategy's (reset/strategy.ts): by default, a record that is older than its device is dead.
  */
 export class Migration {
+  /** Linux: state_mutex. */
   readonly stateMutex = new Mutex("stateMutex");
   #state: MigrationState = MigrationState.RUNNING;
   #generation: number;
@@ -27,8 +29,9 @@ export class Migration {
   #abort: AbortController | undefined;
 
   constructor(
-    private readonly device: Generation,
+    readonly device: MigratedDevice,
     private readonly ops: MigrationOps,
+    private readonly strategy: ResetStrategy,
   ) {
     this.#generation = device.generation;
   }
@@ -38,9 +41,14 @@ export class Migration {
     return this.ops.flags;
   }
 
-  /** As any observer sees it: RUNNING as soon as a reset has happened. */
+  /** The device's generation that the record was made in. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** As any observer sees it. */
   get state(): MigrationState {
-    return this.#isStale() ? MigrationState.RUNNING : this.#state;
+    return this.strategy.isOutdated(this) ? MigrationState.RUNNING : this.#state;
   }
 
   /** Estimated bytes of a STOP_COPY image. */
@@ -50,17 +58,18 @@ export class Migration {
 
   /**
    * Goes to `target` by the shortest path of arcs (VFIO uAPI: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE).
-   * On failure the device stays where the last finished arc left it; `state` tells.
+   * On failure the device stays where the last finished arc left it, or is in ERROR; `state` tells.
    * @throws VfioError EINVAL for a pair without a path, ECANCELED when a reset overtook it, or what the driver says
    */
   async setState(task: Task, target: MigrationState): Promise<void> {
-    const wait = this.stateMutex.lock(task);
-    if (wait) await wait;
+    await this.#lock(task);
     try {
-      while (this.#isStale()) await this.#reconcile(task);
+      await this.strategy.entered(this, task);
+      // VFIO uAPI: asking for the state that the device is in succeeds, and does nothing.
+      if (!isSupported(target, this.flags)) nextState(this.#state, target, this.flags);
       while (this.#state !== target) await this.#arc(task, nextState(this.#state, target, this.flags));
     } finally {
-      await this.#unlock(task);
+      await this.strategy.unlock(this, task);
     }
   }
 
@@ -71,12 +80,13 @@ export class Migration {
   readData(task: Task, into: Uint8Array): number | Promise<number> {
     const session = this.#openSession();
     const { data } = session;
-    if (!data.read)
+    if (!data.read) {
       throw new VfioError(
         "EINVAL",
-        `read of a session in ${migrationStateName(this.state)}: it is being loaded`,
+        `read of the session in ${migrationStateName(this.state)}: it is being loaded`,
       );
-    return this.#withSession(task, session, () => data.read!(into));
+    }
+    return this.#withSession(task, session, () => data.read!(into, task));
   }
 
   /**
@@ -86,46 +96,50 @@ export class Migration {
   writeData(task: Task, from: Uint8Array): void | Promise<void> {
     const session = this.#openSession();
     const { data } = session;
-    if (!data.write)
+    if (!data.write) {
       throw new VfioError(
         "EINVAL",
-        `write to a session in ${migrationStateName(this.state)}: it is being saved`,
+        `write to the session in ${migrationStateName(this.state)}: it is being saved`,
       );
+    }
     return this.#withSession(task, session, () => data.write!(from));
   }
 
-  /** A reset has incremented the generation, under memoryLock: stop the arc under way. Takes no lock. */
-  abortArc(): void {
-    this.#abort?.abort(new VfioError("ECANCELED", "the device was reset during the transition"));
-  }
-
   /**
-   * A reset has released its memoryLocks: tidy up now if nobody holds stateMutex; its holder does it otherwise,
-   * before it lets go or starts another arc.
-   */
-  async afterReset(task: Task): Promise<void> {
-    if (this.stateMutex.tryLock(task)) await this.#unlock(task);
-  }
-
-  /**
-   * The client went away: an unfinished migration is abandoned and its image dropped, the device runs again.
-   * Only a reset leaves ERROR: the caller sees to that first.
+   * The client went away (Linux: the driver's close_device): an unfinished migration is abandoned, its image
+   * dropped, and the device runs again. Only a reset leaves ERROR: the caller sees to that.
    */
   async abandon(task: Task): Promise<void> {
     this.#abort?.abort(new VfioError("ECANCELED", "the client went away during the transition"));
-    const wait = this.stateMutex.lock(task);
-    if (wait) await wait;
+    await this.#lock(task);
     try {
-      while (this.#isStale()) await this.#reconcile(task);
-      if (this.#state !== MigrationState.RUNNING) await this.#backToRunning(task);
+      await this.strategy.entered(this, task);
+      if (this.#state !== MigrationState.RUNNING) await this.resetRecord(task);
       this.#session = undefined;
     } finally {
-      await this.#unlock(task);
+      await this.strategy.unlock(this, task);
     }
   }
 
-  #isStale(): boolean {
-    return this.#generation !== this.device.generation;
+  // For the strategies.
+
+  /** Stops the arc under way. Takes no lock. */
+  abortArc(): void {
+    this.#abort?.abort(new VfioError("ECANCELED", `${this.device.name} was reset during the transition`));
+  }
+
+  /** Puts the record at RUNNING, in the device's present generation, and lets the driver clean up. Under stateMutex. */
+  async resetRecord(task: Task): Promise<void> {
+    // One step: no observer sees the new generation with the old state.
+    this.#generation = this.device.generation;
+    this.#state = MigrationState.RUNNING;
+    await this.#closeSession(task);
+    await this.ops.migrationResetState?.(task.signal);
+  }
+
+  async #lock(task: Task): Promise<void> {
+    const wait = this.stateMutex.lock(task);
+    if (wait) await wait;
   }
 
   /** One arc, under stateMutex. */
@@ -133,48 +147,28 @@ export class Migration {
     const from = this.#state;
     const overtaken = () =>
       new VfioError("ECANCELED", `a reset overtook ${migrationStateName(from)} -> ${migrationStateName(to)}`);
-    if (this.#isStale()) throw overtaken(); // between two arcs
+    if (this.strategy.isOutdated(this)) throw overtaken(); // between two arcs
     const abort = new AbortController();
     this.#abort = abort;
+    const signal = task.signal ? AbortSignal.any([abort.signal, task.signal]) : abort.signal;
     let session: DataSession | undefined;
     try {
-      session = await this.ops.migrationSetState(from, to, abort.signal);
+      session = await this.ops.migrationSetState(from, to, signal);
     } catch (error) {
-      if (!this.#isStale()) {
-        if (!(error instanceof VfioError)) this.#state = MigrationState.ERROR;
+      if (!this.strategy.isOutdated(this)) {
+        this.#state = this.ops.migrationGetState();
         throw error;
       }
     } finally {
       this.#abort = undefined;
     }
-    if (this.#isStale()) {
+    if (this.strategy.isOutdated(this)) {
       session?.close();
       throw overtaken();
     }
     if (hasSession(from) && !hasSession(to)) await this.#closeSession(task);
     if (session) this.#session = session;
     this.#state = to;
-  }
-
-  /** Brings the record up to the device's generation, under stateMutex. */
-  async #reconcile(task: Task): Promise<void> {
-    this.#generation = this.device.generation;
-    await this.#backToRunning(task);
-  }
-
-  async #backToRunning(task: Task): Promise<void> {
-    await this.#closeSession(task);
-    this.#state = MigrationState.RUNNING;
-    await this.ops.migrationResetState?.();
-  }
-
-  /** Releases stateMutex. The last check and the release are one step: no reset can fall between them. */
-  async #unlock(task: Task): Promise<void> {
-    try {
-      while (this.#isStale()) await this.#reconcile(task);
-    } finally {
-      this.stateMutex.unlock(task);
-    }
   }
 
   async #closeSession(task: Task): Promise<void> {
@@ -196,21 +190,36 @@ export class Migration {
   }
 
   #assertAlive(session: DataSession): void {
-    if (session.closed || session.generation !== this.device.generation) {
+    const present = this.strategy.isOutdated(this) ? this.device.generation : this.#generation;
+    if (session.closed || session.generation < present) {
       throw new VfioError("ENODEV", "this data session has ended: a reset or a transition closed it");
     }
   }
 
-  #withSession<T>(task: Task, session: DataSession, transfer: () => T): T | Promise<T> {
+  #withSession<T>(task: Task, session: DataSession, transfer: () => T | Promise<T>): T | Promise<T> {
     const wait = session.lock.lock(task);
     if (wait) return wait.then(() => this.#transfer(task, session, transfer));
     return this.#transfer(task, session, transfer);
   }
 
-  #transfer<T>(task: Task, session: DataSession, transfer: () => T): T {
+  #transfer<T>(task: Task, session: DataSession, transfer: () => T | Promise<T>): T | Promise<T> {
+    let transferring: Promise<T> | undefined;
     try {
       this.#assertAlive(session);
-      return transfer();
+      const result = transfer();
+      if (!(result instanceof Promise)) return result;
+      transferring = result;
+      return this.#finishTransfer(task, session, transferring);
+    } finally {
+      if (!transferring) session.lock.unlock(task);
+    }
+  }
+
+  async #finishTransfer<T>(task: Task, session: DataSession, transferring: Promise<T>): Promise<T> {
+    try {
+      const result = await transferring;
+      this.#assertAlive(session); // a reset in the middle: what was read may be of either image
+      return result;
     } finally {
       session.lock.unlock(task);
     }

@@ -1,21 +1,22 @@
-import type { MigrationState } from "./fsm.js";
+import { VfioError } from "../errno.js";
+import { MigrationFlags, type MigrationState } from "./fsm.js";
 import type { DataSession } from "./session.js";
 
 /**
  * How a driver migrates its device (Linux: struct vfio_migration_ops). Devices that declare `state` sections get
- * these from the core (section-ops.ts).
+ * these from the core (section-migration.ts).
  *
- * All of them run under the device's `stateMutex`, so they never overlap.
+ * All but `migrationGetDataSize` run under the device's `stateMutex`, so they never overlap. Where one throws, the
+ * client gets a `VfioError`'s errno, and EIO for anything else.
  */
 export interface MigrationOps {
   /** MigrationFlags: STOP_COPY is mandatory. */
   readonly flags: number;
 
   /**
-   * Performs one arc and returns the data session that it opens, if it opens one.
-   *
-   * A `VfioError` refuses the arc and leaves the device in `from`; anything else thrown puts it into ERROR.
-   * `signal` aborts when a reset overtakes the arc: whatever is done after that must not touch the device.
+   * Performs one arc and returns the data session that it opens, if it opens one. When it throws,
+   * `migrationGetState` says where the device is. `signal` aborts when a reset overtakes the arc or its client goes
+   * away: nothing done after that may touch the device.
    */
   migrationSetState(
     from: MigrationState,
@@ -23,9 +24,47 @@ export interface MigrationOps {
     signal: AbortSignal,
   ): DataSession | undefined | Promise<DataSession | undefined>;
 
+  /** Where the device is after a failed arc: the arc's `from`, or ERROR. Asked only then. */
+  migrationGetState(): MigrationState;
+
   /** Estimated bytes of a STOP_COPY image (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE). */
   migrationGetDataSize(): number;
 
-  /** Cleans up what the driver itself keeps about a migration that a reset ended. Never under a memoryLock. */
-  migrationResetState?(): void | Promise<void>;
+  /**
+   * Cleans up what the driver itself keeps about a migration that a reset, or its client's end, has ended. Never
+   * under a memoryLock. Resets in a row may share one call. `signal` aborts when the caller's task is cancelled.
+   */
+  migrationResetState?(signal: AbortSignal | undefined): void | Promise<void>;
+}
+
+/**
+ * What registration demands of `migrationResetState`: nothing, a warning, or its presence. A new mandatory op is
+ * enforced last, when all drivers have it: until then each step of converting them has to work.
+ */
+export type ResetStateRequirement = "off" | "warn" | "enforce";
+
+const mandatoryOps = ["migrationSetState", "migrationGetState", "migrationGetDataSize"] as const;
+
+/**
+ * Checks a driver's ops at registration (Linux: vfio_pci_core_register_device).
+ * @throws VfioError EINVAL naming the missing op or flag
+ */
+export function checkMigrationOps(
+  device: string,
+  ops: MigrationOps,
+  requirement: ResetStateRequirement,
+  warn: (message: string) => void,
+): void {
+  for (const op of mandatoryOps) {
+    // Drivers are not always written in TypeScript.
+    if (typeof ops[op] !== "function")
+      throw new VfioError("EINVAL", `${device}: migration op ${op} is missing`);
+  }
+  if (!(ops.flags & MigrationFlags.STOP_COPY)) {
+    throw new VfioError("EINVAL", `${device}: migration flags 0x${ops.flags.toString(16)} lack STOP_COPY`);
+  }
+  if (ops.migrationResetState || requirement === "off") return;
+  const message = `${device}: migration op migrationResetState is missing`;
+  if (requirement === "enforce") throw new VfioError("EINVAL", message);
+  warn(`${message}; it will become mandatory`);
 }

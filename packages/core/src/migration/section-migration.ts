@@ -1,12 +1,12 @@
 import { MigrationFlags, MigrationState } from "./fsm.js";
-import type { Generation } from "./machine.js";
+import type { MigratedDevice } from "./machine.js";
 import type { MigrationOps } from "./ops.js";
 import type { StateSections } from "./sections.js";
 import { DataSession } from "./session.js";
 import { STREAM_ID_SIZE, StreamReader, StreamWriter, type DeviceIdentity } from "./stream.js";
 
 /** What a migration does to the function itself. Both do nothing when it is so already. */
-export interface MigratingDevice extends Generation {
+export interface MigratingDevice extends MigratedDevice {
   stopFunction(): void;
   runFunction(): void;
 }
@@ -15,6 +15,8 @@ export interface MigratingDevice extends Generation {
 export class SectionMigration implements MigrationOps {
   readonly flags = MigrationFlags.STOP_COPY;
   readonly #streamId = crypto.getRandomValues(new Uint8Array(STREAM_ID_SIZE));
+  /** After the last arc, or before the one that failed. */
+  #state: MigrationState = MigrationState.RUNNING;
   /** Of the RESUMING session. */
   #reader: StreamReader | undefined;
 
@@ -25,6 +27,18 @@ export class SectionMigration implements MigrationOps {
   ) {}
 
   migrationSetState(from: MigrationState, to: MigrationState): DataSession | undefined {
+    this.#state = from;
+    const session = this.#arc(from, to);
+    this.#state = to;
+    return session;
+  }
+
+  /** A refused image leaves the device in RESUMING and untouched, as Linux's mtty does: nothing here ends in ERROR. */
+  migrationGetState(): MigrationState {
+    return this.#state;
+  }
+
+  #arc(from: MigrationState, to: MigrationState): DataSession | undefined {
     switch (to) {
       case MigrationState.STOP:
         if (from === MigrationState.RUNNING) this.device.stopFunction();

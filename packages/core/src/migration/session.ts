@@ -1,11 +1,11 @@
-import { Mutex } from "@vfiokit/lockdep";
+import { Mutex, type Task } from "@vfiokit/lockdep";
 
 /** What a session moves: the saving side reads, the loading side writes. */
 export interface SessionData {
   /** Copies the next bytes of the image and returns how many; 0 at its end. */
-  read?(into: Uint8Array): number;
+  read?(into: Uint8Array, task: Task): number | Promise<number>;
   /** Takes the next bytes of the image. @throws VfioError when they cannot belong to one */
-  write?(from: Uint8Array): void;
+  write?(from: Uint8Array): void | Promise<void>;
 }
 
 /**

@@ -1,42 +1,104 @@
-import type { RwSemaphore, Task } from "@vfiokit/lockdep";
+import type { Mutex, Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
-import type { Migration } from "../migration/machine.js";
-import { initiators, type ResetInitiator } from "./initiator.js";
+import { initiators, type InitiatorRules, type ResetInitiator } from "./initiator.js";
+import { upWriteMemoryLockFromReset, zapAndDownWriteMemoryLock, type ZappableDevice } from "./memory-lock.js";
+import type { ResetOutcome } from "./strategy.js";
 
 /** What the door needs of a device. */
-export interface Resettable {
-  readonly name: string;
-  readonly memoryLock: RwSemaphore;
-  readonly migration: Migration | undefined;
+export interface ResettableDevice extends ZappableDevice {
+  /** Linux: device_lock(&pdev->dev). Held by whoever resets, binds or removes the function itself. */
+  readonly deviceLock: Mutex;
   /** Counts the resets that really happened. Only the door increments it. */
   generation: number;
-  /** Puts the function at its power-on values. Under memoryLock held for writing. */
-  resetFunction(): void | Promise<void>;
+  /** Found when the device was opened: its reset works. */
+  readonly resetWorks: boolean;
+  /** Brings the function to D0. @returns true if that transition itself resets the function */
+  powerOn(): boolean;
+  /** Resets the function itself, which may take time. @throws, or rejects, if it was not reset */
+  resetFunction(signal: AbortSignal | undefined): void | Promise<void>;
+  /** Puts everything that the core keeps for the function at its power-on values. */
+  powerOnValues(): void;
 }
 
 /**
- * The one way in which a device is reset.
+ * The one way in which a function is reset, by every initiator of scope "function" (device-set.ts has the others).
+ * Locks are taken and released as the initiator's rules say, whatever happens in between.
  *
- * A reset that happened increments the generation while memoryLock is still held for writing: whatever a migration
- * made before is dead from that moment on, for any observer and without any other lock. A reset that failed changes
- * nothing. What the driver itself must tidy up runs after memoryLock is released (Migration.afterReset), so
- * memoryLock is never held while a migration lock is taken: the lock order has no cycle.
- *
- * @throws VfioError EIO when the function could not be reset
+ * @throws VfioError EINVAL: its reset does not work; EAGAIN: somebody else has its deviceLock; what the function's
+ *   reset threw (EIO if that is no VfioError), and then nothing has changed; what the driver's migrationResetState threw
  */
-export async function resetDevice(device: Resettable, task: Task, initiator: ResetInitiator): Promise<void> {
-  const wait = device.memoryLock.downWrite(task);
-  if (wait) await wait;
-  try {
-    const resetting = device.resetFunction();
-    if (resetting) await resetting;
-    device.generation++;
-    device.migration?.abortArc();
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new VfioError("EIO", `${device.name}: ${initiators[initiator].title} failed: ${why}`);
-  } finally {
-    device.memoryLock.upWrite(task);
+export async function resetDevice(
+  device: ResettableDevice,
+  task: Task,
+  initiator: ResetInitiator,
+): Promise<void> {
+  const rules: InitiatorRules = initiators[initiator];
+  if (rules.needsResetWorks && !device.resetWorks) {
+    throw new VfioError("EINVAL", `${device.name}: ${rules.title}: the device's reset does not work`);
   }
-  await device.migration?.afterReset(task);
+  const outcome: ResetOutcome = { wasReset: false };
+  if (rules.memoryLock) await zapAndDownWriteMemoryLock(device, task);
+  try {
+    try {
+      if (rules.powersOn) await powerOn(device, task, outcome);
+      await resetLocked(device, task, rules, outcome);
+    } finally {
+      const following = rules.memoryLock && upWriteMemoryLockFromReset(device, task, outcome);
+      if (following) await following;
+    }
+  } finally {
+    await device.strategy.pathDone(device, task, outcome);
+  }
+}
+
+/** Brings the function to D0, which may itself reset it: that counts, whatever becomes of the reset asked for. */
+export async function powerOn(device: ResettableDevice, task: Task, outcome: ResetOutcome): Promise<void> {
+  if (device.powerOn()) await resetHardware(device, task, initiators["power-on"], outcome);
+}
+
+/** Takes deviceLock and resets (Linux: pci_try_reset_function, pci_reset_function). */
+async function resetLocked(
+  device: ResettableDevice,
+  task: Task,
+  rules: InitiatorRules,
+  outcome: ResetOutcome,
+): Promise<void> {
+  if (rules.deviceLock === "none") return resetHardware(device, task, rules, outcome);
+  if (rules.deviceLock === "wait") {
+    const wait = device.deviceLock.lock(task);
+    if (wait) await wait;
+  } else if (!device.deviceLock.tryLock(task)) {
+    throw new VfioError("EAGAIN", `${device.name}: ${rules.title}: the device is being reset or removed`);
+  }
+  try {
+    await resetHardware(device, task, rules, outcome);
+  } finally {
+    device.deviceLock.unlock(task);
+  }
+}
+
+/**
+ * Resets the hardware of one function, and tells those who must know. Power-on values and the new generation come in
+ * one step: no observer sees a function that was reset with a migration that was not.
+ */
+export async function resetHardware(
+  device: ResettableDevice,
+  task: Task,
+  rules: InitiatorRules,
+  outcome: ResetOutcome,
+): Promise<void> {
+  try {
+    const resetting = device.resetFunction(task.signal);
+    if (resetting) await resetting;
+    device.powerOnValues();
+    outcome.wasReset = true;
+    device.generation++;
+    device.strategy.happened(device);
+  } catch (error) {
+    if (error instanceof VfioError) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new VfioError("EIO", `${device.name}: ${rules.title} failed: ${why}`);
+  } finally {
+    if (rules.resetDone) await device.strategy.resetDone(device, task, outcome);
+  }
 }

@@ -114,7 +114,7 @@ describe("regions", () => {
     const { device, task, buffer, write, enableMemory } = setUp();
     void write(CONFIG, PciHeader.COMMAND, 2, 0);
     expect(() => device.readRegion(task, BAR_REGISTERS, 0, 4, buffer, 0)).toThrow(
-      /EIO: region 0: memory is disabled/,
+      /EIO: counter: memory is disabled/,
     );
     void enableMemory();
     expect(() => device.readRegion(task, BAR_REGISTERS, 0, 4, buffer, 0)).not.toThrow();

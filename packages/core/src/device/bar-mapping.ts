@@ -1,0 +1,58 @@
+import type { Task } from "@vfiokit/lockdep";
+import { VfioError } from "../errno.js";
+
+/** What a mapping needs of its device. */
+export interface MappableDevice {
+  readonly name: string;
+  /**
+   * Runs `use` under memoryLock held for reading, while memory is enabled.
+   * @throws VfioError EIO: memory is disabled, or power is off (Linux: SIGBUS)
+   */
+  withMemory<T>(task: Task, use: () => T): T | Promise<T>;
+}
+
+/**
+ * A mapping of a memory-like BAR in this process (Linux: a VMA whose pages vfio-pci faults in).
+ *
+ * It is empty at first. `fault` fills it, under memoryLock, as a first touch does; whatever takes the BARs away
+ * zaps it, and the next touch faults again.
+ */
+export class BarMapping implements Disposable {
+  #bytes: Uint8Array | undefined;
+
+  constructor(
+    private readonly device: MappableDevice,
+    private readonly memory: Uint8Array,
+    private readonly onDispose: (mapping: BarMapping) => void,
+  ) {}
+
+  /** True while a touch needs no fault. */
+  get isPresent(): boolean {
+    return this.#bytes !== undefined;
+  }
+
+  /** The BAR's bytes. Use them before the next `await`: a zap does not wait. @throws VfioError EFAULT: not faulted in */
+  get bytes(): Uint8Array {
+    if (!this.#bytes)
+      throw new VfioError("EFAULT", `${this.device.name}: the BAR mapping was zapped, or never touched`);
+    return this.#bytes;
+  }
+
+  /** Linux: vfio_pci_mmap_fault. @throws VfioError EIO: memory is disabled, or power is off (or rejects) */
+  fault(task: Task): void | Promise<void> {
+    if (this.#bytes) return;
+    return this.device.withMemory(task, () => {
+      this.#bytes = this.memory;
+    });
+  }
+
+  /** Linux: unmap_mapping_range. Under memoryLock held for writing. */
+  zap(): void {
+    this.#bytes = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.zap();
+    this.onDispose(this);
+  }
+}

@@ -1,0 +1,106 @@
+import type { Task } from "@vfiokit/lockdep";
+import type { DmaAddressSpace } from "../dma/address-space.js";
+import { Errno, VfioError, errnoOf } from "../errno.js";
+import type { IrqController } from "../irq/index.js";
+import type { Migration } from "../migration/machine.js";
+import type { DeviceSet } from "../reset/device-set.js";
+import type { ResetInitiator } from "../reset/initiator.js";
+import type { RuntimePm } from "./runtime-pm.js";
+
+/** What opening and closing needs of its device. */
+interface OpenableDevice {
+  readonly name: string;
+  readonly set: DeviceSet;
+  readonly irqs: IrqController;
+  readonly dma: DmaAddressSpace;
+  readonly migration: Migration | undefined;
+  readonly runtimePm: RuntimePm;
+  readonly generation: number;
+  needsReset: boolean;
+  zapBars(): void;
+  reset(task: Task, initiator: ResetInitiator): Promise<void>;
+}
+
+/** Opens and closes a device as VFIO files do, under its set's lock (Linux: vfio_pci_core_enable and _disable). */
+export class OpenCount {
+  #count = 0;
+  #resetWorks = true;
+
+  constructor(private readonly device: OpenableDevice) {}
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** What the first open found out. */
+  get resetWorks(): boolean {
+    return this.#resetWorks;
+  }
+
+  async open(task: Task): Promise<void> {
+    const { set, runtimePm } = this.device;
+    using _ = await set.lock.acquire(task);
+    if (this.#count === 0) {
+      await runtimePm.get(task);
+      try {
+        await this.#enable(task);
+      } catch (error) {
+        runtimePm.put();
+        throw error;
+      }
+    }
+    this.#count++;
+  }
+
+  async close(task: Task): Promise<void> {
+    const { set, migration, name } = this.device;
+    using _ = await set.lock.acquire(task);
+    if (this.#count === 0) throw new VfioError("EBADF", `${name}: close: it is not open`);
+    if (--this.#count > 0) return;
+    try {
+      await migration?.abandon(task); // Linux: the driver's close_device
+    } finally {
+      await this.#disable(task);
+    }
+  }
+
+  /** Tries a reset: what it finds decides whether the client is offered one. */
+  async #enable(task: Task): Promise<void> {
+    const { device } = this;
+    const before = device.generation;
+    try {
+      await device.reset(task, "enable");
+    } catch (error) {
+      // Somebody else is at the device, or the reset worked and its driver failed afterwards.
+      if (errnoOf(error) === Errno.EAGAIN || device.generation !== before) throw error;
+    }
+    this.#resetWorks = device.generation !== before;
+    device.needsReset = true;
+  }
+
+  async #disable(task: Task): Promise<void> {
+    const { device } = this;
+    try {
+      device.zapBars();
+      await device.irqs.disconnect(task);
+      await device.dma.disconnect(task);
+      await device.runtimePm.lowPowerExit(task);
+      if (this.#resetWorks) await this.#reset(task);
+      await device.set.tryReset(task);
+    } finally {
+      device.runtimePm.put();
+    }
+  }
+
+  /** Nobody is left to hear of a failure: `needsReset` stays, and the set's last close tries a bus reset. */
+  async #reset(task: Task): Promise<void> {
+    const { device } = this;
+    const before = device.generation;
+    try {
+      await device.reset(task, "disable");
+    } catch {
+      // See above.
+    }
+    if (device.generation !== before) device.needsReset = false;
+  }
+}

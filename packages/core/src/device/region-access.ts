@@ -1,0 +1,248 @@
+import type { RwSemaphore, Task } from "@vfiokit/lockdep";
+import { VfioError } from "../errno.js";
+import type { IrqController } from "../irq/index.js";
+import {
+  ConfigEffect,
+  PciCommand,
+  PciHeader,
+  PciMsix,
+  PciMsixFlags,
+  PciPm,
+  PciPmCtrl,
+  PowerState,
+  type Capabilities,
+  type ConfigSpace,
+} from "../pci/index.js";
+import type { ResetInitiator } from "../reset/initiator.js";
+import type { Region } from "./build-regions.js";
+import { NUM_REGIONS, RegionIndex, type RegionInfo } from "./info.js";
+import type { RuntimePm } from "./runtime-pm.js";
+
+/** What accesses need of their device. */
+interface AccessedDevice {
+  readonly name: string;
+  readonly config: ConfigSpace;
+  readonly capabilities: Capabilities;
+  readonly irqs: IrqController;
+  readonly memoryLock: RwSemaphore;
+  readonly runtimePm: RuntimePm;
+  zapBars(): void;
+  reset(task: Task, initiator: ResetInitiator): Promise<void>;
+  warn(message: string): void;
+}
+
+/**
+ * Accesses to a device's regions: under memoryLock for reading (Linux: vfio_pci_rdwr.c), and what a write of
+ * configuration space sets off (vfio_pci_config.c).
+ */
+export class RegionAccess {
+  #memoryEnabled = false;
+  #removed = false;
+
+  constructor(
+    private readonly device: AccessedDevice,
+    private readonly regions: readonly (Region | undefined)[],
+  ) {}
+
+  /** The card was pulled out: reads give ones, writes go nowhere. */
+  remove(): void {
+    this.#removed = true;
+  }
+
+  get removed(): boolean {
+    return this.#removed;
+  }
+
+  info(index: number): RegionInfo {
+    if (!Number.isInteger(index) || index < 0 || index >= NUM_REGIONS) {
+      throw new VfioError("EINVAL", `region index ${index}: the device has ${NUM_REGIONS} regions`);
+    }
+    return (
+      this.regions[index]?.info ?? { index, flags: 0, size: 0, fd: undefined, mmapAreas: [], ioEvents: [] }
+    );
+  }
+
+  read(
+    task: Task,
+    index: number,
+    offset: number,
+    count: number,
+    into: Uint8Array,
+    at: number,
+  ): void | Promise<void> {
+    const region = this.#check(index, offset, count);
+    const { memoryLock, runtimePm } = this.device;
+    if (runtimePm.suspended)
+      return this.#whileAwake(task, () => this.read(task, index, offset, count, into, at));
+    const wait = memoryLock.downRead(task);
+    if (wait) return wait.then(() => this.#readLocked(task, region, offset, count, into, at));
+    this.#readLocked(task, region, offset, count, into, at);
+  }
+
+  write(
+    task: Task,
+    index: number,
+    offset: number,
+    count: number,
+    from: Uint8Array,
+    at: number,
+  ): void | Promise<void> {
+    const region = this.#check(index, offset, count);
+    const { memoryLock, runtimePm } = this.device;
+    if (runtimePm.suspended)
+      return this.#whileAwake(task, () => this.write(task, index, offset, count, from, at));
+    // Linux takes memory_lock for writing around whatever can take the BARs away.
+    const isConfig = index === RegionIndex.CONFIG;
+    const wait = isConfig ? memoryLock.downWrite(task) : memoryLock.downRead(task);
+    if (wait) {
+      const bytes = from.slice(at, at + count); // the caller's buffer is its own again once it has waited
+      return wait.then(() =>
+        isConfig
+          ? this.#writeConfigLocked(task, offset, count, bytes, 0)
+          : this.#writeLocked(task, region, offset, count, bytes, 0),
+      );
+    }
+    if (isConfig) return this.#writeConfigLocked(task, offset, count, from, at);
+    this.#writeLocked(task, region, offset, count, from, at);
+  }
+
+  /** Runs `use` under memoryLock for reading. @throws VfioError EIO: memory is disabled, or the device is not in D0 */
+  withMemory<T>(task: Task, use: () => T): T | Promise<T> {
+    const wait = this.device.memoryLock.downRead(task);
+    return wait ? wait.then(() => this.#useLocked(task, use)) : this.#useLocked(task, use);
+  }
+
+  /** Brings the function to D0. @returns true if that transition resets it (PCI PM 1.2 §3.2.4) */
+  powerOn(): boolean {
+    const { capabilities, config } = this.device;
+    const { pm } = capabilities;
+    const before = this.#powerState();
+    if (!pm || before === PowerState.D0) return false;
+    const control = pm.offset + PciPm.CTRL;
+    config.set16(control, config.get16(control) & ~PciPmCtrl.STATE_MASK);
+    this.applyConfig();
+    return before === PowerState.D3HOT && !pm.noSoftReset;
+  }
+
+  /** Makes the rest of the device follow configuration space. */
+  applyConfig(): void {
+    const { config, irqs, capabilities } = this.device;
+    const command = config.get16(PciHeader.COMMAND);
+    this.#memoryEnabled = (command & PciCommand.MEMORY) !== 0 && this.#powerState() !== PowerState.D3HOT;
+    irqs.setIntxDisabled((command & PciCommand.INTX_DISABLE) !== 0);
+    const { msi, msix } = capabilities;
+    if (msi?.perVectorMask) irqs.setMsiMask(config.get32(msi.offset + msi.registers.mask));
+    if (msix)
+      irqs.setFunctionMasked((config.get16(msix.offset + PciMsix.FLAGS) & PciMsixFlags.MASKALL) !== 0);
+  }
+
+  #check(index: number, offset: number, count: number): Region {
+    const region = this.regions[index];
+    if (!region) {
+      const { size } = this.info(index); // tells an index without a region from one that cannot be
+      throw new VfioError("EINVAL", `region ${index}: its size is ${size}, so there is nothing to access`);
+    }
+    if (!(offset >= 0 && count >= 0 && offset + count <= region.info.size)) {
+      throw new VfioError(
+        "EINVAL",
+        `region ${index}: offset ${offset} and count ${count} leave its ${region.info.size} bytes`,
+      );
+    }
+    return region;
+  }
+
+  /** An access to a suspended device wakes it for as long as it takes (Linux: vfio_pci_rw). */
+  async #whileAwake(task: Task, access: () => void | Promise<void>): Promise<void> {
+    const { runtimePm } = this.device;
+    await runtimePm.get(task);
+    try {
+      await access();
+    } finally {
+      runtimePm.put();
+    }
+  }
+
+  #readLocked(task: Task, region: Region, offset: number, count: number, into: Uint8Array, at: number): void {
+    try {
+      if (this.#removed) {
+        into.fill(0xff, at, at + count);
+      } else {
+        if (region.needsMemory) this.#checkMemory();
+        region.handler.read(offset, count, into, at);
+      }
+    } finally {
+      this.device.memoryLock.upRead(task);
+    }
+  }
+
+  #writeLocked(
+    task: Task,
+    region: Region,
+    offset: number,
+    count: number,
+    from: Uint8Array,
+    at: number,
+  ): void {
+    try {
+      if (this.#removed) return;
+      if (region.needsMemory) this.#checkMemory();
+      region.handler.write(offset, count, from, at);
+    } finally {
+      this.device.memoryLock.upRead(task);
+    }
+  }
+
+  #useLocked<T>(task: Task, use: () => T): T {
+    try {
+      this.#checkMemory();
+      return use();
+    } finally {
+      this.device.memoryLock.upRead(task);
+    }
+  }
+
+  /** Linux: vfio_pci_core_do_io_rw refuses memory BARs with EIO while __vfio_pci_memory_enabled is false. */
+  #checkMemory(): void {
+    if (this.#memoryEnabled && !this.device.runtimePm.engaged) return;
+    throw new VfioError("EIO", `${this.device.name}: memory is disabled, or the device is not in D0`);
+  }
+
+  #writeConfigLocked(
+    task: Task,
+    offset: number,
+    count: number,
+    from: Uint8Array,
+    at: number,
+  ): void | Promise<void> {
+    const { config, memoryLock, capabilities } = this.device;
+    const before = this.#powerState();
+    let effects = 0;
+    try {
+      if (!this.#removed) effects = config.write(offset, from, at, count);
+      if (effects !== 0) this.applyConfig();
+      if (!this.#memoryEnabled) this.device.zapBars();
+    } finally {
+      memoryLock.upWrite(task);
+    }
+    // At most one reset a write: a second would find the function just reset.
+    if (effects & ConfigEffect.FLR_PCIE) return this.#resetByWrite(task, "flr-pcie");
+    if (effects & ConfigEffect.FLR_AF) return this.#resetByWrite(task, "flr-af");
+    const poweredOn = before === PowerState.D3HOT && this.#powerState() === PowerState.D0;
+    if (poweredOn && !capabilities.pm!.noSoftReset) return this.#resetByWrite(task, "power-on");
+  }
+
+  /** A configuration write cannot be refused for a reset that failed: it did not happen (Linux does not look either). */
+  async #resetByWrite(task: Task, initiator: ResetInitiator): Promise<void> {
+    try {
+      await this.device.reset(task, initiator);
+    } catch (error) {
+      if (task.signal?.aborted) throw error;
+      this.device.warn(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #powerState(): number {
+    const { pm } = this.device.capabilities;
+    return pm ? this.device.config.get16(pm.offset + PciPm.CTRL) & PciPmCtrl.STATE_MASK : PowerState.D0;
+  }
+}

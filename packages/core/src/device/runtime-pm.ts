@@ -1,0 +1,112 @@
+import type { RwSemaphore, Task } from "@vfiokit/lockdep";
+import { VfioError } from "../errno.js";
+import type { IrqTrigger } from "../irq/trigger.js";
+
+/** What happens to a function that nobody uses (Linux: the parameter disable_idle_d3, and what the platform can do). */
+export type IdlePower =
+  /** It stays in D0. */
+  | "D0"
+  /** D3hot: registers are kept by a function with No_Soft_Reset, and lost by others. */
+  | "D3hot"
+  /** D3cold: power is cut, and everything is lost. */
+  | "D3cold";
+
+/** What runtime power management needs of its device. */
+export interface PoweredDevice {
+  readonly name: string;
+  readonly memoryLock: RwSemaphore;
+  zapBars(): void;
+  /** The function comes back from `idle`: whatever that loses is reset. */
+  resumeFrom(task: Task, idle: IdlePower): Promise<void>;
+}
+
+/**
+ * Runtime power management (Linux: pm_runtime and vfio_pci_runtime_pm_entry): a function without users is suspended,
+ * and resumed by the next one. A client that has it open can let it be suspended meanwhile: low power entry.
+ */
+export class RuntimePm {
+  #users = 0;
+  #suspended = false;
+  #resuming: Promise<void> | undefined;
+  #engaged = false;
+  #wakeup: IrqTrigger | undefined;
+
+  constructor(
+    private readonly device: PoweredDevice,
+    private readonly idle: IdlePower,
+  ) {}
+
+  get suspended(): boolean {
+    return this.#suspended;
+  }
+
+  /** A client has asked for low power: its BARs do not answer. */
+  get engaged(): boolean {
+    return this.#engaged;
+  }
+
+  /** Linux: pm_runtime_resume_and_get. */
+  get(task: Task): void | Promise<void> {
+    this.#users++;
+    if (!this.#suspended) return;
+    this.#resuming ??= this.#resume(task).finally(() => (this.#resuming = undefined));
+    return this.#resuming;
+  }
+
+  /** Linux: pm_runtime_put. Suspends when it was the last. */
+  put(): void {
+    this.#users--;
+    if (this.#users === 0 && this.idle !== "D0") this.#suspended = true;
+  }
+
+  /**
+   * VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, and with `wakeup` ENTRY_WITH_WAKEUP: the device stays up once woken, and says
+   * so. The trigger is the device's from here on.
+   * @throws VfioError EINVAL: it is in that state already, or nobody has it open
+   */
+  async lowPowerEntry(task: Task, wakeup?: IrqTrigger): Promise<void> {
+    try {
+      using _ = await this.device.memoryLock.write(task);
+      this.#engage(wakeup);
+    } catch (error) {
+      wakeup?.close();
+      throw error;
+    }
+  }
+
+  /** VFIO_DEVICE_FEATURE_LOW_POWER_EXIT. Does nothing for a device that is not in low power. */
+  async lowPowerExit(task: Task): Promise<void> {
+    if (!this.#engaged) return;
+    await this.get(task); // before memoryLock: it may reset, and a driver is never called under that lock
+    using _ = await this.device.memoryLock.write(task);
+    if (this.engaged) this.#disengage();
+    else this.put(); // waking it gave the client's use back already
+  }
+
+  #engage(wakeup: IrqTrigger | undefined): void {
+    if (this.#users === 0)
+      throw new VfioError("EINVAL", `${this.device.name}: low power entry: it is not open`);
+    if (this.#engaged) {
+      throw new VfioError("EINVAL", `${this.device.name}: low power entry: entered already`);
+    }
+    this.device.zapBars();
+    this.#engaged = true;
+    this.#wakeup = wakeup;
+    this.put();
+  }
+
+  async #resume(task: Task): Promise<void> {
+    await this.device.resumeFrom(task, this.idle);
+    this.#suspended = false;
+    if (!this.#wakeup) return;
+    this.#users++; // the client's own, which entry had given up
+    this.#wakeup.signal();
+    this.#disengage();
+  }
+
+  #disengage(): void {
+    this.#engaged = false;
+    this.#wakeup?.close();
+    this.#wakeup = undefined;
+  }
+}
