@@ -4,6 +4,8 @@ export interface Frame {
   readonly file: string;
   readonly line: number;
   readonly column: number;
+  /** What a protocol file says about the step. */
+  readonly note?: string;
 }
 
 /** A place in a program: a captured stack, read only when a report needs it, or frames that are known already. */

@@ -6,24 +6,41 @@ import { at, call, columns, nameOf, stackLines, usageOf } from "./words.js";
 /**
  * The report in the form of the Linux kernel's, so that who reads one reads the other, and below it the reason in a
  * sentence and a schedule that hangs.
- * @param schedule a schedule that was really found; default: one made of the cycle's orders.
+ * @param schedule one that was really found, or "none" if all were tried and none hangs; default: one made of the
+ *   cycle's orders.
  */
-export function formatProblem(problem: Problem, schedule?: Schedule): string {
+export function formatProblem(problem: Problem, schedule?: Schedule | "none"): string {
   const lines = [...body(problem), "", `Why: ${why(problem)}`];
   const hanging = schedule ?? (problem.kind === "cycle" ? scheduleOf(problem) : undefined);
-  if (hanging) lines.push("", "A schedule that hangs:", "", ...formatSchedule(hanging));
+  if (hanging === "none")
+    lines.push(
+      "",
+      "Every interleaving of these tasks was tried, and none hangs: something else keeps them apart. The order is",
+      "wrong all the same, and a deadlock as soon as that something goes.",
+    );
+  else if (hanging) lines.push("", "A schedule that hangs:", "", ...formatSchedule(hanging));
   return `${lines.join("\n")}\n`;
 }
 
-/** One column a task, one line a move; a task that waits for ever says for whom. */
+/** Wider than this, columns are harder to read than a list. */
+const MAX_WIDTH = 110;
+
+/** One column a task and one line a move, or a list if that is too wide; a task that waits for ever says for whom. */
 export function formatSchedule({ tasks, moves }: Schedule): string[] {
-  const rows = [tasks.map((name) => name), tasks.map((name) => "-".repeat(name.length))];
-  for (const { task, text, waitsFor } of moves) {
-    const row = tasks.map(() => "");
-    row[task] = waitsFor === undefined ? text : `${text} ... waits for ${tasks[waitsFor]!}`;
-    rows.push(row);
-  }
-  return columns(rows).map((line) => `  ${line}`.trimEnd());
+  const waits = (other: number | undefined): string =>
+    other === undefined ? "" : `waits for ${tasks[other]!}`;
+  const table = columns([
+    tasks,
+    tasks.map((name) => "-".repeat(name.length)),
+    ...moves.map(({ task, text, waitsFor }) => [
+      ...tasks.map((_, i) => (i === task ? text : "")),
+      waits(waitsFor),
+    ]),
+  ]);
+  const lines = table.every((line) => line.length <= MAX_WIDTH)
+    ? table
+    : columns(moves.map(({ task, text, waitsFor }) => [tasks[task]!, text, waits(waitsFor)]));
+  return lines.map((line) => `  ${line}`.trimEnd());
 }
 
 function body(problem: Problem): string[] {

@@ -24,8 +24,9 @@ export function usageOf({ usage }: Pick<LockUse, "usage">): string {
 export function at(place: Place): string {
   const frame = place[0];
   if (!frame) return "";
-  const where = `${frame.file}:${frame.line}:${frame.column}`;
-  return frame.fn === "" ? where : `${frame.fn} (${where})`;
+  const where = [frame.file, frame.line, frame.column].filter((part) => part !== "" && part !== 0).join(":");
+  const named = frame.fn === "" ? where : where === "" ? frame.fn : `${frame.fn} (${where})`;
+  return frame.note === undefined ? named : `${named}  # ${frame.note}`;
 }
 
 export function stackLines(place: Place, indent: string): string[] {

@@ -1,0 +1,5 @@
+export { parseProtocol, ProtocolError } from "./parse.js";
+export { checkScenario, type Finding, type ScenarioResult } from "./check.js";
+export { formatFinding } from "./report.js";
+export { PROTOCOL_SCHEMA } from "./schema.js";
+export type { LockSpec, Op, Protocol, Scenario, Step, TaskSpec, Verdict } from "./program.js";
