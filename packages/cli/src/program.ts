@@ -1,4 +1,6 @@
 import { Command, CommanderError } from "commander";
+import { infoCommand } from "./info/command.js";
+import { demoCommand } from "./demo/command.js";
 import { serveCommand } from "./serve/command.js";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
 import { Style } from "./style.js";
@@ -8,7 +10,9 @@ function createProgram(): Command {
   return new Command("vfiokit")
     .description("Builds, serves, migrates and proves PCI devices.")
     .version(version)
-    .addCommand(serveCommand());
+    .addCommand(serveCommand())
+    .addCommand(infoCommand())
+    .addCommand(demoCommand());
 }
 
 /** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */

@@ -1,4 +1,3 @@
-import { VfioError } from "@vfiokit/core";
 import type { Chardev, ChardevKind } from "./chardev.js";
 import { BufferedBackend } from "./buffered.js";
 import { NodeSink } from "./node-stream.js";
@@ -31,8 +30,8 @@ export const stdio: ChardevKind = {
       if (stdin.isTTY && bytes.includes(CTRL_C)) process.kill(process.pid, "SIGINT");
       else backend.offer(bytes);
     });
-    stdin.on("error", (error) => log.warn({ err: error.message }, "standard input failed"));
-    stdout.on("error", (error) => log.warn({ err: error.message }, "standard output failed"));
+    stdin.on("error", (error: Error) => log.warn({ err: error.message }, "standard input failed"));
+    stdout.on("error", (error: Error) => log.warn({ err: error.message }, "standard output failed"));
     return {
       backend,
       description: stdin.isTTY ? "this terminal (Ctrl-C ends the server)" : "standard input and output",

@@ -99,8 +99,8 @@ export function irqReport(index: number, flags: number, count: number): IrqRepor
   };
 }
 
-export function migrationReport(flags: bigint, state: string, size: number | undefined): MigrationReport {
-  const has = (flag: number) => (Number(flags) & flag) !== 0;
+export function migrationReport(flags: number, state: string, size: number | undefined): MigrationReport {
+  const has = (flag: number) => (flags & flag) !== 0;
   return {
     stopCopy: has(MigrationFlags.STOP_COPY),
     p2p: has(MigrationFlags.P2P),

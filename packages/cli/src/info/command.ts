@@ -1,0 +1,18 @@
+import { resolve } from "node:path";
+import { Command } from "commander";
+import { Style } from "../style.js";
+import { formatReport } from "./format.js";
+import { inspect } from "./inspect.js";
+
+/** `vfiokit info SOCKET`: lspci -vv for a vfio-user server. */
+export function infoCommand(): Command {
+  return new Command("info")
+    .description("Shows what a vfio-user server serves, as lspci -vv shows a PCI function.")
+    .argument("<socket>", "path of the server's socket")
+    .option("--json", "print everything as JSON")
+    .action(async (socket: string, { json }: { json?: true }) => {
+      const report = await inspect(resolve(socket));
+      const lines = json ? [JSON.stringify(report, null, 2)] : formatReport(report, Style.of(process.stdout));
+      process.stdout.write(`${lines.join("\n")}\n`);
+    });
+}
