@@ -100,9 +100,9 @@ export class DmaMaps {
       if (!(direction === "read" ? map.readable : map.writable)) return Errno.EPERM;
       const start = map.offset + Number(inside);
       const count = Math.min(buffer.length - done, map.size - Number(inside));
+      // Memory that was disposed of while it was mapped is detached.
+      if (map.memory.bytes.length < start + count) return Errno.EFAULT;
       const here = map.memory.bytes.subarray(start, start + count);
-      // Memory that was disposed of while it was mapped.
-      if (here.length < count) return Errno.EFAULT;
       const there = buffer.subarray(done, done + count);
       if (direction === "read") there.set(here);
       else here.set(there);

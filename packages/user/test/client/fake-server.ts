@@ -110,6 +110,11 @@ export class FakeServer {
   /** Sends a command of its own. @returns the client's reply */
   ask<C extends CommandName>(command: C, payload: RequestPayload<C>, msg_id = 77): Promise<Message> {
     this.raw(encodeRequest(command, msg_id, payload));
+    return this.nextReply();
+  }
+
+  /** The client's next reply. */
+  nextReply(): Promise<Message> {
     return new Promise((resolve) => this.#replyWaiting.push(resolve));
   }
 
@@ -130,7 +135,7 @@ export class FakeServer {
     const answer = handler ? handler(message.payload, this, message) : Errno.EINVAL;
     if (!message.no_reply) {
       if (typeof answer === "number") this.raw(encodeError(Command[message.command], message.msg_id, answer));
-      else if (answer) this.reply(message, answer as ReplyPayload<CommandName>);
+      else if (answer) this.reply(message, answer);
     }
     const at = this.#waiting.findIndex(({ command }) => command === message.command);
     if (at >= 0) this.#waiting.splice(at, 1)[0]!.resolve(message);
