@@ -1,3 +1,7 @@
+import { once } from "node:events";
+import { connect } from "node:net";
+import { fileURLToPath } from "node:url";
+import { Child } from "./child.js";
 import { Line } from "./line.js";
 import type { Scratch } from "./lab.js";
 import type { DeviceOptions } from "./qemu.js";
@@ -17,15 +21,15 @@ export interface SerialCard {
 /** One way to provide serial cards. */
 export interface SerialCardKind {
   readonly name: string;
-  /** How the guest can reset the function behind a root port: the words of its reset_method file. */
-  readonly resetMethods: readonly string[];
+  /** How the guest can reset the function: the words of its reset_method file. */
+  readonly resets: { readonly inSlot: readonly string[]; readonly onRootBus: readonly string[] };
   create(scratch: Scratch, id: string): Promise<SerialCard>;
 }
 
 /** QEMU's own card: shows that what a scenario asks for is what a real driver and a proven card do. */
 export const pciSerial: SerialCardKind = {
   name: "QEMU's pci-serial",
-  resetMethods: ["bus"],
+  resets: { inSlot: ["bus"], onRootBus: [] },
   async create(scratch, id) {
     const listener = await Listener.open(scratch.outside(`${id}-line`));
     const line = listener.accepted.then((socket) => new Line(socket));
@@ -40,3 +44,58 @@ export const pciSerial: SerialCardKind = {
     };
   },
 };
+
+const VFIOKIT = fileURLToPath(new URL("../../packages/cli/bin/vfiokit.js", import.meta.url));
+
+/** The command as its users start it, from the build. */
+export function vfiokit(...args: string[]): Child {
+  return new Child(`vfiokit ${args[0]!}`, [process.execPath, VFIOKIT, ...args]);
+}
+
+/** Our card, behind a vfio-user socket, each in a server process of its own. */
+export const vfioUserSerial: SerialCardKind = {
+  name: "vfiokit's serial card",
+  resets: { inSlot: ["flr", "bus"], onRootBus: ["flr"] },
+  create: (scratch, id) => VfioUserCard.start(scratch, id),
+};
+
+export class VfioUserCard implements SerialCard {
+  readonly machineArgs: readonly string[] = [];
+
+  static async start(scratch: Scratch, id: string): Promise<VfioUserCard> {
+    const socketPath = scratch.outside(`${id}-vfio-user`);
+    const linePath = scratch.outside(`${id}-line`);
+    const server = vfiokit("serve", "serial", "--socket-path", socketPath, "--chardev", `unix:${linePath}`);
+    await server.printed(/-device/);
+    return new VfioUserCard(scratch, id, server);
+  }
+
+  private constructor(
+    private readonly scratch: Scratch,
+    private readonly id: string,
+    readonly server: Child,
+  ) {}
+
+  /** The server's socket, as programs outside QEMU's chroot name it. */
+  get socketPath(): string {
+    return this.scratch.outside(`${this.id}-vfio-user`);
+  }
+
+  get device(): DeviceOptions {
+    const socket = { type: "unix", path: this.scratch.inside(`${this.id}-vfio-user`) };
+    return { driver: "vfio-user-pci", id: this.id, socket };
+  }
+
+  async line(): Promise<Line> {
+    const socket = connect(this.scratch.outside(`${this.id}-line`));
+    await once(socket, "connect");
+    return new Line(socket);
+  }
+
+  /** Ends the server, and fails when it does not end the way it should. */
+  async stop(): Promise<void> {
+    const running = this.server.running;
+    const end = await this.server.kill("SIGTERM");
+    if (!running || end !== 0) throw new Error(`the server ended with ${end}:\n${this.server.output}`);
+  }
+}

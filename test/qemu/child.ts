@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { within } from "./wait.js";
 
 /** How much of a program's output is kept for error messages. */
 const TAIL = 16_384;
@@ -14,11 +15,11 @@ export class Child {
   readonly ended: Promise<number | string>;
   private readonly process: ChildProcess;
   private end: number | string | undefined;
+  private readonly listeners = new Set<() => void>();
 
   constructor(
     readonly name: string,
     command: readonly string[],
-    onOutput?: (text: string) => void,
   ) {
     this.process = spawn("setpriv", ["--pdeathsig", "KILL", ...command], {
       stdio: ["ignore", "pipe", "pipe"],
@@ -27,7 +28,7 @@ export class Child {
       stream.setEncoding("utf8");
       stream.on("data", (text: string) => {
         this.output = (this.output + text).slice(-TAIL);
-        onOutput?.(text);
+        for (const listener of this.listeners) listener();
       });
     }
     this.ended = once(this.process, "close").then(([code, signal]: unknown[]) => {
@@ -48,6 +49,25 @@ export class Child {
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<number | string> {
     if (this.running) this.process.kill(signal);
     return this.ended;
+  }
+
+  /** Waits until the program has printed something of this form. */
+  async printed(form: RegExp, seconds = 30): Promise<RegExpExecArray> {
+    let listener!: () => void;
+    const match = new Promise<RegExpExecArray>((resolve) => {
+      listener = () => {
+        const found = form.exec(this.output);
+        if (found) resolve(found);
+      };
+    });
+    this.listeners.add(listener);
+    listener();
+    try {
+      const event = Promise.race([match, this.untilEnd(`it should print ${form.source}`)]);
+      return await within(seconds, event, () => `${this.name} should print ${form.source}\n${this.output}`);
+    } finally {
+      this.listeners.delete(listener);
+    }
   }
 
   /** Rejects when the program ends: for a wait to race with, while something is still expected of it. */

@@ -1,6 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
+import { expect } from "vitest";
+import type { SerialCard } from "./cards.js";
 import type { Guest } from "./guest.js";
 import type { Line } from "./line.js";
+import type { DeviceOptions } from "./qemu.js";
 
 /** Where a card is plugged in: QEMU's words for it, and the guest's. */
 export interface Place {
@@ -18,6 +21,11 @@ export function slot(port: { id: string; addr: string }): Place {
 /** A place on the root bus, where a card can neither be unplugged nor reset through its bus. */
 export function rootBus(addr: string): Place {
   return { bus: "pcie.0", addr, sysfs: `/sys/devices/pci0000:00/0000:00:${addr.slice(2)}.0` };
+}
+
+/** A card's device with the place where it is plugged in. */
+export function plugged(card: SerialCard, place: Place): DeviceOptions {
+  return { ...card.device, bus: place.bus, ...(place.addr === undefined ? {} : { addr: place.addr }) };
 }
 
 /** Shell: the folder of a function, and the names of the ttys that a driver made for it. */
@@ -56,6 +64,15 @@ export async function hostToGuest(guest: Guest, tty: string, line: Line, size: n
   );
   const [sum] = await Promise.all([arrived, line.take(1).then(() => line.send(bytes))]);
   return { sent: sha256(bytes), arrived: sum.split(" ")[0]! };
+}
+
+/** Sends a little in each direction: the card works. */
+export async function transfersBothWays(guest: Guest, place: Place, line: Line): Promise<void> {
+  const tty = await findTty(guest, place);
+  const out = await guestToHost(guest, tty, line, 2048);
+  expect(out.arrived).toBe(out.sent);
+  const back = await hostToGuest(guest, tty, line, 2048);
+  expect(back.arrived).toBe(back.sent);
 }
 
 export interface Checksums {

@@ -1,0 +1,63 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { VfioUserCard } from "./cards.js";
+import { describeWithQemu, type Scratch } from "./lab.js";
+import { Line } from "./line.js";
+import { Qemu } from "./qemu.js";
+import { plugged, rootBus, transfersBothWays } from "./tty.js";
+import { Undo } from "./undo.js";
+
+const MINUTES = 60_000;
+const PLACE = rootBus("0x18");
+
+// What a server's or a client's death leaves behind must not be in the way of the next one. The tests follow
+// one another: each takes over what the one before left.
+describeWithQemu("a sudden end", (lab) => {
+  const undo = new Undo();
+  let scratch: Scratch;
+  let card: VfioUserCard;
+  let line: Line;
+
+  const attach = async (): Promise<Qemu> => {
+    const qemu = await Qemu.start(lab, { devices: [plugged(card, PLACE)] });
+    undo.add(() => qemu.process.kill());
+    await transfersBothWays(qemu.guest, PLACE, line);
+    return qemu;
+  };
+
+  beforeAll(async () => {
+    scratch = lab.scratch();
+    undo.add(() => scratch[Symbol.dispose]());
+    card = await VfioUserCard.start(scratch, "card");
+    line = await card.line();
+    undo.add(() => card.stop());
+  }, MINUTES);
+  afterAll(() => undo.run(), MINUTES);
+
+  it(
+    "of QEMU leaves the server to serve the next one",
+    async () => {
+      const first = await attach();
+      await first.process.kill("SIGKILL");
+      const second = await attach();
+      await second.stop();
+    },
+    3 * MINUTES,
+  );
+
+  it(
+    "of the server leaves the guest running, and a new server lets a new QEMU attach",
+    async () => {
+      const orphan = await attach();
+      expect(await card.server.kill("SIGKILL")).toBe("SIGKILL");
+      expect(await orphan.guest.ok("echo alive")).toBe("alive");
+      await orphan.stop();
+
+      // At the same path: the socket file of the dead server is no obstacle.
+      card = await VfioUserCard.start(scratch, "card");
+      line = await card.line();
+      const next = await attach();
+      await next.stop();
+    },
+    3 * MINUTES,
+  );
+});

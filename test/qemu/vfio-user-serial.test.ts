@@ -1,0 +1,4 @@
+import { vfioUserSerial } from "./cards.js";
+import { serialCardScenarios } from "./serial-scenarios.js";
+
+serialCardScenarios(vfioUserSerial);
