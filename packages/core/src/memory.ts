@@ -1,3 +1,5 @@
+import type { Task } from "@vfiokit/lockdep";
+
 /**
  * Memory as the core sees it. The core makes no system calls: whoever embeds it (packages/user, a test)
  * provides memory through these interfaces.
@@ -31,6 +33,11 @@ export interface DmaBacking {
   read(offset: number, into: Uint8Array): void;
   /** @throws VfioError EFAULT, EIO */
   write(offset: number, from: Uint8Array): void;
+  /**
+   * Makes the memory stay where it is, before it is mapped and under mmapLock (Linux: vfio_pin_dma). For memory that
+   * can be taken away, as a BAR of another device can. @throws VfioError EFAULT, EIO: and there is no map
+   */
+  pin?(task: Task): void | Promise<void>;
   /** Unmaps and closes. Called once, when the map is gone. */
   release(): void;
 }

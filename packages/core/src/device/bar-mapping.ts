@@ -1,5 +1,6 @@
 import type { Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
+import type { DmaBacking } from "../memory.js";
 
 /** What a mapping needs of its device. */
 export interface MappableDevice {
@@ -54,5 +55,30 @@ export class BarMapping implements Disposable {
   [Symbol.dispose](): void {
     this.zap();
     this.onDispose(this);
+  }
+}
+
+/** A memory-like BAR as memory that another device can reach by DMA (peer to peer). */
+export class BarBacking implements DmaBacking {
+  constructor(
+    private readonly device: MappableDevice,
+    readonly bytes: Uint8Array,
+  ) {}
+
+  /** Faults the BAR in: under memoryLock, and only while memory is enabled. */
+  pin(task: Task): void | Promise<void> {
+    return this.device.withMemory(task, () => undefined);
+  }
+
+  read(offset: number, into: Uint8Array): void {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+  }
+
+  write(offset: number, from: Uint8Array): void {
+    this.bytes.set(from, offset);
+  }
+
+  release(): void {
+    // The memory is the device's.
   }
 }

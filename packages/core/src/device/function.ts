@@ -12,6 +12,8 @@ export interface InterruptLine {
 
 /** Message-signalled interrupts: each `raise` is one edge. A masked vector stays pending and fires on unmask. */
 export interface InterruptMessages {
+  /** The client uses these: a device that has several kinds sends them instead of INTx (PCIe 6.0 §6.1.4). */
+  readonly enabled: boolean;
   raise(vector: number): void;
 }
 

@@ -2,7 +2,13 @@ import { Mutex, RwSemaphore, type Task } from "@vfiokit/lockdep";
 import { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
 import type { IrqController, SetIrqs } from "../irq/index.js";
-import { heapMemory, type ClientMemory, type MemoryProvider, type SharedMemory } from "../memory.js";
+import {
+  heapMemory,
+  type ClientMemory,
+  type DmaBacking,
+  type MemoryProvider,
+  type SharedMemory,
+} from "../memory.js";
 import { MigrationState } from "../migration/fsm.js";
 import { Migration } from "../migration/machine.js";
 import { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "../migration/ops.js";
@@ -13,7 +19,7 @@ import { DeviceSet, type DeviceInSet } from "../reset/device-set.js";
 import { resetDevice } from "../reset/door.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import { generationStrategy, type ResetStrategy } from "../reset/strategy.js";
-import { BarMapping } from "./bar-mapping.js";
+import { BarBacking, BarMapping } from "./bar-mapping.js";
 import { buildIrqs } from "./build-irqs.js";
 import { buildRegions } from "./build-regions.js";
 import type { PciDeviceDefinition } from "./define.js";
@@ -181,6 +187,11 @@ export class PciDevice implements DeviceInSet {
     const mapping = new BarMapping(this, this.#memory(bar), (gone) => this.#mappings.delete(gone));
     this.#mappings.add(mapping);
     return mapping;
+  }
+
+  /** A memory-like BAR as the target of another device's DMA: `other.dma.map(task, { …, backing })`. @throws VfioError EINVAL */
+  barBacking(bar: number): DmaBacking {
+    return new BarBacking(this, this.#memory(bar));
   }
 
   /**

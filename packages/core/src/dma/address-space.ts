@@ -90,7 +90,7 @@ export class DmaAddressSpace {
       backing?.release();
       throw error;
     }
-    this.#mapLocked(task, request);
+    return this.#mapLocked(task, request);
   }
 
   /**
@@ -128,18 +128,19 @@ export class DmaAddressSpace {
   /**
    * DMA from the client's memory, through as many adjacent maps as it takes. All or nothing, but for what a
    * backing or the client fails in the middle.
+   * @param task who does it, where that task holds locks: mmapLock is then taken on its behalf, and a promise returned
    * @throws VfioError EFAULT: not mapped; EACCES: not readable (or rejects, where a promise is returned)
    */
-  read(address: DmaAddress, into: Uint8Array): void | Promise<void> {
-    return this.#transfer(address, into, false);
+  read(address: DmaAddress, into: Uint8Array, task?: Task): void | Promise<void> {
+    return this.#transfer(address, into, false, task);
   }
 
   /**
    * DMA to the client's memory, as `read`. Logged as dirty.
    * @throws VfioError EFAULT: not mapped; EACCES: not writable (or rejects, where a promise is returned)
    */
-  write(address: DmaAddress, from: Uint8Array): void | Promise<void> {
-    return this.#transfer(address, from, true);
+  write(address: DmaAddress, from: Uint8Array, task?: Task): void | Promise<void> {
+    return this.#transfer(address, from, true, task);
   }
 
   /**
@@ -174,12 +175,19 @@ export class DmaAddressSpace {
     return map.bytes.subarray(start, start + size);
   }
 
-  #transfer(address: DmaAddress, buffer: Uint8Array, write: boolean): void | Promise<void> {
+  #transfer(
+    address: DmaAddress,
+    buffer: Uint8Array,
+    write: boolean,
+    task: Task | undefined,
+  ): void | Promise<void> {
     if (buffer.length === 0) return;
     const frame = frameOf(address);
     const offset = offsetOf(address);
     // Fails behind a waiting map or unmap, too.
-    if (!this.mmapLock.tryDownRead(this.#task)) return this.#transferLater(frame, offset, buffer, write);
+    if (task || !this.mmapLock.tryDownRead(this.#task)) {
+      return this.#transferLater(frame, offset, buffer, write, task);
+    }
     let done;
     try {
       done = this.#transferNow(frame, offset, buffer, write);
@@ -209,8 +217,13 @@ export class DmaAddressSpace {
   }
 
   /** With a lock to wait for or messages to exchange. The lock is held until all is transferred. */
-  async #transferLater(frame: number, offset: number, buffer: Uint8Array, write: boolean): Promise<void> {
-    const task = new Task(write ? "dma write" : "dma read");
+  async #transferLater(
+    frame: number,
+    offset: number,
+    buffer: Uint8Array,
+    write: boolean,
+    task = new Task(write ? "dma write" : "dma read"),
+  ): Promise<void> {
     const wait = this.mmapLock.downRead(task);
     if (wait) await wait;
     try {
@@ -252,21 +265,38 @@ export class DmaAddressSpace {
       request.backing?.release();
       throw error;
     }
-    this.#mapLocked(task, request);
+    await this.#mapLocked(task, request);
   }
 
-  #mapLocked(task: Task, request: DmaMapRequest): void {
-    const { address, size, readable, writable, backing } = request;
-    const first = frameOf(address);
-    const end = frameOf(address + size);
+  #mapLocked(task: Task, request: DmaMapRequest): void | Promise<void> {
+    const { backing } = request;
+    if (backing?.pin) return this.#pinAndMap(task, request, backing);
     try {
-      this.#table.add({ first, end, readable, writable, backing, bytes: backing?.bytes });
+      this.#add(request);
     } catch (error) {
       backing?.release();
       throw error;
     } finally {
       this.mmapLock.upWrite(task);
     }
+  }
+
+  async #pinAndMap(task: Task, request: DmaMapRequest, backing: DmaBacking): Promise<void> {
+    try {
+      await backing.pin?.(task);
+      this.#add(request);
+    } catch (error) {
+      backing.release();
+      throw error;
+    } finally {
+      this.mmapLock.upWrite(task);
+    }
+  }
+
+  #add({ address, size, readable, writable, backing }: DmaMapRequest): void {
+    const first = frameOf(address);
+    const end = frameOf(address + size);
+    this.#table.add({ first, end, readable, writable, backing, bytes: backing?.bytes });
   }
 
   #unmapLocked(task: Task, address: bigint, size: bigint): void {

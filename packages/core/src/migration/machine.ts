@@ -1,4 +1,5 @@
 import { Mutex, type Task } from "@vfiokit/lockdep";
+import type { DmaAddress, DmaAddressSpace } from "../dma/index.js";
 import { VfioError } from "../errno.js";
 import type { ResetStrategy } from "../reset/strategy.js";
 import { MigrationState, hasSession, isSupported, migrationStateName, nextState } from "./fsm.js";
@@ -79,14 +80,21 @@ export class Migration {
    */
   readData(task: Task, into: Uint8Array): number | Promise<number> {
     const session = this.#openSession();
-    const { data } = session;
-    if (!data.read) {
-      throw new VfioError(
-        "EINVAL",
-        `read of the session in ${migrationStateName(this.state)}: it is being loaded`,
-      );
-    }
-    return this.#withSession(task, session, () => data.read!(into, task));
+    return this.#withSession(task, session, () => this.#read(session, into, task));
+  }
+
+  /**
+   * As `readData`, straight to the client's memory (Linux: read() of the data fd copies to the user, and may fault).
+   * @throws VfioError as `readData`, and EFAULT, EACCES as DMA does
+   */
+  async readDataTo(task: Task, space: DmaAddressSpace, address: DmaAddress, size: number): Promise<number> {
+    const session = this.#openSession();
+    return this.#withSession(task, session, async () => {
+      const bytes = new Uint8Array(size);
+      const count = await this.#read(session, bytes, task);
+      await space.write(address, bytes.subarray(0, count), task);
+      return count;
+    });
   }
 
   /**
@@ -95,14 +103,7 @@ export class Migration {
    */
   writeData(task: Task, from: Uint8Array): void | Promise<void> {
     const session = this.#openSession();
-    const { data } = session;
-    if (!data.write) {
-      throw new VfioError(
-        "EINVAL",
-        `write to the session in ${migrationStateName(this.state)}: it is being saved`,
-      );
-    }
-    return this.#withSession(task, session, () => data.write!(from));
+    return this.#withSession(task, session, () => this.#write(session, from));
   }
 
   /**
@@ -176,6 +177,24 @@ export class Migration {
     if (!session || session.closed) return;
     using _ = await session.lock.acquire(task);
     session.close();
+  }
+
+  /** @throws VfioError EINVAL: the session takes an image */
+  #read({ data }: DataSession, into: Uint8Array, task: Task): number | Promise<number> {
+    if (data.read) return data.read(into, task);
+    throw new VfioError(
+      "EINVAL",
+      `read of the session in ${migrationStateName(this.state)}: it is being loaded`,
+    );
+  }
+
+  /** @throws VfioError EINVAL: the session gives an image */
+  #write({ data }: DataSession, from: Uint8Array): void | Promise<void> {
+    if (data.write) return data.write(from);
+    throw new VfioError(
+      "EINVAL",
+      `write to the session in ${migrationStateName(this.state)}: it is being saved`,
+    );
   }
 
   #openSession(): DataSession {
