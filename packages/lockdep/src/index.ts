@@ -19,3 +19,8 @@ export type * from "./problem.js";
 export type { Frame } from "./stack.js";
 export { formatProblem } from "./report/text.js";
 export { why } from "./report/why.js";
+export { problemGraph, type ProblemGraph } from "./report/graph.js";
+export { toDot } from "./report/dot.js";
+export { toMermaid } from "./report/mermaid.js";
+export { toJson, type ProblemJson } from "./report/json.js";
+export { cheapestToBreak, type Cheapest } from "./report/cheapest.js";

@@ -1,10 +1,19 @@
-import type { HoldRecord } from "./hold.js";
+import type { HoldMode, HoldRecord } from "./hold.js";
 import type { LockClass } from "./lock-class.js";
 import { callSite } from "./stack.js";
 import type { Task } from "./task.js";
 import type { Waiter } from "./wait-queue.js";
 
 let locks = 0;
+
+/** A task in a lock's queue. */
+export interface Wait {
+  readonly task: Task;
+  /** How it is to hold the lock. */
+  readonly mode: HoldMode;
+  /** When the wait began, as `performance.now()`. */
+  readonly since: number;
+}
 
 /** What every lock is to the validator: an instance of a class, with holders. */
 export abstract class Lock {
@@ -37,6 +46,9 @@ export abstract class Lock {
 
   /** Who holds it now. */
   abstract holders(): readonly Task[];
+
+  /** Who waits for it now, first come first. */
+  abstract waiters(): readonly Wait[];
 
   /** Lets go of `hold`: how a hold is disposed. @internal */
   abstract release(hold: HoldRecord): void;

@@ -1,7 +1,7 @@
 import { EXCLUSIVE } from "./access.js";
 import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
-import { Lock } from "./lock.js";
+import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -84,6 +84,10 @@ export class Mutex extends Lock {
 
   override holders(): readonly Task[] {
     return this.#owner ? [this.#owner] : NOBODY;
+  }
+
+  override waiters(): readonly Wait[] {
+    return Array.from(this.#waiters, ({ task, since }) => ({ task, since, mode: "exclusive" }));
   }
 
   /** @internal */

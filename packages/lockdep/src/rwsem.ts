@@ -1,7 +1,7 @@
 import { EXCLUSIVE, READ, READ_RECURSIVE, type Access } from "./access.js";
 import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
-import { Lock } from "./lock.js";
+import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -92,6 +92,14 @@ export class RwSemaphore extends Lock {
 
   override holders(): readonly Task[] {
     return this.#holds.map((hold) => hold.task);
+  }
+
+  override waiters(): readonly Wait[] {
+    return Array.from(this.#waiters, ({ task, since, access }) => ({
+      task,
+      since,
+      mode: access === EXCLUSIVE ? "write" : "read",
+    }));
   }
 
   /** @internal */

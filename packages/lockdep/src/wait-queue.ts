@@ -74,6 +74,11 @@ export class WaitQueue {
     return this.#head;
   }
 
+  /** All of them, first come first. */
+  *[Symbol.iterator](): Iterator<Waiter> {
+    for (let waiter = this.#head; waiter; waiter = waiter.next) yield waiter;
+  }
+
   push(waiter: Waiter): void {
     waiter.previous = this.#tail;
     if (this.#tail) this.#tail.next = waiter;

@@ -1,4 +1,5 @@
 import type { CycleProblem, LockUse, Problem, Schedule, StuckTask, TaskName } from "../problem.js";
+import { cheapestToBreak } from "./cheapest.js";
 import { fromTheNewOrder, scheduleOf } from "./schedule.js";
 import { why } from "./why.js";
 import { at, call, columns, nameOf, stackLines, usageOf } from "./words.js";
@@ -19,6 +20,7 @@ export function formatProblem(problem: Problem, schedule?: Schedule | "none"): s
       "wrong all the same, and a deadlock as soon as that something goes.",
     );
   else if (hanging) lines.push("", "A schedule that hangs:", "", ...formatSchedule(hanging));
+  if (problem.kind === "cycle") lines.push("", `Cheapest to break: ${cheapestToBreak(problem).advice}`);
   return `${lines.join("\n")}\n`;
 }
 

@@ -2,7 +2,8 @@ import type { AccessName, LockUse, Place, TaskName } from "../problem.js";
 
 /** The small pieces that all reports are made of. */
 
-export const nameOf = (task: TaskName): string => `${task.name}/${task.id}`;
+/** As the kernel writes a task: comm/pid. A kernel's log does not always tell the task, only the function. */
+export const nameOf = (task: TaskName): string => (task.id === 0 ? task.name : `${task.name}/${task.id}`);
 
 /** As the kernel writes a call in its scenarios: lock(a), rlock(a). */
 export function call(access: AccessName, lockClass: string): string {

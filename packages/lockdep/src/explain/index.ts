@@ -1,0 +1,3 @@
+export { parseKernelLog } from "./parse.js";
+export { explainSplat, splatGraph } from "./words.js";
+export type { InconsistentState, Splat, SplatProblem } from "./splat.js";
