@@ -35,6 +35,26 @@ describe("Mutex", () => {
     expect(order).toEqual(all.map((task) => task.name));
   });
 
+  it("tells who waits, first come first, and forgets who gave up or got it", async () => {
+    const mutex = new Mutex("m");
+    const [a, b, d] = tasks(3) as [Task, Task, Task];
+    const abort = new AbortController();
+    const c = new Task("c", { signal: abort.signal });
+    const waiting = () => mutex.waiters().map(({ task, mode }) => [task, mode]);
+    void mutex.lock(a);
+    expect(mutex.waiters()).toEqual([]);
+    const waits = [b, c, d].map((task) => outcome(Promise.resolve(mutex.lock(task))));
+    expect(waiting()).toEqual([b, c, d].map((task) => [task, "exclusive"]));
+    expect(mutex.waiters()[0]!.since).toBeLessThanOrEqual(performance.now());
+    abort.abort();
+    expect(waiting().map(([task]) => task)).toEqual([b, d]);
+    mutex.unlock(a);
+    expect(waiting().map(([task]) => task)).toEqual([d]);
+    mutex.unlock(b);
+    mutex.unlock(d);
+    await Promise.all(waits);
+  });
+
   it("is the waiter's as soon as the owner lets go: nobody slips in before the waiter runs", async () => {
     const mutex = new Mutex("m");
     const [a, b, c] = tasks(3) as [Task, Task, Task];

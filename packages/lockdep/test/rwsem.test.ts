@@ -24,6 +24,24 @@ describe("RwSemaphore", () => {
     expect(sem.isHeldBy(w, "read")).toBe(false);
   });
 
+  it("tells who waits for it, and how", async () => {
+    const sem = new RwSemaphore("s");
+    const [a, w, r] = [task("a"), task("w"), task("r")];
+    void sem.downRead(a);
+    const writing = sem.downWrite(w);
+    const reading = sem.downRead(r);
+    expect(sem.waiters().map(({ task, mode }) => [task, mode])).toEqual([
+      [w, "write"],
+      [r, "read"],
+    ]);
+    sem.upRead(a);
+    sem.upWrite(w);
+    sem.upRead(r);
+    expect(sem.waiters()).toEqual([]);
+    await writing;
+    await reading;
+  });
+
   it("queues readers behind a waiting writer, and serves in the order of arrival", async () => {
     const sem = new RwSemaphore("s");
     const order: string[] = [];

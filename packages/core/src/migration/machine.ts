@@ -52,6 +52,11 @@ export class Migration {
     return this.strategy.isOutdated(this) ? MigrationState.RUNNING : this.#state;
   }
 
+  /** A data session is open, and neither a transition nor a reset has ended it. */
+  get sessionOpen(): boolean {
+    return this.#session !== undefined && this.#isAlive(this.#session);
+  }
+
   /** Estimated bytes of a STOP_COPY image. */
   dataSize(): number {
     return this.ops.migrationGetDataSize();
@@ -208,9 +213,13 @@ export class Migration {
     return session;
   }
 
-  #assertAlive(session: DataSession): void {
+  #isAlive(session: DataSession): boolean {
     const present = this.strategy.isOutdated(this) ? this.device.generation : this.#generation;
-    if (session.closed || session.generation < present) {
+    return !session.closed && session.generation >= present;
+  }
+
+  #assertAlive(session: DataSession): void {
+    if (!this.#isAlive(session)) {
       throw new VfioError("ENODEV", "this data session has ended: a reset or a transition closed it");
     }
   }
