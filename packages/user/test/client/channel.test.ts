@@ -99,7 +99,7 @@ describe("descriptors belong to the message that they came with", () => {
     const { received, until } = open(ours);
     using event = createEventFd();
     const split = message(2, 40);
-    sendRaw(theirs, message(1));
+    sendRaw(theirs, message(1, 100));
     sendRaw(theirs, split.subarray(0, 7), [event]);
     await until(1);
     sendRaw(theirs, split.subarray(7));

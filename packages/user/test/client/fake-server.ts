@@ -118,6 +118,11 @@ export class FakeServer {
     return new Promise((resolve) => this.#replyWaiting.push(resolve));
   }
 
+  /** Goes away as soon as what it has said is sent. */
+  closeWhenSent(): void {
+    this.#channel.whenSent(() => this.close());
+  }
+
   close(): void {
     this.#channel.close();
     for (const fd of this.fds.splice(0)) fd.close();

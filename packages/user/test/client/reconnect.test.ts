@@ -132,6 +132,26 @@ describe("a server that vanishes and comes back", () => {
     expect(attempts).toBe(3);
   });
 
+  test("goes away again with its last answer", async () => {
+    const first = listen();
+    const client = await connect();
+    await client.dmaMap({ address: 0n, memory: { bytes: new Uint8Array(1) } });
+    const gone = event(client, "disconnected");
+    first.kill();
+    await gone;
+    let attempts = 0;
+    listen({
+      DMA_MAP: (_payload, server, request) => {
+        server.reply(request, {});
+        if (++attempts < 3) server.closeWhenSent();
+        return undefined;
+      },
+    });
+    do await event(client, "reconnected");
+    while (attempts < 3);
+    expect((await client.getInfo()).numRegions).toBe(9);
+  });
+
   test("refuses what it had before: tried again, and told", async () => {
     const first = listen();
     const client = await connect();
