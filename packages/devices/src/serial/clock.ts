@@ -7,14 +7,11 @@ export interface Timer {
 }
 
 export interface Clock {
-  /** Milliseconds since some fixed moment; never goes back. */
-  now(): number;
   timer(expired: () => void): Timer;
 }
 
 /** The time of this process. Its timers fire late by up to a millisecond, as timers do. */
 export const systemClock: Clock = {
-  now: () => performance.now(),
   timer(expired) {
     let handle: ReturnType<typeof setTimeout> | undefined;
     return {

@@ -20,13 +20,14 @@ export class Receiver {
   private hiddenErrors = 0;
   private readonly timer: Timer;
   private timerRunning = false;
-  private lastActivity = 0;
+  /** Ticks since a character came or was read; -1 in the tick that began before it. */
+  private idleTicks = 0;
 
   constructor(
-    private readonly clock: Clock,
+    clock: Clock,
     private readonly timedOut: () => void,
   ) {
-    this.timer = clock.timer(() => this.timerExpired());
+    this.timer = clock.timer(() => this.tick());
   }
 
   /** Bit 7 of the LSR, in FIFO mode: a character with an error is in the FIFO. */
@@ -77,30 +78,37 @@ export class Receiver {
   }
 
   /**
-   * Restarts the time-out. It only notes the time, and the timer looks at it when it expires: starting a timer
-   * anew for every character would cost more than the character.
+   * Restarts the time-out. It only notes that, and a timer that ticks once a character time counts the ticks
+   * without activity, as the chip's counter does: to look at a clock or to start a timer for every character
+   * would cost more than the character. So the time-out comes within four to five character times, or eight
+   * where four are shorter than a timer can be.
    */
   noteActivity(): void {
     if (this.timeOut === 0 || this.fifo.count === 0) return;
-    this.lastActivity = this.clock.now();
-    if (!this.timerRunning) this.startTimer(this.timeOut);
+    this.idleTicks = this.timerRunning ? -1 : 0;
+    if (!this.timerRunning) this.startTick();
   }
 
-  private timerExpired(): void {
+  private tick(): void {
     this.timerRunning = false;
     if (this.timeOut === 0 || this.fifo.count === 0 || this.timeOutPending) return;
-    const left = this.lastActivity + this.timeOut - this.clock.now();
-    if (left > 0) {
-      this.startTimer(left);
+    this.idleTicks++;
+    if (this.idleTicks < this.ticksToTimeOut) {
+      this.startTick();
     } else {
       this.timeOutPending = true;
       this.timedOut();
     }
   }
 
-  private startTimer(milliseconds: number): void {
+  /** Timers count milliseconds: a shorter time-out is one tick. */
+  private get ticksToTimeOut(): number {
+    return this.timeOut < 1 ? 1 : 4;
+  }
+
+  private startTick(): void {
     this.timerRunning = true;
-    this.timer.start(milliseconds);
+    this.timer.start(this.timeOut / this.ticksToTimeOut);
   }
 
   stopTimer(): void {

@@ -88,7 +88,7 @@ describe("stopped", () => {
     bench.clock.advance(100);
     expect(bench.interrupt).toBe(false);
     bench.uart.run();
-    bench.clock.advance(1);
+    bench.clock.advance(5);
     expect(bench.identity).toBe(reg.IIR_TIME_OUT);
   });
 });

@@ -413,7 +413,7 @@ describe("interrupt identification register", () => {
     it.each([
       ["a new character", (bench: Bench) => void bench.receive(2)],
       ["reading one", (bench: Bench) => void bench.read(RBR)],
-    ])("%s restarts the time", (_name, act) => {
+    ])("%s restarts the time, to the character", (_name, act) => {
       const bench = new Bench().setUp();
       bench.write(IER, reg.IER_ERBFI);
       bench.receive(0, 1);
@@ -421,7 +421,7 @@ describe("interrupt identification register", () => {
       act(bench);
       bench.clock.advance(3.9 * CHARACTER_TIME);
       expect(bench.identity).toBe(IIR_NONE);
-      bench.clock.advance(0.2 * CHARACTER_TIME);
+      bench.clock.advance(1.2 * CHARACTER_TIME);
       expect(bench.identity).toBe(IIR_TIME_OUT);
     });
 
