@@ -2,6 +2,7 @@ export { Task } from "./task.js";
 export { Mutex } from "./mutex.js";
 export { RwSemaphore, type ReadOptions } from "./rwsem.js";
 export { Lock } from "./lock.js";
+export { Shared } from "./shared.js";
 export type { Hold, HoldMode } from "./hold.js";
 export type { AcquireOptions, Waiter } from "./wait-queue.js";
 export { LockError, LockdepError } from "./errors.js";

@@ -3,6 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
+import { scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -30,6 +31,11 @@ export class Mutex extends Lock {
    * @throws the abort reason, when a signal ends the wait. A lock that is free is taken all the same.
    */
   lock(task: Task, options?: AcquireOptions): void | Promise<void> {
+    if (scheduler) return scheduler.arrive(task, this, EXCLUSIVE).then(() => this.#lock(task, options));
+    return this.#lock(task, options);
+  }
+
+  #lock(task: Task, options: AcquireOptions | undefined): void | Promise<void> {
     const subclass = options?.subclass ?? 0;
     if (this.#owner === task) {
       observer?.recursion(task, this, EXCLUSIVE);
@@ -50,6 +56,7 @@ export class Mutex extends Lock {
 
   /** Takes the lock if that needs no wait. */
   tryLock(task: Task, options?: AcquireOptions): boolean {
+    scheduler?.touched(task, this, EXCLUSIVE);
     if (this.#owner) return false;
     const subclass = options?.subclass ?? 0;
     observer?.acquire(task, this, EXCLUSIVE, subclass, true);
@@ -59,6 +66,7 @@ export class Mutex extends Lock {
 
   /** Lets go; the first waiter, if any, owns the lock when this returns. @throws LockError if `task` does not hold it. */
   unlock(task: Task): void {
+    scheduler?.touched(task, this, EXCLUSIVE);
     if (this.#owner !== task) {
       observer?.badUnlock(task, this);
       throw new LockError(`${task.name} releases ${this.className}, which it does not hold`);

@@ -3,6 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
+import { scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -68,6 +69,7 @@ export class RwSemaphore extends Lock {
   /** Turns a write hold into a read hold without letting a writer in between. @throws LockError if there is none. */
   downgradeWrite(task: Task): void {
     const hold = this.#held(task, "write");
+    scheduler?.touched(task, this, EXCLUSIVE);
     hold.mode = "read";
     this.#writer = undefined;
     observer?.downgraded(hold);
@@ -104,6 +106,7 @@ export class RwSemaphore extends Lock {
 
   /** @internal */
   override release(hold: HoldRecord): void {
+    scheduler?.touched(hold.task, this, hold.access);
     const at = this.#holds.indexOf(hold);
     if (at < 0) {
       observer?.badUnlock(hold.task, this);
@@ -130,6 +133,7 @@ export class RwSemaphore extends Lock {
   }
 
   #tryDown(task: Task, access: Access, options: AcquireOptions | undefined): boolean {
+    scheduler?.touched(task, this, access);
     if (!this.#isFree(access)) return false;
     const subclass = options?.subclass ?? 0;
     observer?.acquire(task, this, access, subclass, true);
@@ -138,6 +142,12 @@ export class RwSemaphore extends Lock {
   }
 
   #down(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {
+    if (scheduler)
+      return scheduler.arrive(task, this, access).then(() => this.#downNow(task, access, options));
+    return this.#downNow(task, access, options);
+  }
+
+  #downNow(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {
     const subclass = options?.subclass ?? 0;
     const free = this.#isFree(access);
     if (!free && task.find(this)) {

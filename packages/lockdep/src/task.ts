@@ -1,6 +1,7 @@
 import type { Chain } from "./chain.js";
 import type { HoldRecord, Hold } from "./hold.js";
 import { observer } from "./observer.js";
+import { scheduler } from "./scheduler.js";
 import type { Waiter } from "./wait-queue.js";
 
 let tasks = 0;
@@ -44,6 +45,14 @@ export class Task implements Disposable {
   /** What the task holds, in the order of acquisition. */
   get holds(): readonly Hold[] {
     return this.records;
+  }
+
+  /**
+   * A place where other tasks could run: nothing at all, except where interleavings are explored. For code that
+   * models a preemptive system: `const preempted = task.preempt(); if (preempted) await preempted;`.
+   */
+  preempt(): void | Promise<void> {
+    return scheduler?.preempt(this);
   }
 
   /** Ends the task: the validator reports locks that it still holds. `using task = new Task(…)` does it. */

@@ -1,6 +1,7 @@
 import type { Access } from "./access.js";
 import type { Lock } from "./lock.js";
 import { observer } from "./observer.js";
+import { scheduler } from "./scheduler.js";
 import type { Site } from "./stack.js";
 import type { Task } from "./task.js";
 
@@ -43,7 +44,8 @@ export class Waiter {
   /** The lock is the waiter's now: the lock has already recorded it as an owner. */
   grant(): void {
     this.#deafen();
-    this.#resolve();
+    if (scheduler) scheduler.resume(this, this.#resolve);
+    else this.#resolve();
   }
 
   /** An `abort` event: a waiter is an EventListener, so that waiting needs no closure. */
@@ -56,7 +58,8 @@ export class Waiter {
     this.#deafen();
     observer?.abandoned(this);
     this.lock.abandon(this);
-    this.#reject(reason);
+    if (scheduler) scheduler.resume(this, () => this.#reject(reason));
+    else this.#reject(reason);
   }
 
   #deafen(): void {
