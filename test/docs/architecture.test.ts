@@ -19,7 +19,7 @@ describe.each(documents())("%s", (page) => {
   });
 
   it("names files that exist", () => {
-    const paths = text.match(/\b(packages|docs|test|examples|scripts)\/[\w./-]*\w/g) ?? [];
+    const paths = text.match(/(?<![\w/.-])(packages|docs|test|examples|scripts)\/[\w./-]*\w/g) ?? [];
     expect(
       [...new Set(paths)].filter(
         (path) => !path.includes("/dist/") && !exists(path) && !exists(folder + path),
