@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { infoCommand } from "./info/command.js";
 import { demoCommand } from "./demo/command.js";
+import { lockdepCommand } from "./lockdep/index.js";
 import { serveCommand } from "./serve/command.js";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
 import { Style } from "./style.js";
@@ -12,7 +13,8 @@ function createProgram(): Command {
     .version(version)
     .addCommand(serveCommand())
     .addCommand(infoCommand())
-    .addCommand(demoCommand());
+    .addCommand(demoCommand())
+    .addCommand(lockdepCommand());
 }
 
 /** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */

@@ -221,6 +221,17 @@ describe("FIFO control register", () => {
     expect(bench.read(LSR)).toBe(LSR_THRE); // the shift register keeps its character
   });
 
+  it("emptying the receiver FIFO takes the characters' errors with them; an overrun stays on record", () => {
+    for (const fcr of [0x03, 0x00]) {
+      const bench = new Bench().setUp();
+      for (let i = 0; i < 17; i++) bench.uart.shiftIn(i, LSR_PE);
+      bench.write(FCR, fcr);
+      expect(bench.read(LSR)).toBe(LSR_THRE | LSR_TEMT | LSR_OE);
+      bench.write(FCR, 0x01);
+      expect(bench.read(LSR)).toBe(LSR_THRE | LSR_TEMT);
+    }
+  });
+
   it("bit 1 empties the receiver FIFO only, and clears itself", () => {
     const bench = new Bench().setUp();
     bench.accept = 0;

@@ -1,0 +1,106 @@
+import { readFileSync } from "node:fs";
+import { problemGraph, toJson } from "@vfiokit/lockdep";
+import {
+  checkScenario,
+  formatFinding,
+  parseProtocol,
+  ProtocolError,
+  toPromela,
+  type Protocol,
+  type Scenario,
+  type ScenarioResult,
+} from "@vfiokit/lockdep/protocol";
+import { Command, Option } from "commander";
+import { CommandError, UsageError } from "../errors.js";
+import { Style } from "../style.js";
+import { addPictureOptions, printPictures, type PictureOptions } from "./output.js";
+
+interface Options extends PictureOptions {
+  readonly promela?: true;
+  readonly scenario?: string;
+}
+
+/** `vfiokit lockdep check FILE…`: the verdict of lock protocols, and why. */
+export function checkCommand(): Command {
+  const command = new Command("check")
+    .description(
+      "Checks lock protocols in YAML or JSON: can tasks that take these locks in these orders deadlock?",
+    )
+    .argument("<file...>", "lock protocols")
+    .option("--scenario <name>", "only the scenario of this name")
+    .addOption(
+      new Option("--promela", "print the scenario as a model for SPIN").conflicts([
+        "svg",
+        "dot",
+        "mermaid",
+        "json",
+      ]),
+    )
+    .addHelpText(
+      "after",
+      '\nExit code 1 if a scenario\'s verdict is not the expected one ("clean", unless the file says otherwise).',
+    );
+  return addPictureOptions(command).action(check);
+}
+
+async function check(files: readonly string[], options: Options): Promise<void> {
+  const chosen = files.flatMap((file) =>
+    choose(load(file), options.scenario).map((scenario) => ({ file, scenario })),
+  );
+  if (chosen.length === 0) throw new UsageError(`no scenario is called "${options.scenario ?? ""}"`);
+  if (options.promela) {
+    if (chosen.length > 1)
+      throw new UsageError(
+        `a model has one scenario, and here are ${chosen.length}: choose one by --scenario`,
+      );
+    process.stdout.write(toPromela(chosen[0]!.scenario));
+    return;
+  }
+  const results = chosen.map(({ file, scenario }) => ({ file, result: checkScenario(scenario) }));
+  const problems = results.flatMap(({ result }) => result.findings.map((finding) => finding.problem));
+  if (options.json) process.stdout.write(`${JSON.stringify(results.map(resultJson), null, 2)}\n`);
+  else if (!(await printPictures(options, problems.map(problemGraph)))) printText(results);
+  const failed = results.filter(({ result }) => !result.ok).length;
+  if (failed > 0)
+    throw new CommandError(`${failed} of ${results.length} scenarios: not the expected verdict`);
+}
+
+function load(file: string): Protocol {
+  try {
+    return parseProtocol(readFileSync(file, "utf8"), file);
+  } catch (error) {
+    if (error instanceof ProtocolError || isSystemError(error)) throw new CommandError(error.message);
+    throw error;
+  }
+}
+
+const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && "syscall" in error;
+
+const choose = ({ scenarios }: Protocol, name: string | undefined): readonly Scenario[] =>
+  name === undefined ? scenarios : scenarios.filter((scenario) => scenario.name === name);
+
+function printText(results: readonly { file: string; result: ScenarioResult }[]): void {
+  const style = Style.of(process.stdout);
+  for (const { file, result } of results) {
+    const { scenario, verdict, ok, findings } = result;
+    const mark = ok ? style.green("ok") : style.red("FAILED");
+    const expected = ok ? "" : `, expected ${scenario.expect ?? "clean"}`;
+    process.stdout.write(`${mark} ${file}: ${scenario.name}: ${verdict}${expected}\n`);
+    for (const finding of findings) process.stdout.write(`${formatFinding(finding)}\n`);
+  }
+}
+
+function resultJson({ file, result }: { file: string; result: ScenarioResult }): object {
+  const { scenario, verdict, ok, findings } = result;
+  return {
+    file,
+    scenario: scenario.name,
+    verdict,
+    expected: scenario.expect ?? "clean",
+    ok,
+    problems: findings.map(({ problem, schedule, harmless }) =>
+      toJson(problem, harmless ? "none" : schedule),
+    ),
+  };
+}

@@ -1,0 +1,11 @@
+import { Command } from "commander";
+import { checkCommand } from "./check.js";
+import { explainCommand } from "./explain.js";
+
+/** `vfiokit lockdep`: deadlocks found before they happen, and kernel reports explained. */
+export function lockdepCommand(): Command {
+  return new Command("lockdep")
+    .description("Checks lock protocols, and explains lockdep's reports in kernel logs.")
+    .addCommand(checkCommand())
+    .addCommand(explainCommand());
+}
