@@ -30,7 +30,7 @@ describe("vfiokit lockdep check", () => {
     writeFileSync(file, ABBA.replace('"lock", "A"', '"lokc", "A"') + "}]}");
     const wrong = await Vfiokit.run("lockdep", "check", file);
     expect(wrong.code).toBe(1);
-    expect(wrong.stderr).toContain(`error: ${file}:2:17: scenarios.0.tasks.0.0.0: `);
+    expect(wrong.stderr).toContain(`error: ${file}:2:15: scenarios.0.tasks.0.0.0: `);
     expect((await Vfiokit.run("lockdep", "check", folder.file("none"))).stderr).toContain("ENOENT");
   });
 

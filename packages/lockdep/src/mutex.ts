@@ -51,12 +51,13 @@ export class Mutex extends Lock {
     const waiter = new Waiter(task, this, EXCLUSIVE, subclass, options?.signal);
     this.#waiters.push(waiter);
     observer?.contended(waiter);
+    scheduler?.queued(waiter);
     return waiter.promise;
   }
 
   /** Takes the lock if that needs no wait. */
   tryLock(task: Task, options?: AcquireOptions): boolean {
-    scheduler?.touched(task, this, EXCLUSIVE);
+    scheduler?.trying(task, this, EXCLUSIVE);
     if (this.#owner) return false;
     const subclass = options?.subclass ?? 0;
     observer?.acquire(task, this, EXCLUSIVE, subclass, true);
@@ -66,7 +67,7 @@ export class Mutex extends Lock {
 
   /** Lets go; the first waiter, if any, owns the lock when this returns. @throws LockError if `task` does not hold it. */
   unlock(task: Task): void {
-    scheduler?.touched(task, this, EXCLUSIVE);
+    scheduler?.releasing(task, this, EXCLUSIVE);
     if (this.#owner !== task) {
       observer?.badUnlock(task, this);
       throw new LockError(`${task.name} releases ${this.className}, which it does not hold`);

@@ -69,7 +69,7 @@ export class RwSemaphore extends Lock {
   /** Turns a write hold into a read hold without letting a writer in between. @throws LockError if there is none. */
   downgradeWrite(task: Task): void {
     const hold = this.#held(task, "write");
-    scheduler?.touched(task, this, EXCLUSIVE);
+    scheduler?.releasing(task, this, EXCLUSIVE);
     hold.mode = "read";
     this.#writer = undefined;
     observer?.downgraded(hold);
@@ -106,7 +106,7 @@ export class RwSemaphore extends Lock {
 
   /** @internal */
   override release(hold: HoldRecord): void {
-    scheduler?.touched(hold.task, this, hold.access);
+    scheduler?.releasing(hold.task, this, hold.access);
     const at = this.#holds.indexOf(hold);
     if (at < 0) {
       observer?.badUnlock(hold.task, this);
@@ -133,7 +133,7 @@ export class RwSemaphore extends Lock {
   }
 
   #tryDown(task: Task, access: Access, options: AcquireOptions | undefined): boolean {
-    scheduler?.touched(task, this, access);
+    scheduler?.trying(task, this, access);
     if (!this.#isFree(access)) return false;
     const subclass = options?.subclass ?? 0;
     observer?.acquire(task, this, access, subclass, true);
@@ -166,6 +166,7 @@ export class RwSemaphore extends Lock {
     const waiter = new Waiter(task, this, access, subclass, options?.signal);
     this.#waiters.push(waiter);
     observer?.contended(waiter);
+    scheduler?.queued(waiter);
     return waiter.promise;
   }
 

@@ -13,8 +13,12 @@ export interface Scheduler {
   arrive(task: Task, lock: Lock, access: Access): Promise<void>;
   /** A wait has ended, with the lock or without it: `resume` lets the task go on. */
   resume(waiter: Waiter, resume: () => void): void;
-  /** `task` has looked at `lock`, or changed it, without waiting: a trylock, a release. */
-  touched(task: Task, lock: Lock, access: Access): void;
+  /** The lock was not free: the task is in its queue. */
+  queued(waiter: Waiter): void;
+  /** `task` tries to take `lock`, which succeeds or fails at once. */
+  trying(task: Task, lock: Lock, access: Access): void;
+  /** `task` lets go of `lock`, or of a part of it. */
+  releasing(task: Task, lock: Lock, access: Access): void;
   /** `task` could be preempted here. */
   preempt(task: Task): Promise<void>;
   read(cell: Shared<unknown>): void;

@@ -70,7 +70,7 @@ class Reader {
   protocol(): Protocol {
     const json: unknown = this.#document.toJS();
     const { valid, errors } = new Validator(PROTOCOL_SCHEMA as object, "2020-12", false).validate(json);
-    if (!valid) this.#refuse(errors);
+    if (!valid) this.#refuse(errors, json);
     const scenarios = (json as FileJson).scenarios.map((scenario, i): Scenario => {
       const locks = new Map(
         Object.entries(scenario.locks).map(([name, spec]) => [
@@ -165,16 +165,19 @@ class Reader {
   }
 
   /** The schema's complaint that is deepest in the file says most. */
-  #refuse(errors: readonly OutputUnit[]): never {
+  #refuse(errors: readonly OutputUnit[], json: unknown): never {
     const depth = (error: OutputUnit): number => error.instanceLocation.split("/").length;
     const worst = errors
       .filter((error) => !FRAMEWORK.has(error.keyword))
       .sort((a, b) => depth(b) - depth(a))[0]!;
     const path = worst.instanceLocation.split("/").slice(1).map(unescapePointer);
+    const value: unknown = path.reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], json);
     const said =
-      worst.keyword === "false"
-        ? "is not known here"
-        : worst.error.replace(/^Instance /, "").replace(/\.$/, "");
+      worst.keyword === "enum"
+        ? `${JSON.stringify(value)} is none of ${/\[(.*)\]/.exec(worst.error)![1]!.replaceAll(",", ", ")}`
+        : worst.keyword === "false"
+          ? "is not known here"
+          : worst.error.replace(/^Instance /, "").replace(/\.$/, "");
     throw this.#error(path, `${path.join(".") || "the file"}: ${said}`);
   }
 

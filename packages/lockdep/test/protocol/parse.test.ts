@@ -22,7 +22,7 @@ describe("a wrong file is refused with line and column", () => {
     empty: ["", "f.yaml:1:1: the file: "],
     "a kind of lock that is none": [
       "scenarios:\n  - name: x\n    locks:\n      A: { kind: mutx }\n    tasks: [[[lock, A]]]",
-      'f.yaml:4:18: scenarios.0.locks.A.kind: does not match any of ["mutex","rwsem"]',
+      'f.yaml:4:18: scenarios.0.locks.A.kind: "mutx" is none of "mutex", "rwsem"',
     ],
     "a key that is none": [
       "scenarios:\n  - name: x\n    lokcs: {}\n    locks: {}\n    tasks: [[[lock, A]]]",
@@ -30,7 +30,7 @@ describe("a wrong file is refused with line and column", () => {
     ],
     "an operation that is none": [
       withSteps("[lok, A]"),
-      "f.yaml:4:15: scenarios.0.tasks.0.0.0: does not match any of",
+      'f.yaml:4:15: scenarios.0.tasks.0.0.0: "lok" is none of "lock", ',
     ],
     "a step without a lock": [
       withSteps("[lock]"),
