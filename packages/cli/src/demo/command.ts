@@ -13,8 +13,8 @@ import { CardProcess, FarEnd } from "./cards.js";
 import { Guest } from "./guest.js";
 import { Narrator, duration, timed } from "./narrator.js";
 
-const READS = 2000;
-const BULK = 4096;
+const READS = 1000;
+const BULK = 2048;
 const INITIATE_FLR = 0x8000;
 
 /** `vfiokit demo`: the serial card in ten seconds, with processes, sockets and eventfds as in earnest. */
