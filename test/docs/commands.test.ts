@@ -8,7 +8,8 @@ import { codeBlocks, documents, exists, root } from "./markdown.js";
 
 /**
  * Every command that a document tells its reader to type. The fast ones are run, in the order of the page, with
- * /tmp replaced by a folder of the test's own; of the others, whatever can be checked is.
+ * /tmp replaced by a folder of the test's own; of the others, whatever can be checked is. Those to type in a guest
+ * (```sh guest) are run in one: test/qemu/gpio.test.ts.
  */
 class Page {
   readonly #tmp = mkdtempSync(`${tmpdir()}/docs-`);
@@ -120,7 +121,7 @@ function commandsOf(block: string): string[] {
 const pages = documents()
   .map((path) => ({
     path,
-    blocks: codeBlocks(path).filter(({ language }) => language === "sh"),
+    blocks: codeBlocks(path).filter(({ language, info }) => language === "sh" && info !== "guest"),
   }))
   .filter(({ blocks }) => blocks.length > 0);
 
