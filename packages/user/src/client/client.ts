@@ -4,8 +4,6 @@ import type { Fd } from "../linux/index.js";
 import {
   capabilityDefaults,
   DeviceInfo as WireDeviceInfo,
-  DmaMap,
-  DmaMapFlags,
   DmaUnmap,
   DmaUnmapFlags,
   IrqInfo as WireIrqInfo,
@@ -13,19 +11,18 @@ import {
   type CommandName,
   type ReplyPayload,
   type RequestPayload,
-  type ShadowSubRegion,
-  type StructValue,
-  type SubRegion,
 } from "../wire/index.js";
 import type { CallOptions } from "./commands.js";
-import { payloadOf, type Connection, type RequestOptions } from "./connection.js";
-import { dmaMapping, DmaMaps, SharedDmaMemory, type DmaMapOptions, type DmaMapping } from "./dma.js";
+import type { RequestOptions } from "./connection.js";
+import { dmaMapping, DmaMaps, SharedDmaMemory, type DmaMapOptions } from "./dma.js";
 import { protocolError } from "./errors.js";
 import { ClientIrq, type IrqCommands } from "./irq.js";
 import { Link, type BackOff } from "./link.js";
 import { ClientMigration } from "./migration.js";
 import type { Limits, Proposal } from "./negotiate.js";
-import { describeRegion, MappedRegion, type RegionDescription } from "./region.js";
+import { MappedRegion, queryIoFds, queryRegion, type RegionDescription, type RegionIoFds } from "./region.js";
+import { restore, sendMap } from "./restore.js";
+import { inPieces, multiWrite, type RegionWrite } from "./transfer.js";
 
 export interface ClientOptions extends CallOptions {
   /** Milliseconds that each command may take unless the call says otherwise. Default 30000; Infinity: no limit. */
@@ -53,22 +50,11 @@ export interface ClientEvents {
   reconnected: [];
 }
 
-/** One write of `regionWriteMulti`, of at most 8 bytes. */
-export interface RegionWrite {
-  readonly region: number;
-  readonly offset: number;
-  readonly data: Uint8Array;
-}
-
 /** Against servers that would have their clients allocate without end. */
 const MAX_REGIONS = 256;
 const MAX_IRQS = 256;
 /** PCI 3.0 §6.8.2.3: an MSI-X table has at most 2048 entries. */
 const MAX_VECTORS = 2048;
-/** Room for a region's capabilities at the first try. */
-const REGION_INFO_ROOM = 4096;
-const MAX_REGION_INFO = 64 * 1024;
-
 const TIMEOUT_MS = 30_000;
 
 /**
@@ -119,7 +105,10 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
         onDisconnected: (reason) => queueMicrotask(() => client.emit("disconnected", reason)),
         onReconnectFailed: (error) => queueMicrotask(() => client.emit("reconnectFailed", error)),
         onReconnected: () => queueMicrotask(() => client.emit("reconnected")),
-        restore: (connection) => client.#restore(connection),
+        restore: async (connection) => {
+          await restore(connection, client.#maps, client.#irqs.values(), { timeoutMs: client.#timeoutMs });
+          client.#limits = connection.limits;
+        },
       },
       { signal },
     );
@@ -148,7 +137,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
     options: RequestOptions = {},
   ): Promise<ReplyPayload<C>> {
     const call = this.#call(options);
-    return this.#link.with(call, (connection) => send(connection, command, payload, call));
+    return this.#link.with(call, (connection) => connection.call(command, payload, call));
   }
 
   async getInfo(options: CallOptions = {}): Promise<DeviceInfo> {
@@ -161,7 +150,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
   }
 
   async getRegionInfo(index: number, options: CallOptions = {}): Promise<RegionDescription> {
-    const { description, fd } = await this.#regionInfo(index, options);
+    const { description, fd } = await this.#queryRegion(index, options);
     fd?.close();
     return description;
   }
@@ -171,7 +160,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
    * @throws VfioError EOPNOTSUPP where there is nothing to map
    */
   async mapRegion(index: number, options: CallOptions = {}): Promise<MappedRegion> {
-    const { description, fd } = await this.#regionInfo(index, options);
+    const { description, fd } = await this.#queryRegion(index, options);
     try {
       if (!fd || description.mmapAreas.length === 0) {
         throw new VfioError("EOPNOTSUPP", `region ${index}: the server does not let it be mapped`);
@@ -216,37 +205,16 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
   /** Several writes in one message. @returns how many were done @throws VfioError EOPNOTSUPP without write_multiple */
   async regionWriteMulti(writes: readonly RegionWrite[], options: CallOptions = {}): Promise<number> {
     if (!this.#limits.writeMultiple) throw new VfioError("EOPNOTSUPP", "the server has no write_multiple");
-    const wrs = writes.map(({ region, offset, data }) => {
-      const padded = new Uint8Array(8);
-      if (data.length > padded.length)
-        throw new VfioError("EINVAL", `a write of ${data.length} bytes: at most 8`);
-      padded.set(data);
-      return { offset: BigInt(offset), region, count: data.length, data: padded };
-    });
-    const request = { wr_cnt: BigInt(wrs.length), wrs };
+    const request = multiWrite(writes);
     const { wr_cnt } = await this.command("REGION_WRITE_MULTI", request, options);
     if (wr_cnt > request.wr_cnt) throw protocolError(`wr_cnt is ${wr_cnt}: ${request.wr_cnt} were sent`);
     return Number(wr_cnt);
   }
 
-  /** Descriptors that stand for writes to a region (ioeventfds). `fds` are the caller's to close. */
-  async getRegionIoFds(
-    index: number,
-    options: CallOptions = {},
-  ): Promise<{
-    subRegions: readonly (StructValue<typeof SubRegion> | StructValue<typeof ShadowSubRegion>)[];
-    fds: Fd[];
-  }> {
+  /** Descriptors that stand for writes to a region (ioeventfds). They are the caller's to close. */
+  getRegionIoFds(index: number, options: CallOptions = {}): Promise<RegionIoFds> {
     const call = this.#call(options);
-    const request = { argsz: REGION_INFO_ROOM, flags: 0, index, count: 0 };
-    return this.#link.with(call, (connection) =>
-      connection.request("DEVICE_GET_REGION_IO_FDS", request, call, (message, _view, fds) => {
-        const { sub_regions } = payloadOf("DEVICE_GET_REGION_IO_FDS", message);
-        const wrong = sub_regions.find(({ fd_index }) => fd_index >= fds.length);
-        if (wrong) throw protocolError(`fd_index is ${wrong.fd_index}: ${fds.length} descriptors came`);
-        return { subRegions: sub_regions, fds: fds.splice(0) };
-      }),
-    );
+    return this.#link.with(call, (connection) => queryIoFds(connection, index, call));
   }
 
   async getIrqInfo(index: number, options: CallOptions = {}): Promise<IrqInfo> {
@@ -334,47 +302,9 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
     this.close();
   }
 
-  async #regionInfo(
-    index: number,
-    options: CallOptions,
-  ): Promise<{ description: RegionDescription; fd: Fd | undefined }> {
+  #queryRegion(index: number, options: CallOptions): ReturnType<typeof queryRegion> {
     const call = this.#call(options);
-    for (let argsz = REGION_INFO_ROOM; ;) {
-      const request = { argsz, flags: 0, index, cap_offset: 0, size: 0n, offset: 0n };
-      const { info, fd } = await this.#link.with(call, (connection) =>
-        connection.request("DEVICE_GET_REGION_INFO", request, call, (message, _view, fds) => ({
-          info: payloadOf("DEVICE_GET_REGION_INFO", message.slice()),
-          fd: fds.shift(),
-        })),
-      );
-      try {
-        if (info.index !== index)
-          throw protocolError(`region ${index} was answered with region ${info.index}`);
-        if (info.argsz <= argsz) return { description: describeRegion(info), fd };
-        if (info.argsz > MAX_REGION_INFO)
-          throw protocolError(`region ${index} needs ${info.argsz} bytes of info`);
-      } catch (error) {
-        fd?.close();
-        throw error;
-      }
-      fd?.close();
-      argsz = info.argsz;
-    }
-  }
-
-  /** What a new server needs to know. */
-  async #restore(connection: Connection): Promise<void> {
-    const call = { timeoutMs: this.#timeoutMs };
-    await Promise.all(this.#maps.all.map((map) => sendMap(connection, map, call)));
-    const commands: IrqCommands = {
-      setIrqs: async (request, fds) => {
-        const payload = { argsz: IrqSet.size + request.data.length, ...request };
-        await send(connection, "DEVICE_SET_IRQS", payload, { ...call, fds });
-      },
-      maxFds: () => connection.limits.maxMsgFds,
-    };
-    await Promise.all([...this.#irqs.values()].map((irq) => irq.restore(commands, call)));
-    this.#limits = connection.limits;
+    return this.#link.with(call, (connection) => queryRegion(connection, index, call));
   }
 
   #call<T extends CallOptions>(options: T): T {
@@ -388,44 +318,3 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
 }
 
 type IrqSetRequest = RequestPayload<"DEVICE_SET_IRQS">;
-
-function send<C extends CommandName>(
-  connection: Connection,
-  command: C,
-  payload: RequestPayload<C>,
-  options: RequestOptions,
-): Promise<ReplyPayload<C>> {
-  return connection.request(command, payload, options, (message) => payloadOf(command, message.slice()));
-}
-
-async function sendMap(connection: Connection, map: DmaMapping, options: CallOptions): Promise<void> {
-  const { address, size, memory, offset, readable, writable, share } = map;
-  const flags = (readable ? DmaMapFlags.READ : 0) | (writable ? DmaMapFlags.WRITE : 0);
-  const request = {
-    argsz: DmaMap.size,
-    flags,
-    offset: BigInt(share ? offset : 0),
-    address,
-    size: BigInt(size),
-  };
-  const fds = share ? [memory.file!] : [];
-  await send(connection, "DMA_MAP", request, { ...options, fds });
-}
-
-/** One transfer after the other; they are under way together. @returns the bytes moved before the first short one */
-async function inPieces(
-  all: Uint8Array,
-  most: number,
-  transfer: (piece: Uint8Array, at: number) => Promise<number>,
-): Promise<number> {
-  if (all.length <= most) return transfer(all, 0);
-  const counts: Promise<number>[] = [];
-  for (let at = 0; at < all.length; at += most) counts.push(transfer(all.subarray(at, at + most), at));
-  let total = 0;
-  let whole = true;
-  for (const count of await Promise.all(counts)) {
-    if (whole) total += count;
-    whole &&= count === most;
-  }
-  return total;
-}

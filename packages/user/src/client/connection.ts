@@ -38,6 +38,8 @@ export class Connection {
   readonly #main: Channel;
   #twin: Channel | undefined;
   readonly #commands = new Commands();
+  /** Rejections of posted commands that the kernel does not have yet. */
+  readonly #unsent = new Set<(error: Error) => void>();
   #limits: Limits | undefined;
   #ended = false;
 
@@ -110,6 +112,15 @@ export class Connection {
     });
   }
 
+  /** `request` for a reply that is its payload. Its byte arrays are the caller's. */
+  call<C extends CommandName>(
+    command: C,
+    payload: RequestPayload<C>,
+    options: RequestOptions,
+  ): Promise<ReplyPayload<C>> {
+    return this.request(command, payload, options, (message) => payloadOf(command, message.slice()));
+  }
+
   /** Sends a command without a reply (No_reply). Fulfilled once the kernel has it. */
   post<C extends CommandName>(command: C, payload: RequestPayload<C>, options: CallOptions): Promise<void> {
     return this.#start(options, command, (id) => {
@@ -124,7 +135,6 @@ export class Connection {
       });
     });
   }
-  readonly #unsent = new Set<(error: Error) => void>();
 
   /** Reads at most `maxDataXferSize` bytes of a region. @returns how many the server gave */
   readRegion(region: number, offset: number, into: Uint8Array, options: CallOptions): Promise<number> {

@@ -1,6 +1,6 @@
 /** The vfio-user client: what a virtual machine monitor does, as an API. */
 
-export { VfioUserClient, type ClientEvents, type ClientOptions, type RegionWrite } from "./client.js";
+export { VfioUserClient, type ClientEvents, type ClientOptions } from "./client.js";
 export type { CallOptions } from "./commands.js";
 export { SharedDmaMemory, type DmaMapOptions, type DmaMemory } from "./dma.js";
 export { CommandError } from "./errors.js";
@@ -8,4 +8,5 @@ export { ClientIrq, type TriggerListener } from "./irq.js";
 export type { BackOff } from "./link.js";
 export { ClientMigration, type DmaRange } from "./migration.js";
 export type { Limits } from "./negotiate.js";
-export { MappedRegion, type MappedArea, type RegionDescription } from "./region.js";
+export { MappedRegion, type MappedArea, type RegionDescription, type RegionIoFds } from "./region.js";
+export type { RegionWrite } from "./transfer.js";

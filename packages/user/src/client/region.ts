@@ -2,8 +2,20 @@
 
 import { RegionFlags, type MmapArea } from "@vfiokit/core";
 import { Mapping, type Fd } from "../linux/index.js";
-import type { RegionCapability, ReplyPayload } from "../wire/index.js";
+import type {
+  RegionCapability,
+  ReplyPayload,
+  ShadowSubRegion,
+  StructValue,
+  SubRegion,
+} from "../wire/index.js";
+import type { CallOptions } from "./commands.js";
+import { payloadOf, type Connection } from "./connection.js";
 import { protocolError } from "./errors.js";
+
+/** Room for a region's capabilities, or for its sub-regions, at the first try. */
+const INFO_ROOM = 4096;
+const MAX_INFO = 64 * 1024;
 
 export interface RegionDescription {
   readonly index: number;
@@ -16,6 +28,56 @@ export interface RegionDescription {
   readonly capabilities: readonly RegionCapability[];
   /** What can be mapped; empty without RegionFlags.MMAP. */
   readonly mmapAreas: readonly MmapArea[];
+}
+
+/** Asks for a region, again where its capabilities need more room. `fd` is the caller's to close. */
+export async function queryRegion(
+  connection: Connection,
+  index: number,
+  options: CallOptions,
+): Promise<{ description: RegionDescription; fd: Fd | undefined }> {
+  for (let argsz = INFO_ROOM; ;) {
+    const request = { argsz, flags: 0, index, cap_offset: 0, size: 0n, offset: 0n };
+    const { info, fd } = await connection.request(
+      "DEVICE_GET_REGION_INFO",
+      request,
+      options,
+      (message, _view, fds) => ({
+        info: payloadOf("DEVICE_GET_REGION_INFO", message.slice()),
+        fd: fds.shift(),
+      }),
+    );
+    try {
+      if (info.index !== index) throw protocolError(`region ${index} was answered with region ${info.index}`);
+      if (info.argsz <= argsz) return { description: describeRegion(info), fd };
+      if (info.argsz > MAX_INFO) throw protocolError(`region ${index} needs ${info.argsz} bytes of info`);
+    } catch (error) {
+      fd?.close();
+      throw error;
+    }
+    fd?.close();
+    argsz = info.argsz;
+  }
+}
+
+/** Writes to a region that descriptors stand for. `fds` are the caller's to close; `fd_index` counts them. */
+export interface RegionIoFds {
+  readonly subRegions: readonly (StructValue<typeof SubRegion> | StructValue<typeof ShadowSubRegion>)[];
+  readonly fds: readonly Fd[];
+}
+
+export function queryIoFds(
+  connection: Connection,
+  index: number,
+  options: CallOptions,
+): Promise<RegionIoFds> {
+  const request = { argsz: INFO_ROOM, flags: 0, index, count: 0 };
+  return connection.request("DEVICE_GET_REGION_IO_FDS", request, options, (message, _view, fds) => {
+    const { sub_regions } = payloadOf("DEVICE_GET_REGION_IO_FDS", message);
+    const wrong = sub_regions.find(({ fd_index }) => fd_index >= fds.length);
+    if (wrong) throw protocolError(`fd_index is ${wrong.fd_index}: ${fds.length} descriptors came`);
+    return { subRegions: sub_regions, fds: fds.splice(0) };
+  });
 }
 
 /** @throws VfioError EPROTO for sizes that no number holds, and areas outside of the region */

@@ -129,6 +129,23 @@ describe("commands", () => {
     expect(back).toEqual(all);
   });
 
+  test("a piece that fails fails the whole, once no other piece can touch the caller's buffer any more", async () => {
+    const held: (() => void)[] = [];
+    const { client } = await connected({
+      REGION_READ: ({ offset, region, count }, server, request) => {
+        if (offset === 0n) return Errno.EIO;
+        held.push(() =>
+          server.reply(request, { offset, region, count, data: new Uint8Array(count).fill(1) }),
+        );
+        if (held.length === 2) setImmediate(() => held.forEach((answer) => answer()));
+        return undefined;
+      },
+    });
+    const buffer = new Uint8Array(3 * 4096);
+    await expect(client.regionRead(0, 0, buffer)).rejects.toMatchObject({ code: "EIO" });
+    expect(client.outstanding).toBe(0);
+  });
+
   test("a server that reads less says so", async () => {
     const { client } = await connected({
       REGION_READ: ({ offset, region }) => ({ offset, region, count: 1, data: new Uint8Array([7]) }),
