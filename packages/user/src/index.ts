@@ -1,2 +1,3 @@
 export { VfioUserServer, type Log, type LogLevel, type ServerOptions } from "./server/index.js";
 export * from "./client/index.js";
+export * from "./admin/index.js";

@@ -91,6 +91,11 @@ export class Connection {
     this.#end("the server closes");
   }
 
+  /** Who carries out the client's commands, once there is a session. */
+  get task(): Task | undefined {
+    return this.#session?.task;
+  }
+
   /** Whether the client has gone or is being dropped: then the next one need not be turned away. */
   isOver(): boolean {
     return this.#ended || hasHungUp(this.fd);

@@ -1,4 +1,5 @@
 import { VfioError, type PciDevice } from "@vfiokit/core";
+import type { Task } from "@vfiokit/lockdep";
 import { Fd, peerCredentials, reactor, UnixListener, type Watch } from "../linux/index.js";
 import { Connection } from "./connection.js";
 import { settingsOf, type ConnectionSettings, type ServerOptions } from "./options.js";
@@ -53,6 +54,12 @@ export class VfioUserServer {
   /** Whether a client is connected. */
   get connected(): boolean {
     return this.#connection !== undefined;
+  }
+
+  /** Who carries out the commands of the connected client: none while nobody is. */
+  get tasks(): readonly Task[] {
+    const task = this.#connection?.task;
+    return task ? [task] : [];
   }
 
   /** Stops listening, disconnects the client and removes the socket. The device stays open. */

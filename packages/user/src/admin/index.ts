@@ -1,0 +1,14 @@
+export { AdminClient } from "./admin-client.js";
+export { AdminServer, type AdminServerOptions } from "./admin-server.js";
+export { DeviceAdmin, type ServingDevice } from "./device-admin.js";
+export type {
+  AdminCommand,
+  AdminFailure,
+  AdminReply,
+  AdminRequest,
+  AdminResults,
+  DeviceStatus,
+  FunctionStatus,
+  MigrationStatus,
+} from "./protocol.js";
+export type { LockReport, TaskReport, WaitReport } from "./tasks.js";
