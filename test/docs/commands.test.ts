@@ -22,12 +22,9 @@ class Page {
     [/^npm (start|test|run \S+)$/, (words) => checkScript(words.at(-1)!)],
     [/^npx vitest run /, (words) => words.slice(3).forEach(checkPath)],
     [/^npx tsc -p /, (words) => this.#run("node_modules/typescript/bin/tsc", words.slice(2))],
-    [
-      /^npx vfiokit serve .*--socket-path/,
-      (words) => this.#serve(words.at(-1)!, [COMMAND, ...words.slice(2)]),
-    ],
-    [/^npx vfiokit info /, (words) => this.#run(COMMAND, words.slice(2))],
-    [/^npx vfiokit /, (words) => checkOptions(words.slice(2))],
+    [/^vfiokit serve .*--socket-path/, (words) => this.#serve(words.at(-1)!, [COMMAND, ...words.slice(1)])],
+    [/^vfiokit info /, (words) => this.#run(COMMAND, words.slice(1))],
+    [/^vfiokit /, (words) => checkOptions(words.slice(1))],
     [/^node scripts\//, (words) => this.#run("--check", words.slice(1, 2))],
     [/^node \S+serve\.js /, (words) => this.#serve(words[2]!, words.slice(1))],
     [/^node /, (words) => this.#run(words[1]!, words.slice(2))],
@@ -36,9 +33,10 @@ class Page {
   ];
 
   async command(line: string): Promise<void> {
-    const check = this.#rules.find(([pattern]) => pattern.test(line))?.[1];
+    const command = line.replace(/^npx vfiokit /, "vfiokit ");
+    const check = this.#rules.find(([pattern]) => pattern.test(command))?.[1];
     if (!check) throw new Error(`${line}: commands.test.ts has no rule for this command`);
-    await check(split(line.replaceAll("/tmp/", `${this.#tmp}/`)));
+    await check(split(command.replaceAll("/tmp/", `${this.#tmp}/`)));
   }
 
   async close(): Promise<void> {
