@@ -140,6 +140,8 @@ export class Channel {
       const message = bytes.subarray(this.#start, next);
       this.#start = next;
       this.events.onMessage(message, view, this.#takeFds(next));
+      // Who waits for it goes on in a microtask.
+      reactor.yield();
     }
     if (!this.#isOpen()) return;
     this.#checkFds(this.#inFds.reduce((total, { fds }) => total + fds.length, 0));

@@ -136,6 +136,8 @@ export class ClientIrq {
     const fd = createEventFd();
     const watch = reactor.addEventFd(fd, (count) => {
       for (const listener of [...this.#listeners]) listener(vector, count);
+      // Who waits for it goes on in a microtask.
+      reactor.yield();
     });
     return { fd, watch };
   }
