@@ -7,7 +7,7 @@ export function toDot(graph: ProblemGraph): string {
   const lines = [
     "digraph lockdep {",
     `  label=${quote(graph.title)}; labelloc=t; fontname="Helvetica"; fontsize=11; rankdir=LR;`,
-    '  node [fontname="Helvetica", fontsize=12, style=filled, fillcolor="#f4f6fa", color="#51607a"];',
+    '  node [fontname="Helvetica", fontsize=12, margin="0.25,0.1", style=filled, fillcolor="#f4f6fa", color="#51607a"];',
     '  edge [fontname="Helvetica", fontsize=10, color="#51607a"];',
     ...graph.nodes.map(
       ({ name, shape }) => `  ${quote(name)} [shape=${shape === "lock" ? "box" : "ellipse"}];`,

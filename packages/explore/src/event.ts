@@ -1,0 +1,20 @@
+import type { Footprint } from "./footprint.js";
+
+/** One event of an execution: what one task did between two places where others could run. */
+export interface ExecutedEvent {
+  /** The task, by the stable key of its thread. */
+  readonly thread: string;
+  /** What it went on from, for people: "lock(memoryLock)", "step". */
+  readonly label: string;
+  readonly footprint: Footprint;
+  /** Index of the event that made this one possible (a release that handed a lock over, a task's creation), or -1. */
+  readonly enabledBy: number;
+  /** Threads that could have run instead, this one included. */
+  readonly enabled: readonly string[];
+  /** Acquisitions of exclusive locks in force before the event, by lock: the index of the event that took it. */
+  readonly heldSince: ReadonlyMap<string, number>;
+  /** Exclusive locks that the event let go. */
+  readonly released: ReadonlySet<string>;
+  /** The lock that the event set out to take, if it did. */
+  readonly took: string | undefined;
+}

@@ -1,0 +1,42 @@
+import type { Picker, Thread } from "./execution.js";
+
+/** A small generator with a known sequence for a seed on every machine (xorshift32). */
+export function generator(seed: number): () => number {
+  let state = seed | 0 || 0x9e3779b9;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+/** Any thread, with equal chances. */
+export function randomPicker(seed: number): Picker {
+  const random = generator(seed);
+  return (enabled) => enabled[Math.floor(random() * enabled.length)];
+}
+
+/**
+ * Probabilistic concurrency testing (Burckhardt et al., ASPLOS 2010): threads have random priorities, and at `depth` - 1
+ * random events the one that runs falls to the bottom. Finds a bug of that depth with a known probability.
+ */
+export function pctPicker(seed: number, depth: number, expectedEvents: number): Picker {
+  const random = generator(seed);
+  const changes = new Set(Array.from({ length: depth - 1 }, () => Math.floor(random() * expectedEvents)));
+  const priorities = new Map<string, number>();
+  let lowest = 0;
+  const priority = ({ key }: Thread): number => {
+    const known = priorities.get(key);
+    if (known !== undefined) return known;
+    const drawn = 1 + random();
+    priorities.set(key, drawn);
+    return drawn;
+  };
+  return (enabled, events) => {
+    const highest = (): Thread =>
+      enabled.reduce((best, other) => (priority(other) > priority(best) ? other : best));
+    if (changes.has(events.length)) priorities.set(highest().key, --lowest);
+    return highest();
+  };
+}
