@@ -165,7 +165,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
       if (!fd || description.mmapAreas.length === 0) {
         throw new VfioError("EOPNOTSUPP", `region ${index}: the server does not let it be mapped`);
       }
-      return this.#keep(new MappedRegion(description, fd));
+      return this.#keep((forget) => new MappedRegion(description, fd, forget));
     } finally {
       fd?.close();
     }
@@ -244,7 +244,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
 
   /** Memory that the server can map, of `size` zero bytes; disposed of by `close` at the latest. */
   shareMemory(size: number): SharedDmaMemory {
-    return this.#keep(new SharedDmaMemory(size));
+    return this.#keep((forget) => new SharedDmaMemory(size, forget));
   }
 
   /**
@@ -293,8 +293,7 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
   close(): void {
     this.#link.close(new VfioError("ECANCELED", "the client was closed"));
     for (const irq of this.#irqs.values()) irq.release();
-    for (const resource of this.#resources) resource[Symbol.dispose]();
-    this.#resources.clear();
+    for (const resource of [...this.#resources]) resource[Symbol.dispose]();
     this.#maps.clear();
   }
 
@@ -311,7 +310,9 @@ export class VfioUserClient extends EventEmitter<ClientEvents> implements Dispos
     return options.timeoutMs === undefined ? { ...options, timeoutMs: this.#timeoutMs } : options;
   }
 
-  #keep<T extends Disposable>(resource: T): T {
+  /** What `close` disposes of, unless its owner has by then. */
+  #keep<T extends Disposable>(make: (forget: () => void) => T): T {
+    const resource: T = make(() => this.#resources.delete(resource));
     this.#resources.add(resource);
     return resource;
   }

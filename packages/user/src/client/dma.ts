@@ -14,8 +14,14 @@ export class SharedDmaMemory implements DmaMemory, Disposable {
   readonly file: Fd;
   readonly #mapping: Mapping;
 
-  /** @param size bytes */
-  constructor(size: number) {
+  /**
+   * @param size bytes
+   * @param onDispose called after each disposal
+   */
+  constructor(
+    size: number,
+    private readonly onDispose: () => void = () => undefined,
+  ) {
     this.file = createMemfd("vfiokit-dma", size);
     try {
       this.#mapping = Mapping.ofFile(this.file, { length: size, writable: true });
@@ -32,6 +38,7 @@ export class SharedDmaMemory implements DmaMemory, Disposable {
   [Symbol.dispose](): void {
     this.#mapping[Symbol.dispose]();
     this.file.close();
+    this.onDispose();
   }
 }
 

@@ -118,6 +118,7 @@ export class MappedRegion implements Disposable {
   constructor(
     readonly description: RegionDescription,
     fd: Fd,
+    private readonly onDispose: () => void = () => undefined,
   ) {
     const writable = (description.flags & RegionFlags.WRITE) !== 0;
     try {
@@ -127,12 +128,17 @@ export class MappedRegion implements Disposable {
         return { offset, bytes: mapping.bytes };
       });
     } catch (error) {
-      this[Symbol.dispose]();
+      this.#unmap();
       throw error;
     }
   }
 
   [Symbol.dispose](): void {
+    this.#unmap();
+    this.onDispose();
+  }
+
+  #unmap(): void {
     for (const mapping of this.#mappings.splice(0)) mapping[Symbol.dispose]();
   }
 }
