@@ -17,19 +17,22 @@ export class FunctionRunner {
     return this.#reasons;
   }
 
-  /** Does nothing if it is stopped for that reason already. */
+  /** Does nothing if it is stopped for that reason already. If the device cannot stop, it is not stopped. */
   stop(reason: StopReason): void {
-    const wasRunning = this.#reasons.size === 0;
+    if (this.#reasons.size === 0) {
+      this.device.stop?.();
+      this.irqs.hold();
+    }
     this.#reasons.add(reason);
-    if (!wasRunning) return;
-    this.device.stop?.();
-    this.irqs.hold();
   }
 
-  /** Does nothing if it is not stopped for that reason. */
+  /** Does nothing if it is not stopped for that reason. If the device cannot run, it is still stopped. */
   run(reason: StopReason): void {
-    if (!this.#reasons.delete(reason) || this.#reasons.size > 0) return;
-    this.irqs.release();
-    this.device.run?.();
+    if (!this.#reasons.has(reason)) return;
+    if (this.#reasons.size === 1) {
+      this.device.run?.();
+      this.irqs.release();
+    }
+    this.#reasons.delete(reason);
   }
 }

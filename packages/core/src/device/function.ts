@@ -30,8 +30,8 @@ export interface FunctionHost {
 }
 
 /**
- * What a device author implements. Calls come one at a time, under the device's memoryLock held for reading
- * (`read`, `write`) or for writing (`reset`).
+ * What a device author implements. `read` and `write` come one at a time, under the device's memoryLock held for
+ * reading. `reset` comes under whatever its initiator holds (docs/resets.md): not every path keeps accesses away.
  */
 export interface PciFunction {
   /** A register read of `size` bytes (1, 2 or 4): an unsigned number. Omit it if no BAR needs a handler. */

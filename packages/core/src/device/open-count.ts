@@ -1,6 +1,7 @@
 import type { Task } from "@vfiokit/lockdep";
 import type { DmaAddressSpace } from "../dma/address-space.js";
 import { Errno, VfioError, errnoOf } from "../errno.js";
+import { inTurn } from "../in-turn.js";
 import type { IrqController } from "../irq/index.js";
 import type { Migration } from "../migration/machine.js";
 import type { DeviceSet } from "../reset/device-set.js";
@@ -57,11 +58,10 @@ export class OpenCount {
     using _ = await set.lock.acquire(task);
     if (this.#count === 0) throw new VfioError("EBADF", `${name}: close: it is not open`);
     if (--this.#count > 0) return;
-    try {
-      await migration?.abandon(task); // Linux: the driver's close_device
-    } finally {
-      await this.#disable(task);
-    }
+    await inTurn(
+      () => migration?.abandon(task), // Linux: the driver's close_device
+      () => this.#disable(task),
+    );
   }
 
   /** Tries a reset: what it finds decides whether the client is offered one. */
@@ -71,8 +71,9 @@ export class OpenCount {
     try {
       await device.reset(task, "enable");
     } catch (error) {
-      // Somebody else is at the device, or the reset worked and its driver failed afterwards.
-      if (errnoOf(error) === Errno.EAGAIN || device.generation !== before) throw error;
+      // Somebody else is at the device, nobody wants it any more, or the reset worked and its driver failed afterwards.
+      const cancelled = task.signal?.aborted === true;
+      if (cancelled || errnoOf(error) === Errno.EAGAIN || device.generation !== before) throw error;
     }
     this.#resetWorks = device.generation !== before;
     device.needsReset = true;
@@ -80,16 +81,15 @@ export class OpenCount {
 
   async #disable(task: Task): Promise<void> {
     const { device } = this;
-    try {
-      device.zapBars();
-      await device.irqs.disconnect(task);
-      await device.dma.disconnect(task);
-      await device.runtimePm.lowPowerExit(task);
-      if (this.#resetWorks) await this.#reset(task);
-      await device.set.tryReset(task);
-    } finally {
-      device.runtimePm.put();
-    }
+    device.zapBars();
+    await inTurn(
+      () => device.irqs.disconnect(task),
+      () => device.dma.disconnect(task),
+      () => device.runtimePm.lowPowerExit(task),
+      () => (this.#resetWorks ? this.#reset(task) : undefined),
+      () => device.set.tryReset(task),
+      () => device.runtimePm.close(),
+    );
   }
 
   /** Nobody is left to hear of a failure: `needsReset` stays, and the set's last close tries a bus reset. */

@@ -18,6 +18,7 @@ import { MsixTable, buildConfigSpace, type Capabilities, type ConfigSpace } from
 import { DeviceSet, type DeviceInSet } from "../reset/device-set.js";
 import { resetDevice } from "../reset/door.js";
 import type { ResetInitiator } from "../reset/initiator.js";
+import { inTurn } from "../in-turn.js";
 import { generationStrategy, type ResetStrategy } from "../reset/strategy.js";
 import { BarBacking, BarMapping } from "./bar-mapping.js";
 import { buildIrqs } from "./build-irqs.js";
@@ -214,10 +215,12 @@ export class PciDevice implements DeviceInSet {
    * an unfinished migration is abandoned. The device keeps its state for the next client.
    */
   async disconnect(task: Task): Promise<void> {
-    await this.irqs.disconnect(task);
-    await this.dma.disconnect(task);
-    if (this.migration?.state === MigrationState.ERROR) await this.reset(task, "disconnect");
-    await this.migration?.abandon(task);
+    await inTurn(
+      () => this.irqs.disconnect(task),
+      () => this.dma.disconnect(task),
+      () => this.migration?.abandon(task),
+      () => (this.migration?.state === MigrationState.ERROR ? this.reset(task, "disconnect") : undefined),
+    );
   }
 
   get openCount(): number {
@@ -244,10 +247,14 @@ export class PciDevice implements DeviceInSet {
 
   /** Ends the device: no access may follow. */
   async close(task: Task): Promise<void> {
-    await this.disconnect(task);
-    this.#function.close?.();
-    for (const mapping of this.#mappings) mapping[Symbol.dispose]();
-    for (const memory of this.#memories) memory?.[Symbol.dispose]();
+    await inTurn(
+      () => this.disconnect(task),
+      () => this.#function.close?.(),
+      () => {
+        for (const mapping of this.#mappings) mapping[Symbol.dispose]();
+        for (const memory of this.#memories) memory?.[Symbol.dispose]();
+      },
+    );
   }
 
   // The administrator.

@@ -62,6 +62,8 @@ export class RegionAccess {
     );
   }
 
+  // A closure here would cost an allocation on every access, also on those that do not wait.
+
   read(
     task: Task,
     index: number,
@@ -71,11 +73,9 @@ export class RegionAccess {
     at: number,
   ): void | Promise<void> {
     const region = this.#check(index, offset, count);
-    const { memoryLock, runtimePm } = this.device;
-    if (runtimePm.suspended)
-      return this.#whileAwake(task, () => this.read(task, index, offset, count, into, at));
-    const wait = memoryLock.downRead(task);
-    if (wait) return wait.then(() => this.#readLocked(task, region, offset, count, into, at));
+    if (this.device.runtimePm.suspended) return this.#readSuspended(task, index, offset, count, into, at);
+    const wait = this.device.memoryLock.downRead(task);
+    if (wait) return this.#readLater(wait, task, region, offset, count, into, at);
     this.#readLocked(task, region, offset, count, into, at);
   }
 
@@ -88,21 +88,10 @@ export class RegionAccess {
     at: number,
   ): void | Promise<void> {
     const region = this.#check(index, offset, count);
-    const { memoryLock, runtimePm } = this.device;
-    if (runtimePm.suspended)
-      return this.#whileAwake(task, () => this.write(task, index, offset, count, from, at));
-    // Linux takes memory_lock for writing around whatever can take the BARs away.
-    const isConfig = index === RegionIndex.CONFIG;
-    const wait = isConfig ? memoryLock.downWrite(task) : memoryLock.downRead(task);
-    if (wait) {
-      const bytes = from.slice(at, at + count); // the caller's buffer is its own again once it has waited
-      return wait.then(() =>
-        isConfig
-          ? this.#writeConfigLocked(task, offset, count, bytes, 0)
-          : this.#writeLocked(task, region, offset, count, bytes, 0),
-      );
-    }
-    if (isConfig) return this.#writeConfigLocked(task, offset, count, from, at);
+    if (this.device.runtimePm.suspended) return this.#writeSuspended(task, index, offset, count, from, at);
+    if (index === RegionIndex.CONFIG) return this.#writeConfig(task, offset, count, from, at);
+    const wait = this.device.memoryLock.downRead(task);
+    if (wait) return this.#writeLater(wait, task, region, offset, count, from, at);
     this.#writeLocked(task, region, offset, count, from, at);
   }
 
@@ -152,14 +141,82 @@ export class RegionAccess {
   }
 
   /** An access to a suspended device wakes it for as long as it takes (Linux: vfio_pci_rw). */
-  async #whileAwake(task: Task, access: () => void | Promise<void>): Promise<void> {
-    const { runtimePm } = this.device;
-    await runtimePm.get(task);
+  async #readSuspended(
+    task: Task,
+    index: number,
+    offset: number,
+    count: number,
+    into: Uint8Array,
+    at: number,
+  ): Promise<void> {
+    await this.device.runtimePm.get(task);
     try {
-      await access();
+      await this.read(task, index, offset, count, into, at);
     } finally {
-      runtimePm.put();
+      this.device.runtimePm.put();
     }
+  }
+
+  async #writeSuspended(
+    task: Task,
+    index: number,
+    offset: number,
+    count: number,
+    from: Uint8Array,
+    at: number,
+  ): Promise<void> {
+    const bytes = from.slice(at, at + count); // the caller's buffer is its own again once it waits
+    await this.device.runtimePm.get(task);
+    try {
+      await this.write(task, index, offset, count, bytes, 0);
+    } finally {
+      this.device.runtimePm.put();
+    }
+  }
+
+  async #readLater(
+    wait: Promise<void>,
+    task: Task,
+    region: Region,
+    offset: number,
+    count: number,
+    into: Uint8Array,
+    at: number,
+  ): Promise<void> {
+    await wait;
+    this.#readLocked(task, region, offset, count, into, at);
+  }
+
+  async #writeLater(
+    wait: Promise<void>,
+    task: Task,
+    region: Region,
+    offset: number,
+    count: number,
+    from: Uint8Array,
+    at: number,
+  ): Promise<void> {
+    const bytes = from.slice(at, at + count); // as above
+    await wait;
+    this.#writeLocked(task, region, offset, count, bytes, 0);
+  }
+
+  /** Linux takes memory_lock for writing around whatever can take the BARs away. */
+  #writeConfig(
+    task: Task,
+    offset: number,
+    count: number,
+    from: Uint8Array,
+    at: number,
+  ): void | Promise<void> {
+    const wait = this.device.memoryLock.downWrite(task);
+    if (wait) return this.#writeConfigLater(wait, task, offset, from.slice(at, at + count));
+    return this.#writeConfigLocked(task, offset, count, from, at);
+  }
+
+  async #writeConfigLater(wait: Promise<void>, task: Task, offset: number, bytes: Uint8Array): Promise<void> {
+    await wait;
+    await this.#writeConfigLocked(task, offset, bytes.length, bytes, 0);
   }
 
   #readLocked(task: Task, region: Region, offset: number, count: number, into: Uint8Array, at: number): void {

@@ -45,18 +45,17 @@ export class RuntimePm {
     return this.#engaged;
   }
 
-  /** Linux: pm_runtime_resume_and_get. */
+  /** Linux: pm_runtime_resume_and_get. @throws what the resume failed with (or rejects): nothing was got then */
   get(task: Task): void | Promise<void> {
     this.#users++;
-    if (!this.#suspended) return;
-    this.#resuming ??= this.#resume(task).finally(() => (this.#resuming = undefined));
-    return this.#resuming;
+    if (this.#suspended) return this.#resumeOnce(task);
   }
 
   /** Linux: pm_runtime_put. Suspends when it was the last. */
   put(): void {
     this.#users--;
-    if (this.#users === 0 && this.idle !== "D0") this.#suspended = true;
+    // A client that asked for low power gets it, even where unused devices stay in D0 (as with disable_idle_d3).
+    if (this.#users === 0 && (this.idle !== "D0" || this.#engaged)) this.#suspended = true;
   }
 
   /**
@@ -78,9 +77,20 @@ export class RuntimePm {
   async lowPowerExit(task: Task): Promise<void> {
     if (!this.#engaged) return;
     await this.get(task); // before memoryLock: it may reset, and a driver is never called under that lock
-    using _ = await this.device.memoryLock.write(task);
-    if (this.engaged) this.#disengage();
-    else this.put(); // waking it gave the client's use back already
+    try {
+      using _ = await this.device.memoryLock.write(task);
+      if (!this.engaged) return; // waking it has ended low power already
+      this.#users++; // the client's own, which entry had given up
+      this.#disengage();
+    } finally {
+      this.put();
+    }
+  }
+
+  /** The client's own use ends with its last close, in low power too: it gave its use up on entry. */
+  close(): void {
+    if (this.#engaged) this.#disengage();
+    else this.put();
   }
 
   #engage(wakeup: IrqTrigger | undefined): void {
@@ -93,6 +103,24 @@ export class RuntimePm {
     this.#engaged = true;
     this.#wakeup = wakeup;
     this.put();
+  }
+
+  /** Who comes meanwhile waits for the same. One whose resume another task's end has cut short resumes anew. */
+  async #resumeOnce(task: Task): Promise<void> {
+    try {
+      while (this.#suspended) {
+        const mine = !this.#resuming;
+        this.#resuming ??= this.#resume(task).finally(() => (this.#resuming = undefined));
+        try {
+          await this.#resuming;
+        } catch (error) {
+          if (mine) throw error;
+        }
+      }
+    } catch (error) {
+      this.#users--;
+      throw error;
+    }
   }
 
   async #resume(task: Task): Promise<void> {

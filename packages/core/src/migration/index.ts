@@ -7,7 +7,7 @@ export {
 } from "./fsm.js";
 export { Migration } from "./machine.js";
 export { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "./ops.js";
-export { DataSession, type SessionData } from "./session.js";
+export type { SessionData } from "./session.js";
 export {
   array,
   bool,

@@ -4,7 +4,7 @@ import { VfioError } from "../errno.js";
 import type { ResetStrategy } from "../reset/strategy.js";
 import { MigrationState, hasSession, isSupported, migrationStateName, nextState } from "./fsm.js";
 import type { MigrationOps } from "./ops.js";
-import type { DataSession } from "./session.js";
+import { DataSession, type SessionData } from "./session.js";
 
 /** What a migration needs of its device. */
 export interface MigratedDevice {
@@ -26,7 +26,7 @@ export class Migration {
   #generation: number;
   /** The open session, or the last one: it stays so that its reader learns that it is dead. */
   #session: DataSession | undefined;
-  /** Of the arc under way. */
+  /** Of the transition under way. */
   #abort: AbortController | undefined;
 
   constructor(
@@ -69,12 +69,17 @@ export class Migration {
    */
   async setState(task: Task, target: MigrationState): Promise<void> {
     await this.#lock(task);
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
     try {
       await this.strategy.entered(this, task);
       // VFIO uAPI: asking for the state that the device is in succeeds, and does nothing.
       if (!isSupported(target, this.flags)) nextState(this.#state, target, this.flags);
-      while (this.#state !== target) await this.#arc(task, nextState(this.#state, target, this.flags));
+      const cancelled = task.signal ? AbortSignal.any([signal, task.signal]) : signal;
+      while (this.#state !== target)
+        await this.#arc(task, nextState(this.#state, target, this.flags), cancelled);
     } finally {
+      this.#abort = undefined;
       await this.strategy.unlock(this, task);
     }
   }
@@ -108,20 +113,22 @@ export class Migration {
    */
   writeData(task: Task, from: Uint8Array): void | Promise<void> {
     const session = this.#openSession();
-    return this.#withSession(task, session, () => this.#write(session, from));
+    return this.#withSession(task, session, () => this.#write(session, from, task));
   }
 
   /**
    * The client went away (Linux: the driver's close_device): an unfinished migration is abandoned, its image
-   * dropped, and the device runs again. Only a reset leaves ERROR: the caller sees to that.
+   * dropped, and the device runs again. Out of ERROR only a reset leads: that is the caller's.
    */
   async abandon(task: Task): Promise<void> {
     this.#abort?.abort(new VfioError("ECANCELED", "the client went away during the transition"));
     await this.#lock(task);
     try {
       await this.strategy.entered(this, task);
-      if (this.#state !== MigrationState.RUNNING) await this.resetRecord(task);
+      this.#session?.close();
       this.#session = undefined;
+      if (this.#state !== MigrationState.RUNNING && this.#state !== MigrationState.ERROR)
+        await this.resetRecord(task);
     } finally {
       await this.strategy.unlock(this, task);
     }
@@ -129,7 +136,7 @@ export class Migration {
 
   // For the strategies.
 
-  /** Stops the arc under way. Takes no lock. */
+  /** Stops the transition under way: its arc, and those that were to follow. Takes no lock. */
   abortArc(): void {
     this.#abort?.abort(new VfioError("ECANCELED", `${this.device.name} was reset during the transition`));
   }
@@ -139,7 +146,8 @@ export class Migration {
     // One step: no observer sees the new generation with the old state.
     this.#generation = this.device.generation;
     this.#state = MigrationState.RUNNING;
-    await this.#closeSession(task);
+    // Without its lock: a reset does not wait for a client that reads slowly.
+    this.#session?.close();
     await this.ops.migrationResetState?.(task.signal);
   }
 
@@ -148,40 +156,46 @@ export class Migration {
     if (wait) await wait;
   }
 
-  /** One arc, under stateMutex. */
-  async #arc(task: Task, to: MigrationState): Promise<void> {
+  /** One arc, under stateMutex. A driver that is not there to hear of `signal` is not called any more. */
+  async #arc(task: Task, to: MigrationState, signal: AbortSignal): Promise<void> {
     const from = this.#state;
     const overtaken = () =>
       new VfioError("ECANCELED", `a reset overtook ${migrationStateName(from)} -> ${migrationStateName(to)}`);
     if (this.strategy.isOutdated(this)) throw overtaken(); // between two arcs
-    const abort = new AbortController();
-    this.#abort = abort;
-    const signal = task.signal ? AbortSignal.any([abort.signal, task.signal]) : abort.signal;
-    let session: DataSession | undefined;
+    signal.throwIfAborted();
+    let data: SessionData | undefined;
     try {
-      session = await this.ops.migrationSetState(from, to, signal);
+      data = await this.ops.migrationSetState(from, to, signal);
     } catch (error) {
-      if (!this.strategy.isOutdated(this)) {
-        this.#state = this.ops.migrationGetState();
-        throw error;
-      }
-    } finally {
-      this.#abort = undefined;
+      if (this.strategy.isOutdated(this)) throw overtaken();
+      this.#state = this.#stateAfterFailure();
+      if (!hasSession(this.#state)) this.#session?.close(); // no image may come out of a device in ERROR
+      throw error;
     }
-    if (this.strategy.isOutdated(this)) {
-      session?.close();
-      throw overtaken();
-    }
-    if (hasSession(from) && !hasSession(to)) await this.#closeSession(task);
-    if (session) this.#session = session;
+    if (this.strategy.isOutdated(this)) throw overtaken();
     this.#state = to;
+    if (data) this.#session = new DataSession(this.#generation, data);
+    else if (!hasSession(to)) await this.#endSession(task);
   }
 
-  async #closeSession(task: Task): Promise<void> {
+  #stateAfterFailure(): MigrationState {
+    try {
+      const state = this.ops.migrationGetState();
+      return isSupported(state, this.flags) ? state : MigrationState.ERROR;
+    } catch {
+      return MigrationState.ERROR; // the arc's failure is what the client hears of
+    }
+  }
+
+  /** Leaving the states that have a session: waits for whoever is in it (Linux: migf->lock). */
+  async #endSession(task: Task): Promise<void> {
     const session = this.#session;
     if (!session || session.closed) return;
-    using _ = await session.lock.acquire(task);
-    session.close();
+    try {
+      using _ = await session.lock.acquire(task);
+    } finally {
+      session.close(); // after a cancelled wait, too: the state has been left
+    }
   }
 
   /** @throws VfioError EINVAL: the session takes an image */
@@ -194,8 +208,8 @@ export class Migration {
   }
 
   /** @throws VfioError EINVAL: the session gives an image */
-  #write({ data }: DataSession, from: Uint8Array): void | Promise<void> {
-    if (data.write) return data.write(from);
+  #write({ data }: DataSession, from: Uint8Array, task: Task): void | Promise<void> {
+    if (data.write) return data.write(from, task);
     throw new VfioError(
       "EINVAL",
       `write to the session in ${migrationStateName(this.state)}: it is being saved`,

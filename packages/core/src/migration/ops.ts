@@ -1,6 +1,6 @@
 import { VfioError } from "../errno.js";
 import { MigrationFlags, type MigrationState } from "./fsm.js";
-import type { DataSession } from "./session.js";
+import type { SessionData } from "./session.js";
 
 /**
  * How a driver migrates its device (Linux: struct vfio_migration_ops). Devices that declare `state` sections get
@@ -14,17 +14,20 @@ export interface MigrationOps {
   readonly flags: number;
 
   /**
-   * Performs one arc and returns the data session that it opens, if it opens one. When it throws,
-   * `migrationGetState` says where the device is. `signal` aborts when a reset overtakes the arc or its client goes
-   * away: nothing done after that may touch the device.
+   * Performs one arc and returns the data of the session that it opens, if it opens one. When it throws,
+   * `migrationGetState` says where the device is. `signal` aborts when a reset overtakes the arc, its client goes
+   * away or its task is cancelled: nothing done after that may touch the device.
    */
   migrationSetState(
     from: MigrationState,
     to: MigrationState,
     signal: AbortSignal,
-  ): DataSession | undefined | Promise<DataSession | undefined>;
+  ): SessionData | undefined | Promise<SessionData | undefined>;
 
-  /** Where the device is after a failed arc: the arc's `from`, or ERROR. Asked only then. */
+  /**
+   * Where the device is after a failed arc: the arc's `from`, or ERROR. Asked only then. A driver that cannot tell
+   * (it throws, or names a state that the device does not have) has a device in ERROR.
+   */
   migrationGetState(): MigrationState;
 
   /** Estimated bytes of a STOP_COPY image (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE). */

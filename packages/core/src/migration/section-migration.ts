@@ -2,7 +2,7 @@ import { MigrationFlags, MigrationState } from "./fsm.js";
 import type { MigratedDevice } from "./machine.js";
 import type { MigrationOps } from "./ops.js";
 import type { StateSections } from "./sections.js";
-import { DataSession } from "./session.js";
+import type { SessionData } from "./session.js";
 import { STREAM_ID_SIZE, StreamReader, StreamWriter, type DeviceIdentity } from "./stream.js";
 
 /** What a migration does to the function itself. Both do nothing when it is so already. */
@@ -26,7 +26,7 @@ export class SectionMigration implements MigrationOps {
     private readonly state: StateSections,
   ) {}
 
-  migrationSetState(from: MigrationState, to: MigrationState): DataSession | undefined {
+  migrationSetState(from: MigrationState, to: MigrationState): SessionData | undefined {
     this.#state = from;
     const session = this.#arc(from, to);
     this.#state = to;
@@ -38,7 +38,7 @@ export class SectionMigration implements MigrationOps {
     return this.#state;
   }
 
-  #arc(from: MigrationState, to: MigrationState): DataSession | undefined {
+  #arc(from: MigrationState, to: MigrationState): SessionData | undefined {
     switch (to) {
       case MigrationState.STOP:
         if (from === MigrationState.RUNNING) this.device.stopFunction();
@@ -66,15 +66,15 @@ export class SectionMigration implements MigrationOps {
     this.device.runFunction();
   }
 
-  #save(): DataSession {
+  #save(): SessionData {
     const writer = this.#writer();
-    return new DataSession(this.device.generation, { read: (into) => writer.read(into) });
+    return { read: (into) => writer.read(into) };
   }
 
-  #receive(): DataSession {
+  #receive(): SessionData {
     const reader = new StreamReader(this.identity);
     this.#reader = reader;
-    return new DataSession(this.device.generation, { write: (from) => reader.push(from) });
+    return { write: (from) => reader.push(from) };
   }
 
   /** Decodes and checks everything before the first byte of the device changes. */

@@ -2,10 +2,13 @@ import { Mutex, type Task } from "@vfiokit/lockdep";
 
 /** What a session moves: the saving side reads, the loading side writes. */
 export interface SessionData {
-  /** Copies the next bytes of the image and returns how many; 0 at its end. */
+  /** Copies the next bytes of the image and returns how many; 0 at its end. One that waits ends with `task.signal`. */
   read?(into: Uint8Array, task: Task): number | Promise<number>;
-  /** Takes the next bytes of the image. @throws VfioError when they cannot belong to one */
-  write?(from: Uint8Array): void | Promise<void>;
+  /**
+   * Takes the next bytes of the image. One that waits ends with `task.signal`.
+   * @throws VfioError when they cannot belong to one
+   */
+  write?(from: Uint8Array, task: Task): void | Promise<void>;
 }
 
 /**
@@ -26,7 +29,7 @@ export class DataSession {
     return this.#closed;
   }
 
-  /** Under `lock`. */
+  /** Whoever is in it now finds that out when it is done: there is nothing to wait for. */
   close(): void {
     this.#closed = true;
   }

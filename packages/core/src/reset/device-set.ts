@@ -1,6 +1,6 @@
 import { Mutex, type Task } from "@vfiokit/lockdep";
-import type { RuntimePm } from "../device/runtime-pm.js";
 import { VfioError } from "../errno.js";
+import { inTurn } from "../in-turn.js";
 import { powerOn, resetHardware, type ResettableDevice } from "./door.js";
 import { initiators, type InitiatorRules } from "./initiator.js";
 import { tryZapAndDownWriteMemoryLock, upWriteMemoryLockFromReset } from "./memory-lock.js";
@@ -12,7 +12,6 @@ export interface DeviceInSet extends ResettableDevice {
   readonly openCount: number;
   /** It was used since its last reset. */
   needsReset: boolean;
-  readonly runtimePm: RuntimePm;
 }
 
 /** What VFIO_DEVICE_GET_PCI_HOT_RESET_INFO tells of one function. */
@@ -50,7 +49,7 @@ export class DeviceSet {
     this.#devices.push(device);
   }
 
-  /** VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: whom a hot reset would hit. @throws VfioError ENODEV: there is no bus reset */
+  /** VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: whom a hot reset would hit. */
   hotResetInfo(): readonly HotResetInfo[] {
     return [
       ...this.#devices.map(({ name }) => ({ name, owned: true })),
@@ -72,9 +71,7 @@ export class DeviceSet {
     const rules: InitiatorRules = initiators["hot-reset"];
     using _ = await this.lock.acquire(task);
     this.#checkResettable(rules);
-    for (const device of this.#devices) await device.runtimePm.get(task);
-    const outcomes = new Outcomes(this.#devices);
-    try {
+    await this.#whileAwake(task, async (outcomes) => {
       for (const device of this.#devices) {
         if (owned.has(device)) continue;
         throw new VfioError(
@@ -83,10 +80,7 @@ export class DeviceSet {
         );
       }
       await this.#lockAndReset(task, rules, outcomes);
-    } finally {
-      for (const device of this.#devices) device.runtimePm.put();
-      await this.#pathDone(task, outcomes);
-    }
+    });
   }
 
   /**
@@ -97,19 +91,14 @@ export class DeviceSet {
     const rules: InitiatorRules = initiators["last-close"];
     const open = this.#devices.filter(({ openCount }) => openCount > 0).length;
     if (open > 0 || !this.#devices.some(({ needsReset }) => needsReset) || this.#foreign.length > 0) return;
-    for (const device of this.#devices) await device.runtimePm.get(task);
-    const outcomes = new Outcomes(this.#devices);
-    try {
-      await this.#resetBus(task, rules, outcomes);
-    } catch {
-      // Nobody is left to tell; needsReset stays, and the next last close tries again.
-    } finally {
-      for (const device of this.#devices) {
-        if (outcomes.of(device).wasReset) device.needsReset = false;
-        device.runtimePm.put();
+    await this.#whileAwake(task, async (outcomes) => {
+      try {
+        await this.#resetBus(task, rules, outcomes);
+      } catch {
+        // Nobody is left to tell; needsReset stays, and the next last close tries again.
       }
-      await this.#pathDone(task, outcomes);
-    }
+      for (const device of this.#devices) if (outcomes.of(device).wasReset) device.needsReset = false;
+    });
   }
 
   #checkResettable({ title }: InitiatorRules): void {
@@ -133,8 +122,10 @@ export class DeviceSet {
       for (const device of this.#devices) await powerOn(device, task, outcomes.of(device));
       await this.#resetBus(task, rules, outcomes);
     } finally {
-      await forEach(locked.reverse(), (device) =>
-        upWriteMemoryLockFromReset(device, task, outcomes.of(device)),
+      await inTurn(
+        ...locked
+          .reverse()
+          .map((device) => () => upWriteMemoryLockFromReset(device, task, outcomes.of(device))),
       );
     }
   }
@@ -155,9 +146,26 @@ export class DeviceSet {
     }
   }
 
-  /** After every memoryLock of the set is released. */
-  #pathDone(task: Task, outcomes: Outcomes): Promise<void> {
-    return forEach(this.#devices, (device) => device.strategy.pathDone(device, task, outcomes.of(device)));
+  /**
+   * Resumes every function (Linux: vfio_pci_dev_set_pm_runtime_get), does `reset`, then lets the drivers follow, when
+   * no memoryLock of the set is held any more.
+   */
+  async #whileAwake(task: Task, reset: (outcomes: Outcomes) => Promise<void>): Promise<void> {
+    const outcomes = new Outcomes(this.#devices);
+    const awake: DeviceInSet[] = [];
+    await inTurn(
+      async () => {
+        for (const device of this.#devices) {
+          await device.runtimePm.get(task);
+          awake.push(device);
+        }
+        await reset(outcomes);
+      },
+      ...this.#devices.map((device) => () => device.strategy.pathDone(device, task, outcomes.of(device))),
+      () => {
+        for (const device of awake) device.runtimePm.put();
+      },
+    );
   }
 }
 
@@ -172,21 +180,4 @@ class Outcomes {
   of(device: DeviceInSet): ResetOutcome {
     return this.#outcomes.get(device)!;
   }
-}
-
-/** Does it for every device, even after one has failed, then throws the first failure. */
-async function forEach(
-  devices: readonly DeviceInSet[],
-  step: (device: DeviceInSet) => void | Promise<void>,
-): Promise<void> {
-  const failures: unknown[] = [];
-  for (const device of devices) {
-    try {
-      const stepping = step(device);
-      if (stepping) await stepping;
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  if (failures.length > 0) throw failures[0];
 }

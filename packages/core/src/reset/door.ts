@@ -1,4 +1,5 @@
 import type { Mutex, Task } from "@vfiokit/lockdep";
+import type { RuntimePm } from "../device/runtime-pm.js";
 import { VfioError } from "../errno.js";
 import { initiators, type InitiatorRules, type ResetInitiator } from "./initiator.js";
 import { upWriteMemoryLockFromReset, zapAndDownWriteMemoryLock, type ZappableDevice } from "./memory-lock.js";
@@ -8,6 +9,7 @@ import type { ResetOutcome } from "./strategy.js";
 export interface ResettableDevice extends ZappableDevice {
   /** Linux: device_lock(&pdev->dev). Held by whoever resets, binds or removes the function itself. */
   readonly deviceLock: Mutex;
+  readonly runtimePm: RuntimePm;
   /** Counts the resets that really happened. Only the door increments it. */
   generation: number;
   /** Found when the device was opened: its reset works. */
@@ -36,6 +38,16 @@ export async function resetDevice(
   if (rules.needsResetWorks && !device.resetWorks) {
     throw new VfioError("EINVAL", `${device.name}: ${rules.title}: the device's reset does not work`);
   }
+  if (!rules.wakes) return resetAwake(device, task, rules);
+  await device.runtimePm.get(task);
+  try {
+    await resetAwake(device, task, rules);
+  } finally {
+    device.runtimePm.put();
+  }
+}
+
+async function resetAwake(device: ResettableDevice, task: Task, rules: InitiatorRules): Promise<void> {
   const outcome: ResetOutcome = { wasReset: false };
   if (rules.memoryLock) await zapAndDownWriteMemoryLock(device, task);
   try {
@@ -90,12 +102,16 @@ export async function resetHardware(
   try {
     const resetting = device.resetFunction(task.signal);
     if (resetting) await resetting;
-    device.powerOnValues();
-    outcome.wasReset = true;
-    device.generation++;
-    device.strategy.happened(device);
+    try {
+      device.powerOnValues();
+    } finally {
+      // Even if the device, which was reset, cannot start again.
+      outcome.wasReset = true;
+      device.generation++;
+      device.strategy.happened(device);
+    }
   } catch (error) {
-    if (error instanceof VfioError) throw error;
+    if (error instanceof VfioError || task.signal?.aborted) throw error;
     const why = error instanceof Error ? error.message : String(error);
     throw new VfioError("EIO", `${device.name}: ${rules.title} failed: ${why}`);
   } finally {

@@ -9,6 +9,8 @@ export interface InitiatorRules {
   readonly setLock: boolean;
   /** The path holds memoryLock for writing (of every device of the set), having zapped the BARs. */
   readonly memoryLock: boolean;
+  /** A function that runtime power management has suspended is resumed for it (Linux: pm_runtime_resume_and_get). */
+  readonly wakes: boolean;
   /** The function is brought to D0 first. */
   readonly powersOn: boolean;
   /** "try": EAGAIN while somebody else has the device's own lock. "wait": waits for it. "none": does not take it. */
@@ -23,6 +25,7 @@ const inFunction = {
   scope: "function",
   setLock: false,
   memoryLock: true,
+  wakes: false,
   powersOn: false,
   deviceLock: "try",
   needsResetWorks: false,
@@ -40,6 +43,7 @@ export const initiators = {
     ...inFunction,
     title: "VFIO_DEVICE_RESET",
     linux: "vfio_pci_ioctl_reset",
+    wakes: true,
     powersOn: true,
     needsResetWorks: true,
   },
@@ -65,6 +69,7 @@ export const initiators = {
     ...inSet,
     title: "VFIO_DEVICE_PCI_HOT_RESET",
     linux: "vfio_pci_dev_set_hot_reset",
+    wakes: true,
     powersOn: true,
   },
   enable: {
@@ -73,25 +78,31 @@ export const initiators = {
     linux: "vfio_pci_core_enable",
     setLock: true,
     memoryLock: false,
+    powersOn: true, // pci_enable_device
   },
+  /** Linux resets the function here without the calls to its driver around it (__pci_reset_function_locked). */
   disable: {
     ...inFunction,
     title: "reset on close",
     linux: "vfio_pci_core_disable",
     setLock: true,
     memoryLock: false,
+    powersOn: true,
+    resetDone: false,
   },
   "last-close": {
     ...inSet,
     title: "try-reset of the set at its last close",
     linux: "vfio_pci_dev_set_try_reset",
     memoryLock: false,
+    wakes: true,
   },
   sysfs: {
     ...inFunction,
     title: "administrator's reset (sysfs)",
     linux: "reset_store",
     memoryLock: false,
+    wakes: true,
     deviceLock: "wait",
   },
   /** The link is reset because of an error; drivers without a slot_reset handler, as vfio-pci, hear nothing more. */
@@ -117,6 +128,7 @@ export const initiators = {
     ...inFunction,
     title: "client disconnect in ERROR",
     linux: "none: the device is closed, then opened anew",
+    wakes: true,
     powersOn: true,
     deviceLock: "wait",
   },
