@@ -53,7 +53,8 @@ describe("docs/architecture.md", () => {
         imports: imports.map((dependency) => dependency.replace("@vfiokit/", "")).sort(),
       };
     });
-    const byFolder = (a: { folder?: string }, b: { folder?: string }) => (a.folder! < b.folder! ? -1 : 1);
+    const byFolder = (a: { folder: string | undefined }, b: { folder: string | undefined }) =>
+      a.folder! < b.folder! ? -1 : 1;
     expect(documented.sort(byFolder)).toEqual(actual.sort(byFolder));
   });
 
