@@ -1,1 +1,2 @@
 export * from "./serial/index.js";
+export * from "./multifunction/index.js";
