@@ -233,17 +233,17 @@ export class Bench {
     return this.device.config.get8(offset);
   }
 
-  powerState(state: number): Promise<void> {
-    return this.writeConfig(this.device.capabilities.pm!.offset + PciPm.CTRL, state, 2);
+  powerState(state: number, task = this.task): Promise<void> {
+    return this.writeConfig(this.device.capabilities.pm!.offset + PciPm.CTRL, state, 2, task);
   }
 
-  flrPcie(): Promise<void> {
+  flrPcie(task = this.task): Promise<void> {
     const { express: cap } = this.device.capabilities;
-    return this.writeConfig(cap!.offset + PciExp.DEVCTL, PciExpDevctl.BCR_FLR, 2);
+    return this.writeConfig(cap!.offset + PciExp.DEVCTL, PciExpDevctl.BCR_FLR, 2, task);
   }
 
-  flrAf(): Promise<void> {
-    return this.writeConfig(this.device.capabilities.af!.offset + PciAf.CTRL, PciAfCtrl.FLR, 1);
+  flrAf(task = this.task): Promise<void> {
+    return this.writeConfig(this.device.capabilities.af!.offset + PciAf.CTRL, PciAfCtrl.FLR, 1, task);
   }
 
   /** By real arcs; to ERROR by one that fails and leaves the device there. */

@@ -38,11 +38,11 @@ const nothing = (): Promise<void> => Promise.resolve();
 /** One entry an initiator: a new one does not compile until it is driven here. */
 export const paths: Readonly<Record<ResetInitiator, Path>> = {
   ioctl: { trigger: ([bench], task) => bench!.device.reset(task) },
-  "flr-pcie": { trigger: ([bench]) => bench!.flrPcie() },
-  "flr-af": { trigger: ([bench]) => bench!.flrAf() },
+  "flr-pcie": { trigger: ([bench], task) => bench!.flrPcie(task) },
+  "flr-af": { trigger: ([bench], task) => bench!.flrAf(task) },
   "power-on": {
     arm: ([bench]) => bench!.powerState(PowerState.D3HOT),
-    trigger: ([bench]) => bench!.powerState(PowerState.D0),
+    trigger: ([bench], task) => bench!.powerState(PowerState.D0, task),
   },
   "hot-reset": {
     functions: 2,
