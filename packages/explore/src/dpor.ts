@@ -157,6 +157,5 @@ function raceStart(
   for (let between = earlier + 1; between < later; between++) {
     if (after[later]![between] && after[between]![earlier]) return undefined;
   }
-  if (b.took !== undefined && a.released.has(b.took)) return a.heldSince.get(b.took) ?? earlier;
-  return earlier;
+  return b.took === undefined ? earlier : (a.released.get(b.took) ?? earlier);
 }

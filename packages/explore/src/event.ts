@@ -11,10 +11,8 @@ export interface ExecutedEvent {
   readonly enabledBy: number;
   /** Threads that could have run instead, this one included. */
   readonly enabled: readonly string[];
-  /** Acquisitions of exclusive locks in force before the event, by lock: the index of the event that took it. */
-  readonly heldSince: ReadonlyMap<string, number>;
-  /** Exclusive locks that the event let go. */
-  readonly released: ReadonlySet<string>;
+  /** Mutexes that the event let go, and the event that had taken each. */
+  readonly released: ReadonlyMap<string, number>;
   /** The lock that the event set out to take, if it did. */
   readonly took: string | undefined;
 }

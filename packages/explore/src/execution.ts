@@ -72,7 +72,7 @@ export class Execution implements Scheduler {
   readonly #locks = new Map<string, number>();
   #active: Thread | undefined;
   #footprint = new Footprint();
-  #released = new Set<string>();
+  #released = new Map<string, number>();
   #settingUp = true;
   /** Ids of what the set-up made lie between these. */
   #setupLocks: [from: number, to: number] = [new Mutex("").id, Infinity];
@@ -148,8 +148,7 @@ export class Execution implements Scheduler {
     thread.pending = undefined;
     this.#active = thread;
     this.#footprint = new Footprint();
-    this.#released = new Set();
-    const heldSince = new Map(this.#locks);
+    this.#released = new Map();
     if (pending.object) this.#footprint.add(pending.object.key, pending.object.writes);
     const event: ExecutedEvent = {
       thread: thread.key,
@@ -157,7 +156,6 @@ export class Execution implements Scheduler {
       footprint: this.#footprint,
       enabledBy: pending.enabledBy,
       enabled: enabled.map(({ key }) => key),
-      heldSince,
       released: this.#released,
       took: pending.took,
     };
@@ -220,14 +218,16 @@ export class Execution implements Scheduler {
   trying(task: Task, lock: Lock, access: Access): void {
     const key = this.#object(lock);
     this.#footprint.add(key, access === EXCLUSIVE);
-    if (lock instanceof Mutex && lock.owner === undefined) this.#locks.set(key, this.events.length - 1);
+    if (!(lock instanceof Mutex) || lock.owner !== undefined) return;
+    // Let go and taken again in one event: nobody could have had it in between.
+    this.#locks.set(key, this.#released.get(key) ?? this.events.length - 1);
   }
 
   releasing(task: Task, lock: Lock, access: Access): void {
     const key = this.#object(lock);
     this.#footprint.add(key, access === EXCLUSIVE);
     if (!(lock instanceof Mutex)) return;
-    this.#released.add(key);
+    this.#released.set(key, this.#locks.get(key) ?? this.events.length - 1);
     this.#locks.delete(key);
   }
 

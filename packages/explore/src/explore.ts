@@ -268,11 +268,11 @@ function exploration(
 function sharedCell<T>(execution: Execution, cell: Shared<T>): SharedCell<T> {
   return {
     async get() {
-      await execution.access(cell as Shared<unknown>, false);
+      await execution.access(cell, false);
       return cell.value;
     },
     async set(value) {
-      await execution.access(cell as Shared<unknown>, true);
+      await execution.access(cell, true);
       cell.value = value;
     },
     get current() {
