@@ -121,6 +121,7 @@ export const libc = {
     count: number,
     timeoutMs: number,
   ) => number,
+  clockGettime: lib.func("int clock_gettime(int, void *)") as (clock: number, into: Pointer) => number,
   schedYield: lib.func("int sched_yield()") as () => number,
 
   posixOpenpt: lib.func("int posix_openpt(int)") as (flags: number) => number,

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import koffi, { type node } from "koffi";
 import { Epoll, EpollEvents } from "./epoll.js";
+import { monotonicMs } from "./clock.js";
 import { drainEventFd } from "./eventfd.js";
 import type { Fd } from "./fd.js";
 import { libc } from "./libc.js";
@@ -9,8 +10,8 @@ import { libc } from "./libc.js";
 const SLICE_MS = 0.2;
 /** How long to keep polling when nothing arrives, in milliseconds. A wake-up from sleep costs 20 to 50 us. */
 const IDLE_MS = availableParallelism() > 1 ? 0.25 : 0;
-/** Sources with traffic are tried on every round, all others on every eighth. */
-const COLD_ROUNDS = 8;
+/** A lap asks epoll about all sources once, and tries those with traffic this often. */
+const ROUNDS_PER_LAP = 8;
 /** A source that had nothing this many times in a row is cold. */
 const HOT_MISSES = 256;
 
@@ -50,7 +51,6 @@ export class Reactor {
   #hot: Entry[] = [];
   #nextToken = 1;
   #spinning = false;
-  #round = 0;
   #lastWork = 0;
   #yield = false;
 
@@ -120,23 +120,21 @@ export class Reactor {
   #schedule(): void {
     if (this.#spinning) return;
     this.#spinning = true;
-    this.#lastWork = performance.now();
-    this.#round = 0;
+    this.#lastWork = monotonicMs();
     setImmediate(this.#slice);
   }
 
   /** One stretch of polling. */
   readonly #slice = (): void => {
-    const start = performance.now();
+    const start = monotonicMs();
     let now = start;
     this.#yield = false;
     // Holds also when a handler throws: the next stretch is arranged before the exception leaves.
     try {
       do {
-        const worked = this.#poll();
-        now = performance.now();
+        const worked = this.#lap();
+        now = monotonicMs();
         if (worked) this.#lastWork = now;
-        else libc.schedYield();
       } while (now - start < SLICE_MS && this.#mayGoOn());
     } finally {
       if (this.#sources.size > 0 && now - this.#lastWork <= IDLE_MS) setImmediate(this.#slice);
@@ -148,8 +146,18 @@ export class Reactor {
     return !this.#yield && this.#sources.size > 0;
   }
 
-  /** One round over the sources. Returns whether any had something. */
-  #poll(): boolean {
+  /** Returns whether any source had something. */
+  #lap(): boolean {
+    let worked = this.#pollAll();
+    for (let round = 0; round < ROUNDS_PER_LAP && this.#hot.length > 0 && this.#mayGoOn(); round++) {
+      if (this.#pollHot()) worked = true;
+      else libc.schedYield(); // whoever we wait for may be waiting for this CPU
+    }
+    return worked;
+  }
+
+  /** Tries the sources with traffic. */
+  #pollHot(): boolean {
     let worked = false;
     for (const entry of this.#hot) {
       if (entry.source.onReadable()) {
@@ -159,11 +167,11 @@ export class Reactor {
         this.#cool(entry);
       }
     }
-    if (this.#round++ % COLD_ROUNDS === 0 || this.#hot.length === 0) worked = this.#pollCold() || worked;
     return worked;
   }
 
-  #pollCold(): boolean {
+  /** Asks epoll which sources have something. */
+  #pollAll(): boolean {
     const epoll = this.#epoll;
     if (!epoll) return false;
     const count = epoll.poll();
@@ -185,7 +193,7 @@ export class Reactor {
       entry.source.onHangup?.();
       return true;
     }
-    // Hot ones were tried just now.
+    // Hot ones are tried anyway.
     if (this.#hot.includes(entry) || !entry.source.onReadable()) return false;
     if (this.#sources.has(entry.token)) this.#heat(entry);
     return true;
