@@ -74,12 +74,7 @@ export class RegionAccesses {
       throw error;
     }
     this.#writeReply(reply.view, at, head, HEADER_SIZE + ACCESS_SIZE + count, offset, region, count);
-    if (wait) {
-      const send = outbox.detach();
-      return wait.then(() => {
-        if (!noReply) send();
-      });
-    }
+    if (wait) return sendAfter(wait, outbox.detach(), noReply);
     if (noReply) outbox.cancel();
     else outbox.commit();
     return undefined;
@@ -98,14 +93,22 @@ export class RegionAccesses {
     if (size - data !== count)
       throw new VfioError("EINVAL", `count ${count}: the message holds ${size - data} bytes of data`);
     const wait = device.writeRegion(task, region, offset, count, this.inbox.bytes, head + data);
-    if (wait) {
-      // The command stays where it is in the inbox until it is done.
-      return wait.then(() => {
-        if (!noReply) this.#answerWrite(head, offset, region, count);
-      });
-    }
+    if (wait) return this.#answerWriteAfter(wait, noReply, head, offset, region, count);
     if (!noReply) this.#answerWrite(head, offset, region, count);
     return undefined;
+  }
+
+  /** The command stays where it is in the inbox until it is done. */
+  async #answerWriteAfter(
+    wait: Promise<void>,
+    noReply: boolean,
+    head: number,
+    offset: number,
+    region: number,
+    count: number,
+  ): Promise<void> {
+    await wait;
+    if (!noReply) this.#answerWrite(head, offset, region, count);
   }
 
   #answerWrite(head: number, offset: number, region: number, count: number): void {
@@ -133,6 +136,12 @@ export class RegionAccesses {
     reply.setUint32(at + HEADER_SIZE + ACCESS.region, region, true);
     reply.setUint32(at + HEADER_SIZE + ACCESS.count, count, true);
   }
+}
+
+// Functions of their own: a closure in the hot path would cost an allocation on every access.
+async function sendAfter(wait: Promise<void>, send: () => void, noReply: boolean): Promise<void> {
+  await wait;
+  if (!noReply) send();
 }
 
 /**
