@@ -8,8 +8,11 @@ export interface Frame {
   readonly note?: string;
 }
 
-/** A place in a program: a captured stack, read only when a report needs it, or frames that are known already. */
-export type Site = Error | readonly Frame[];
+/**
+ * A place in a program: an error that was made there, its stack as text, or frames that are known already. An error
+ * is the cheapest, but keeps every object alive that is `this` somewhere in the stack: it is for short use.
+ */
+export type Site = Error | string | readonly Frame[];
 
 /** Deep enough to leave this package and reach the caller's caller, across a few awaits. */
 const DEPTH = 24;
@@ -26,6 +29,19 @@ export function captureStack(): Error {
   return captured;
 }
 
+const MAX_STACKS = 4096;
+const stacks = new Map<string, string>();
+
+/** As `captureStack`, for keeping: nothing but text, and one text for all captures of the same stack. */
+export function captureText(): string {
+  const stack = captureStack().stack ?? "";
+  const known = stacks.get(stack);
+  if (known !== undefined) return known;
+  if (stacks.size >= MAX_STACKS) stacks.clear();
+  stacks.set(stack, stack);
+  return stack;
+}
+
 // V8: "    at async Bus.reset (file:///x/bus.ts:12:5)" or "    at file:///x/bus.ts:12:5"
 const V8 = /^\s+at (?:async )?(?:(.*?) \()?(.*?):(\d+):(\d+)\)?$/;
 // Firefox and Safari: "reset@http://x/bus.ts:12:5"
@@ -38,9 +54,9 @@ const hasOwnFolder = /lockdep\/(src|dist)\/$/.test(HERE);
 
 /** The frames of a place, innermost first, without this package's own. */
 export function frames(site: Site): readonly Frame[] {
-  if (!(site instanceof Error)) return site;
+  if (typeof site !== "string") return site instanceof Error ? frames(site.stack ?? "") : site;
   const parsed: Frame[] = [];
-  for (const text of (site.stack ?? "").split("\n")) {
+  for (const text of site.split("\n")) {
     const match = V8.exec(text) ?? GECKO.exec(text);
     if (!match) continue;
     const file = plainPath(match[2]!);

@@ -8,7 +8,7 @@ import type { Lock } from "./lock.js";
 import { LockClass, MAX_SUBCLASSES, ClassNode } from "./lock-class.js";
 import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Problem, StuckTask } from "./problem.js";
-import { captureStack, type Site } from "./stack.js";
+import { captureStack, captureText, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
 import type { Waiter } from "./wait-queue.js";
@@ -78,7 +78,7 @@ export class Validator implements LockObserver {
 
   contended(waiter: Waiter): void {
     if (this.#off) return;
-    waiter.site = this.#site(waiter.task);
+    waiter.site = captureStack();
     beginWait(waiter);
     const hang = findHang(waiter);
     if (hang) {
@@ -412,7 +412,7 @@ export class Validator implements LockObserver {
   }
 
   #site(task: Task): Site | undefined {
-    return this.options.site ? this.options.site(task) : captureStack();
+    return this.options.site ? this.options.site(task) : captureText();
   }
 
   /** Hands a problem that was not reported before to the sink. */

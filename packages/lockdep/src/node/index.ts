@@ -1,0 +1,62 @@
+/// <reference types="node" />
+import { AsyncLocalStorage } from "node:async_hooks";
+import { LockError } from "../errors.js";
+import { Task } from "../task.js";
+
+const storage = new AsyncLocalStorage<Task>();
+
+export interface RunTaskOptions {
+  /** Ends the task's waits for locks. */
+  readonly signal?: AbortSignal;
+  /**
+   * The caller does not await it. Else a task within a task counts as awaited: what the outer one holds is held
+   * meanwhile. Default false.
+   */
+  readonly detached?: boolean;
+}
+
+/**
+ * Runs `body` as a task: everything that it calls and awaits finds the task by `currentTask()`.
+ *
+ * Branches of one task that run side by side (`Promise.all`) need a task each.
+ * @throws LockdepError, if the validator throws and the task still holds locks at its end.
+ */
+export function runTask<T>(name: string, body: (task: Task) => T, options: RunTaskOptions = {}): T {
+  const parent = options.detached ? undefined : storage.getStore();
+  const task = new Task(name, { signal: options.signal ?? parent?.signal, parent });
+  const result = withTask(task, () => body(task));
+  if (!isPromise(result)) {
+    task.end();
+    return result;
+  }
+  return result.then((value: unknown) => {
+    task.end();
+    return value;
+  }) as T;
+}
+
+/** The task that is running: that of the innermost `runTask` around. @throws LockError if there is none. */
+export function currentTask(): Task {
+  const task = storage.getStore();
+  if (!task) throw new LockError("no task here: run this within runTask()");
+  return task;
+}
+
+/** As `currentTask`, where there need not be one. */
+export function ambientTask(): Task | undefined {
+  return storage.getStore();
+}
+
+/** Runs `body` within a task that somebody else begins and ends. */
+export function withTask<T>(task: Task, body: () => T): T {
+  return storage.run(task, body);
+}
+
+/** Lets reports name the places in the TypeScript that was written, by the source maps of what runs. */
+export function useSourceMaps(): void {
+  process.setSourceMapsEnabled(true);
+}
+
+function isPromise(value: unknown): value is Promise<unknown> {
+  return value instanceof Promise;
+}
