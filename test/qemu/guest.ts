@@ -37,6 +37,8 @@ export class Guest {
     console: Socket,
     private readonly channel: Socket,
     private readonly allowed: readonly RegExp[],
+    /** What QEMU printed, for the message when it ends unexpectedly. */
+    private readonly lastWords: () => string,
   ) {
     console.setEncoding("utf8");
     console.on("data", (text: string) => {
@@ -147,7 +149,7 @@ export class Guest {
         if (value !== undefined) resolve(value);
         else if (this.trouble() >= 0) this.assertHealthy().catch(reject);
         else if (this.channel.destroyed)
-          reject(new Error(`the machine ended while ${doing}\n${this.tail()}`));
+          reject(new Error(`the machine ended while ${doing}\n${this.lastWords()}\n${this.tail()}`));
       };
     });
     this.watchers.add(watcher);

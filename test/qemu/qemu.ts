@@ -67,7 +67,12 @@ export class Qemu {
         Promise.race([sockets, ended]),
         () => "QEMU is starting",
       );
-      const guest = new Guest(consoleSocket, channelSocket, options.allowOnConsole ?? []);
+      const guest = new Guest(
+        consoleSocket,
+        channelSocket,
+        options.allowOnConsole ?? [],
+        () => child!.output,
+      );
       const qemu = new Qemu(child, await Qmp.open(qmpSocket), guest, scratch);
       await Promise.race([guest.booted(), ended]);
       return qemu;
