@@ -1,5 +1,5 @@
 import { ftruncateSync } from "node:fs";
-import type { MemoryProvider, SharedMemory } from "@vfiokit/core";
+import { VfioError, type MemoryProvider, type SharedMemory } from "@vfiokit/core";
 import { Fd } from "./fd.js";
 import { check, libc } from "./libc.js";
 import { Mapping } from "./mapping.js";
@@ -11,8 +11,14 @@ const F_ADD_SEALS = 1033;
 /** What can no longer be done to a memfd (fcntl(2), F_ADD_SEALS). */
 export const Seal = { SEAL: 1, SHRINK: 2, GROW: 4, WRITE: 8, FUTURE_WRITE: 16 } as const;
 
-/** An anonymous file of `size` zero bytes, fixed in size for good unless `seals` says otherwise. */
+/**
+ * An anonymous file of `size` zero bytes, fixed in size for good unless `seals` says otherwise.
+ * @throws VfioError EINVAL for a size that is none; SyscallError EMFILE, ENOMEM …
+ */
 export function createMemfd(name: string, size: number, seals = Seal.SHRINK | Seal.GROW | Seal.SEAL): Fd {
+  // ftruncateSync takes a negative size for 0.
+  if (!Number.isSafeInteger(size) || size < 0)
+    throw new VfioError("EINVAL", `memfd ${name} of ${size} bytes`);
   const fd = new Fd(check(libc.memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create"));
   try {
     ftruncateSync(fd.number, size);

@@ -54,14 +54,22 @@ export class Reactor {
   #lastWork = 0;
   #yield = false;
 
-  /** Watches `fd`, which stays the caller's. */
+  /**
+   * Watches `fd`, which stays the caller's.
+   * @throws SyscallError EPERM: a file that cannot be waited for; EEXIST: watched already
+   */
   add(fd: Fd, source: Source): Watch {
     const epoll = (this.#epoll ??= this.#start());
     const token = this.#nextToken;
     this.#nextToken = (token + 1) >>> 0;
     const entry = new Entry(this, fd, token, source);
-    epoll.add(fd, token, EpollEvents.IN | EpollEvents.RDHUP);
     this.#sources.set(token, entry);
+    try {
+      epoll.add(fd, token, EpollEvents.IN | EpollEvents.RDHUP);
+    } catch (error) {
+      this.#forget(token);
+      throw error;
+    }
     return entry;
   }
 
@@ -97,8 +105,12 @@ export class Reactor {
   /** For `Entry` only. */
   delete(entry: Entry): void {
     this.#cool(entry);
-    this.#sources.delete(entry.token);
     this.#epoll!.remove(entry.fd);
+    this.#forget(entry.token);
+  }
+
+  #forget(token: number): void {
+    this.#sources.delete(token);
     if (this.#sources.size === 0) this.#stop();
   }
 

@@ -19,8 +19,6 @@ interface Armed {
  */
 export class IoEventFds {
   readonly #regions = new Map<number, readonly Armed[]>();
-  readonly #task = new Task("ioeventfd");
-  readonly #data = new Uint8Array(8);
 
   constructor(
     private readonly device: PciDevice,
@@ -57,12 +55,14 @@ export class IoEventFds {
   }
 
   #fire(index: number, event: IoEvent): void {
-    const size = event.size || ANY_SIZE;
-    new DataView(this.#data.buffer).setBigUint64(0, BigInt(event.dataMatch ?? 0), true);
+    const data = new Uint8Array(8);
+    new DataView(data.buffer).setBigUint64(0, BigInt(event.dataMatch ?? 0), true);
     const failed = (error: unknown) =>
       this.log("warn", `ioeventfd of region ${index} at ${event.offset}: ${errnoName(errnoOf(error))}`);
     try {
-      this.device.writeRegion(this.#task, index, event.offset, size, this.#data.slice(), 0)?.catch(failed);
+      // A task for each: while the device is being reset, several may wait at a time.
+      const task = new Task("ioeventfd");
+      this.device.writeRegion(task, index, event.offset, event.size || ANY_SIZE, data, 0)?.catch(failed);
     } catch (error) {
       failed(error);
     }

@@ -172,6 +172,23 @@ describe("DEVICE_GET_REGION_IO_FDS", () => {
     expect(fixture.fn.writes.sort()).toEqual(["10=7/4", "14=0/4"]);
   });
 
+  it("reach the device after a reset that is under way, all of them", async () => {
+    const { fds } = await ask(BAR_REGISTERS);
+    let open!: () => void;
+    fixture.fn.resetGate = new Promise((resolve) => (open = resolve));
+    const resetting = fixture.client.call("DEVICE_RESET", {});
+    while (fixture.fn.resets === 0) await new Promise(setImmediate);
+    for (const fd of fds) {
+      signalEventFd(fd);
+      fd.close();
+    }
+    for (let i = 0; i < 5; i++) await new Promise(setImmediate);
+    expect(fixture.fn.writes).toEqual([]);
+    open();
+    await resetting;
+    while (fixture.fn.writes.length < 2) await new Promise(setImmediate);
+  });
+
   it("gives the same eventfds when asked again", async () => {
     const first = await ask(BAR_REGISTERS);
     for (const fd of first.fds) fd.close();
