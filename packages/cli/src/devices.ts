@@ -1,12 +1,13 @@
-import { Option, type Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import type { PciDeviceDefinition } from "@vfiokit/core";
-import { serialCard } from "@vfiokit/devices";
+import { counterCard, serialCard } from "@vfiokit/devices";
 import { chardevHelp, chardevSyntax, openChardev, parseChardev, type ChardevSpec } from "./chardev/index.js";
 import type { Logger } from "./log.js";
 
 /** A device that is ready to be served. */
 export interface OpenedDevice {
-  readonly definition: PciDeviceDefinition;
+  /** One for each function: several are one card, and are reset together by a hot reset. */
+  readonly definitions: readonly PciDeviceDefinition[];
   /** What to tell the user beside how to attach it: where its other ends are. */
   readonly ends: Readonly<Record<string, string>>;
   /** The same for programs. */
@@ -40,7 +41,7 @@ const serial: ServedDevice = {
   async open(options, log) {
     const chardev = await openChardev(options["chardev"] as ChardevSpec, log);
     return {
-      definition: serialCard({ backend: chardev.backend }),
+      definitions: [serialCard({ backend: chardev.backend })],
       ends: { line: chardev.description },
       json: { chardev: { kind: (options["chardev"] as ChardevSpec).kind.name, path: chardev.path } },
       usesStdout: chardev.usesStdout,
@@ -48,5 +49,32 @@ const serial: ServedDevice = {
   },
 };
 
+const counter: ServedDevice = {
+  name: "counter",
+  summary: "a card of several functions (1b36:0102), each a counter that interrupts",
+  configure(command) {
+    command
+      .addOption(
+        new Option("--functions <count>", "functions of the card, 1 to 8")
+          .argParser(parseFunctions)
+          .default(4),
+      )
+      .addHelpText("after", "\nSeveral functions listen at PATH.0, PATH.1 and so on.");
+  },
+  open(options) {
+    return Promise.resolve({
+      definitions: counterCard({ functions: options["functions"] as number }),
+      ends: {},
+      json: {},
+      usesStdout: false,
+    });
+  },
+};
+
+function parseFunctions(text: string): number {
+  if (!/^[1-8]$/.test(text)) throw new InvalidArgumentError("must be 1 to 8.");
+  return Number(text);
+}
+
 /** Everything that `vfiokit serve` can serve: one line a device. */
-export const devices: readonly ServedDevice[] = [serial];
+export const devices: readonly ServedDevice[] = [serial, counter];

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { ctlCommand } from "./ctl/command.js";
 import { infoCommand } from "./info/command.js";
 import { demoCommand } from "./demo/command.js";
 import { lockdepCommand } from "./lockdep/index.js";
@@ -13,6 +14,7 @@ function createProgram(): Command {
     .version(version)
     .addCommand(serveCommand())
     .addCommand(infoCommand())
+    .addCommand(ctlCommand())
     .addCommand(demoCommand())
     .addCommand(lockdepCommand());
 }

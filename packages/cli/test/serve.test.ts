@@ -150,7 +150,7 @@ describe("the end", () => {
         `unix:${dir.file("tty")}`,
       ]);
       await server.says(/\n/);
-      expect(readdirSync(dir.path).sort()).toEqual(["s", "tty"]);
+      expect(readdirSync(dir.path).sort()).toEqual(["s", "s.ctl", "tty"]);
       expect(await server.kill(signal)).toBe(0);
       expect(readdirSync(dir.path)).toEqual([]);
     },

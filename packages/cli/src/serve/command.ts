@@ -1,19 +1,21 @@
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { PciDevice } from "@vfiokit/core";
-import { Task } from "@vfiokit/lockdep";
-import { VfioUserServer } from "@vfiokit/user";
-import { memfdMemory } from "@vfiokit/user/linux";
+import { DeviceSet } from "@vfiokit/core";
 import { devices, type OpenedDevice, type ServedDevice } from "../devices.js";
 import { UsageError } from "../errors.js";
+import { controlPath } from "../ctl/path.js";
 import { createLog, logLevels, type LogLevel } from "../log.js";
 import { Style } from "../style.js";
-import { qemuDevice, qemuMemory, shellLine } from "./attach.js";
+import { qemuFunctions, qemuMemory, shellLine } from "./attach.js";
+import { ServedFunction, type Endpoint } from "./served-function.js";
 import { endSignal } from "./signals.js";
 
 interface ServeOptions {
   readonly socketPath?: string;
   readonly fd?: number;
+  /** False: --no-ctl. */
+  readonly ctl: boolean;
+  readonly ctlPath?: string;
   readonly logLevel: LogLevel;
   readonly json?: true;
 }
@@ -34,6 +36,8 @@ function deviceCommand(device: ServedDevice): Command {
     .description(`Serves ${device.summary}.`)
     .option("--socket-path <path>", "listen at this path")
     .option("--fd <number>", "serve the client at this connected socket", parseFd)
+    .option("--ctl-path <path>", "listen for vfiokit ctl at this path (default: the socket's path and .ctl)")
+    .option("--no-ctl", "have no control socket")
     .addOption(
       new Option("--log-level <level>", "least severe message to log").choices(logLevels).default("info"),
     )
@@ -49,56 +53,89 @@ function parseFd(text: string): number {
 }
 
 async function serve(device: ServedDevice, options: ServeOptions): Promise<void> {
-  const { socketPath, fd } = options;
+  const { socketPath, fd, ctl, ctlPath } = options;
   if ((socketPath === undefined) === (fd === undefined)) {
     throw new UsageError("give one of --socket-path and --fd");
   }
+  if (!ctl && ctlPath !== undefined) throw new UsageError("give one of --ctl-path and --no-ctl");
   const endAsked = endSignal();
   const log = createLog(options.logLevel);
   const opened = await device.open({ ...options }, log);
-  const card = new PciDevice(opened.definition, { memory: memfdMemory });
-  const task = new Task("serve");
-  const server = new VfioUserServer(card, {
-    ...(fd === undefined ? { socketPath: resolve(socketPath!) } : { fd }),
-    log: (level, message) => log[level](message),
-  });
+  const count = opened.definitions.length;
+  if (fd !== undefined && count > 1) throw new UsageError("--fd serves one function: give --functions 1");
+  const set = new DeviceSet();
+  const functions = opened.definitions.map(
+    (definition, number) => new ServedFunction(definition, set, endpoint(options, number, count), log),
+  );
   try {
-    await server.listen();
-    announce(device, opened, options);
-    const why = await Promise.race([endAsked, server.ended.then(() => "the client is gone")]);
-    log.info(`ending: ${why}`);
+    for (const one of functions) await one.listen();
+    announce(device, opened, functions, options.json);
+    const ended = Promise.race(functions.map((one) => one.ended)).then(() => "the client is gone");
+    log.info(`ending: ${await Promise.race([endAsked, ended])}`);
   } finally {
-    await server.close();
-    await card.close(task);
+    await Promise.all(functions.map((one) => one.close()));
     setTimeout(() => process.exit(), END_MS).unref();
   }
 }
 
+/** Several functions are at PATH.0, PATH.1 and so on. */
+function endpoint({ socketPath, fd, ctl, ctlPath }: ServeOptions, number: number, count: number): Endpoint {
+  const at = (path: string) => (count > 1 ? `${resolve(path)}.${number}` : resolve(path));
+  const socket = socketPath === undefined ? undefined : at(socketPath);
+  if (!ctl) return { socket, fd, ctl: undefined };
+  if (ctlPath !== undefined) return { socket, fd, ctl: at(ctlPath) };
+  return { socket, fd, ctl: socket === undefined ? undefined : controlPath(socket) };
+}
+
 /** Tells how to attach the device: on standard output, unless the guest's bytes go there. */
-function announce(device: ServedDevice, opened: OpenedDevice, { socketPath, json }: ServeOptions): void {
+function announce(
+  device: ServedDevice,
+  opened: OpenedDevice,
+  functions: readonly ServedFunction[],
+  json: true | undefined,
+): void {
   const out = opened.usesStdout ? process.stderr : process.stdout;
-  const path = socketPath === undefined ? undefined : resolve(socketPath);
+  const sockets = functions.flatMap(({ endpoint }) => endpoint.socket ?? []);
+  const qemu = qemuFunctions(sockets);
   if (json) {
-    const qemu = path === undefined ? undefined : [...qemuMemory, ...qemuDevice(path)];
-    out.write(
-      `${JSON.stringify({ device: device.name, pid: process.pid, socket: path, ...opened.json, qemu })}\n`,
-    );
+    const where = functions.map(({ card, endpoint: { socket, ctl } }) => ({ name: card.name, socket, ctl }));
+    const { socket, ctl } = where[0]!;
+    const report = {
+      device: device.name,
+      pid: process.pid,
+      ...(where.length > 1 ? { functions: where } : { socket, ctl }),
+      ...opened.json,
+      qemu: sockets.length === 0 ? undefined : [...qemuMemory, ...qemu.flat()],
+    };
+    out.write(`${JSON.stringify(report)}\n`);
     return;
   }
   const style = Style.of(out);
+  const [first] = functions as readonly [ServedFunction];
+  const { socket } = first.endpoint;
   const lines = [
-    `${style.bold(device.name)} ${path === undefined ? "on the given socket" : `at ${path}`}`,
+    ...functions.map(
+      ({ card, endpoint: { socket } }) =>
+        `${style.bold(card.name)} ${socket === undefined ? "on the given socket" : `at ${socket}`}`,
+    ),
     ...Object.entries(opened.ends).map(([name, where]) => `  ${style.dim(name)}  ${where}`),
   ];
-  if (path !== undefined) {
+  if (socket !== undefined) {
     lines.push(
       "",
       "Options for QEMU 10.1 or newer:",
-      `  ${style.cyan(shellLine(qemuMemory))} \\`,
-      `  ${style.cyan(shellLine(qemuDevice(path)))}`,
-      `To look at it: ${style.cyan(shellLine(["vfiokit", "info", path]))}`,
-      "",
+      ...[qemuMemory, ...qemu].map((words, at) => {
+        const more = at < qemu.length ? " \\" : "";
+        return `  ${style.cyan(shellLine(words))}${more}`;
+      }),
+      `To look at it: ${style.cyan(shellLine(["vfiokit", "info", socket]))}`,
     );
   }
+  const { ctl } = first.endpoint;
+  if (ctl !== undefined) {
+    const target = socket !== undefined && ctl === controlPath(socket) ? socket : ctl;
+    lines.push(`To administer it: ${style.cyan(shellLine(["vfiokit", "ctl", target, "info"]))}`);
+  }
+  if (socket !== undefined) lines.push("");
   out.write(`${lines.join("\n")}\n`);
 }

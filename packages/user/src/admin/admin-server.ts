@@ -3,7 +3,7 @@ import { peerCredentials, reactor, UnixListener, type Fd, type Watch } from "../
 import type { Log } from "../server/options.js";
 import type { DeviceAdmin } from "./device-admin.js";
 import { LineSocket } from "./line-socket.js";
-import { failureOf, MAX_REQUEST, parseRequest, type AdminReply } from "./protocol.js";
+import { changes, failureOf, MAX_REQUEST, parseRequest, type AdminReply } from "./protocol.js";
 
 /** An administrator has one; `vfiokit ctl` is short-lived. */
 const MAX_CONNECTIONS = 16;
@@ -88,7 +88,7 @@ export class AdminServer {
   async #answer(line: Uint8Array, who: string, gone: AbortSignal): Promise<AdminReply> {
     try {
       const request = parseRequest(line);
-      this.#log("info", `${who} asks for ${Object.values(request).join(" ")}`);
+      this.#log(changes(request.command) ? "info" : "debug", `${who} asks for ${Object.values(request).join(" ")}`);
       return { result: await this.admin.perform(request, gone) };
     } catch (error) {
       if (error instanceof VfioError) return failureOf(error);

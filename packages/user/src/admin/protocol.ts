@@ -86,6 +86,11 @@ const fields: Readonly<Record<AdminCommand, Readonly<Record<string, readonly str
   migration: {},
 };
 
+/** Whether a command does something to the device, and does not only look at it. */
+export function changes(command: AdminCommand): boolean {
+  return command !== "info" && command !== "tasks" && command !== "migration";
+}
+
 /** @throws VfioError EINVAL naming the field, the value and the rule */
 export function parseRequest(line: Uint8Array): AdminRequest {
   const request = parseObject("request", line);

@@ -1,0 +1,61 @@
+import type { AdminCommand, AdminResults, TaskReport } from "@vfiokit/user";
+import type { Style } from "../style.js";
+import { table } from "../text.js";
+
+type Formatters = {
+  readonly [C in AdminCommand]: (result: AdminResults[C], style: Style) => string[];
+};
+
+const formatters: Formatters = {
+  info: (info, style) => [
+    style.bold(`${info.name} (${info.id})`) + (info.removed ? style.red(" removed") : ""),
+    ...table([
+      ["client", info.connected ? "connected" : "none"],
+      ["open", `${info.openCount} times`],
+      ["worker", info.paused ? "paused" : "running"],
+      ["resets", `${info.generation}`],
+      ["migration", info.migratable ? "possible" : "not possible"],
+      ["hot reset", info.set.join(" ")],
+    ]),
+  ],
+  reset: ({ generation }) => [`reset; resets so far: ${generation}`],
+  "hot-reset": ({ functions }) => [
+    "reset; resets so far:",
+    ...table(functions.map(({ name, generation }) => [name, `${generation}`])),
+  ],
+  inject: ({ error }) => [`injected: ${error}`],
+  remove: () => ["removed"],
+  pause: () => ["paused"],
+  resume: () => ["running"],
+  tasks: ({ tasks }) => (tasks.length === 0 ? ["nobody is at work on it"] : tasks.flatMap(taskLines)),
+  migration: ({ state, generation, sessionOpen }) =>
+    table([
+      ["state", state],
+      ["session", sessionOpen ? "open" : "none"],
+      ["resets", `${generation}`],
+    ]),
+};
+
+/** The result of a command as lines for a person. */
+export function formatResult<C extends AdminCommand>(
+  command: C,
+  result: AdminResults[C],
+  style: Style,
+): string[] {
+  return formatters[command](result, style);
+}
+
+/** As lockdep names tasks: "client/12". */
+function taskLines({ name, id, holds, waits }: TaskReport): string[] {
+  const rows = [
+    ...holds.map(({ lock, device, mode }) => ["  holds", lock, mode, device ?? "", ""]),
+    ...waits.map(({ lock, device, mode, heldBy, milliseconds }) => [
+      "  waits for",
+      lock,
+      mode,
+      device ?? "",
+      `${milliseconds} ms, held by task ${heldBy.join(" and ")}`,
+    ]),
+  ];
+  return [`${name}/${id}${rows.length === 0 ? " holds no lock" : ""}`, ...table(rows)];
+}

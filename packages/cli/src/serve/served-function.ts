@@ -1,0 +1,61 @@
+import { PciDevice, type DeviceSet, type PciDeviceDefinition } from "@vfiokit/core";
+import { Task } from "@vfiokit/lockdep";
+import { AdminServer, DeviceAdmin, VfioUserServer } from "@vfiokit/user";
+import { memfdMemory } from "@vfiokit/user/linux";
+import type { Logger } from "../log.js";
+
+/** Where a function is served. */
+export interface Endpoint {
+  /** Of its vfio-user socket; undefined: one client at `fd`. */
+  readonly socket: string | undefined;
+  readonly fd: number | undefined;
+  /** Of its control socket; undefined: it has none. */
+  readonly ctl: string | undefined;
+}
+
+/** A function of a card, at its sockets. */
+export class ServedFunction {
+  readonly card: PciDevice;
+  readonly #server: VfioUserServer;
+  readonly #ctl: AdminServer | undefined;
+
+  constructor(
+    definition: PciDeviceDefinition,
+    set: DeviceSet,
+    readonly endpoint: Endpoint,
+    log: Logger,
+  ) {
+    const { socket, fd, ctl } = endpoint;
+    const report = (level: "error" | "warn" | "info" | "debug", message: string) =>
+      log[level](set.devices.length > 1 ? `${definition.name}: ${message}` : message);
+    this.card = new PciDevice(definition, {
+      memory: memfdMemory,
+      set,
+      warn: (message) => report("warn", message),
+    });
+    this.#server = new VfioUserServer(this.card, {
+      ...(socket !== undefined && { socketPath: socket }),
+      ...(fd !== undefined && { fd }),
+      log: report,
+    });
+    if (ctl === undefined) return;
+    this.#ctl = new AdminServer(new DeviceAdmin(this.card, this.#server), { socketPath: ctl, log: report });
+  }
+
+  /** @throws SyscallError EADDRINUSE, EACCES … */
+  async listen(): Promise<void> {
+    await this.#server.listen();
+    this.#ctl?.listen();
+  }
+
+  /** Settles when nothing more will be served: after `close`, or, with a descriptor, when that client is gone. */
+  get ended(): Promise<void> {
+    return this.#server.ended;
+  }
+
+  async close(): Promise<void> {
+    await this.#ctl?.close();
+    await this.#server.close();
+    await this.card.close(new Task("serve"));
+  }
+}
