@@ -1,4 +1,4 @@
-import type { Task } from "@vfiokit/lockdep";
+import { Shared, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
 import type { DmaBacking } from "../memory.js";
 
@@ -19,7 +19,7 @@ export interface MappableDevice {
  * zaps it, and the next touch faults again.
  */
 export class BarMapping implements Disposable {
-  #bytes: Uint8Array | undefined;
+  readonly #bytes = new Shared<Uint8Array | undefined>("mapping", undefined);
 
   constructor(
     private readonly device: MappableDevice,
@@ -29,27 +29,27 @@ export class BarMapping implements Disposable {
 
   /** True while a touch needs no fault. */
   get isPresent(): boolean {
-    return this.#bytes !== undefined;
+    return this.#bytes.value !== undefined;
   }
 
   /** The BAR's bytes. Use them before the next `await`: a zap does not wait. @throws VfioError EFAULT: not faulted in */
   get bytes(): Uint8Array {
-    if (!this.#bytes)
+    if (!this.#bytes.value)
       throw new VfioError("EFAULT", `${this.device.name}: the BAR mapping was zapped, or never touched`);
-    return this.#bytes;
+    return this.#bytes.value;
   }
 
   /** Linux: vfio_pci_mmap_fault. @throws VfioError EIO: memory is disabled, or power is off (or rejects) */
   fault(task: Task): void | Promise<void> {
-    if (this.#bytes) return;
+    if (this.#bytes.value) return;
     return this.device.withMemory(task, () => {
-      this.#bytes = this.memory;
+      this.#bytes.value = this.memory;
     });
   }
 
   /** Linux: unmap_mapping_range. Under memoryLock held for writing. */
   zap(): void {
-    this.#bytes = undefined;
+    this.#bytes.value = undefined;
   }
 
   [Symbol.dispose](): void {

@@ -1,3 +1,4 @@
+import { Shared } from "@vfiokit/lockdep";
 import type { IrqController } from "../irq/index.js";
 import type { PciFunction } from "./function.js";
 
@@ -6,7 +7,7 @@ export type StopReason = "migration" | "administrator";
 
 /** Starts and stops a device's function: while it is stopped it begins nothing and interrupts nobody. */
 export class FunctionRunner {
-  readonly #reasons = new Set<StopReason>();
+  readonly #reasons = new Shared<ReadonlySet<StopReason>>("stopped", new Set());
 
   constructor(
     private readonly device: PciFunction,
@@ -14,25 +15,25 @@ export class FunctionRunner {
   ) {}
 
   get stopped(): ReadonlySet<StopReason> {
-    return this.#reasons;
+    return this.#reasons.value;
   }
 
   /** Does nothing if it is stopped for that reason already. If the device cannot stop, it is not stopped. */
   stop(reason: StopReason): void {
-    if (this.#reasons.size === 0) {
+    if (this.#reasons.value.size === 0) {
       this.device.stop?.();
       this.irqs.hold();
     }
-    this.#reasons.add(reason);
+    this.#reasons.value = new Set([...this.#reasons.value, reason]);
   }
 
   /** Does nothing if it is not stopped for that reason. If the device cannot run, it is still stopped. */
   run(reason: StopReason): void {
-    if (!this.#reasons.has(reason)) return;
-    if (this.#reasons.size === 1) {
+    if (!this.#reasons.value.has(reason)) return;
+    if (this.#reasons.value.size === 1) {
       this.device.run?.();
       this.irqs.release();
     }
-    this.#reasons.delete(reason);
+    this.#reasons.value = new Set([...this.#reasons.value].filter((other) => other !== reason));
   }
 }

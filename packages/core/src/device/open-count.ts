@@ -1,4 +1,4 @@
-import type { Task } from "@vfiokit/lockdep";
+import { Shared, type Task } from "@vfiokit/lockdep";
 import type { DmaAddressSpace } from "../dma/address-space.js";
 import { Errno, VfioError, errnoOf } from "../errno.js";
 import { inTurn } from "../in-turn.js";
@@ -24,24 +24,24 @@ interface OpenableDevice {
 
 /** Opens and closes a device as VFIO files do, under its set's lock (Linux: vfio_pci_core_enable and _disable). */
 export class OpenCount {
-  #count = 0;
-  #resetWorks = true;
+  readonly #count = new Shared("openCount", 0);
+  readonly #resetWorks = new Shared("resetWorks", true);
 
   constructor(private readonly device: OpenableDevice) {}
 
   get count(): number {
-    return this.#count;
+    return this.#count.value;
   }
 
   /** What the first open found out. */
   get resetWorks(): boolean {
-    return this.#resetWorks;
+    return this.#resetWorks.value;
   }
 
   async open(task: Task): Promise<void> {
     const { set, runtimePm } = this.device;
     using _ = await set.lock.acquire(task);
-    if (this.#count === 0) {
+    if (this.#count.value === 0) {
       await runtimePm.get(task);
       try {
         await this.#enable(task);
@@ -50,14 +50,14 @@ export class OpenCount {
         throw error;
       }
     }
-    this.#count++;
+    this.#count.value++;
   }
 
   async close(task: Task): Promise<void> {
     const { set, migration, name } = this.device;
     using _ = await set.lock.acquire(task);
-    if (this.#count === 0) throw new VfioError("EBADF", `${name}: close: it is not open`);
-    if (--this.#count > 0) return;
+    if (this.#count.value === 0) throw new VfioError("EBADF", `${name}: close: it is not open`);
+    if (--this.#count.value > 0) return;
     await inTurn(
       () => migration?.abandon(task), // Linux: the driver's close_device
       () => this.#disable(task),
@@ -75,7 +75,7 @@ export class OpenCount {
       const cancelled = task.signal?.aborted === true;
       if (cancelled || errnoOf(error) === Errno.EAGAIN || device.generation !== before) throw error;
     }
-    this.#resetWorks = device.generation !== before;
+    this.#resetWorks.value = device.generation !== before;
     device.needsReset = true;
   }
 
@@ -86,7 +86,7 @@ export class OpenCount {
       () => device.irqs.disconnect(task),
       () => device.dma.disconnect(task),
       () => device.runtimePm.lowPowerExit(task),
-      () => (this.#resetWorks ? this.#reset(task) : undefined),
+      () => (this.#resetWorks.value ? this.#reset(task) : undefined),
       () => device.set.tryReset(task),
       () => device.runtimePm.close(),
     );

@@ -1,4 +1,4 @@
-import { Mutex, RwSemaphore, type Task } from "@vfiokit/lockdep";
+import { Mutex, RwSemaphore, Shared, type Task } from "@vfiokit/lockdep";
 import { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
 import type { IrqController, SetIrqs } from "../irq/index.js";
@@ -75,11 +75,8 @@ export class PciDevice implements DeviceInSet {
   /** Hears of what deserves attention and is no error. */
   readonly warn: (message: string) => void;
 
-  /** How many resets really happened. Only the reset door changes it. */
-  generation = 0;
-  /** It was used since its last reset. Only open, close and the device set change it. */
-  needsReset = false;
-
+  readonly #generation = new Shared("generation", 0);
+  readonly #needsReset = new Shared("needsReset", false);
   readonly #function: PciFunction;
   readonly #runner: FunctionRunner;
   readonly #access: RegionAccess;
@@ -294,6 +291,24 @@ export class PciDevice implements DeviceInSet {
   }
 
   // For the reset door, runtime power management, and migration.
+
+  /** How many resets really happened. Only the reset door changes it. */
+  get generation(): number {
+    return this.#generation.value;
+  }
+
+  set generation(generation: number) {
+    this.#generation.value = generation;
+  }
+
+  /** It was used since its last reset. Only open, close and the device set change it. */
+  get needsReset(): boolean {
+    return this.#needsReset.value;
+  }
+
+  set needsReset(needed: boolean) {
+    this.#needsReset.value = needed;
+  }
 
   zapBars(): void {
     for (const mapping of this.#mappings) mapping.zap();

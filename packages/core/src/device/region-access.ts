@@ -1,4 +1,4 @@
-import type { RwSemaphore, Task } from "@vfiokit/lockdep";
+import { Shared, type RwSemaphore, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
 import type { IrqController } from "../irq/index.js";
 import {
@@ -36,8 +36,8 @@ interface AccessedDevice {
  * configuration space sets off (vfio_pci_config.c).
  */
 export class RegionAccess {
-  #memoryEnabled = false;
-  #removed = false;
+  readonly #memoryEnabled = new Shared("memoryEnabled", false);
+  readonly #removed = new Shared("removed", false);
 
   constructor(
     private readonly device: AccessedDevice,
@@ -46,11 +46,11 @@ export class RegionAccess {
 
   /** The card was pulled out: reads give ones, writes go nowhere. */
   remove(): void {
-    this.#removed = true;
+    this.#removed.value = true;
   }
 
   get removed(): boolean {
-    return this.#removed;
+    return this.#removed.value;
   }
 
   info(index: number): RegionInfo {
@@ -117,7 +117,8 @@ export class RegionAccess {
   applyConfig(): void {
     const { config, irqs, capabilities } = this.device;
     const command = config.get16(PciHeader.COMMAND);
-    this.#memoryEnabled = (command & PciCommand.MEMORY) !== 0 && this.#powerState() !== PowerState.D3HOT;
+    this.#memoryEnabled.value =
+      (command & PciCommand.MEMORY) !== 0 && this.#powerState() !== PowerState.D3HOT;
     irqs.setIntxDisabled((command & PciCommand.INTX_DISABLE) !== 0);
     const { msi, msix } = capabilities;
     if (msi?.perVectorMask) irqs.setMsiMask(config.get32(msi.offset + msi.registers.mask));
@@ -221,7 +222,7 @@ export class RegionAccess {
 
   #readLocked(task: Task, region: Region, offset: number, count: number, into: Uint8Array, at: number): void {
     try {
-      if (this.#removed) {
+      if (this.#removed.value) {
         into.fill(0xff, at, at + count);
       } else {
         if (region.needsMemory) this.#checkMemory();
@@ -241,7 +242,7 @@ export class RegionAccess {
     at: number,
   ): void {
     try {
-      if (this.#removed) return;
+      if (this.#removed.value) return;
       if (region.needsMemory) this.#checkMemory();
       region.handler.write(offset, count, from, at);
     } finally {
@@ -260,7 +261,7 @@ export class RegionAccess {
 
   /** Linux: vfio_pci_core_do_io_rw refuses memory BARs with EIO while __vfio_pci_memory_enabled is false. */
   #checkMemory(): void {
-    if (this.#memoryEnabled && !this.device.runtimePm.engaged) return;
+    if (this.#memoryEnabled.value && !this.device.runtimePm.engaged) return;
     throw new VfioError("EIO", `${this.device.name}: memory is disabled, or the device is not in D0`);
   }
 
@@ -275,9 +276,9 @@ export class RegionAccess {
     const before = this.#powerState();
     let effects = 0;
     try {
-      if (!this.#removed) effects = config.write(offset, from, at, count);
+      if (!this.#removed.value) effects = config.write(offset, from, at, count);
       if (effects !== 0) this.applyConfig();
-      if (!this.#memoryEnabled) this.device.zapBars();
+      if (!this.#memoryEnabled.value) this.device.zapBars();
     } finally {
       memoryLock.upWrite(task);
     }

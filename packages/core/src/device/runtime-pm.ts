@@ -1,4 +1,4 @@
-import type { RwSemaphore, Task } from "@vfiokit/lockdep";
+import { Shared, type RwSemaphore, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
 import type { IrqTrigger } from "../irq/trigger.js";
 
@@ -25,10 +25,10 @@ export interface PoweredDevice {
  * and resumed by the next one. A client that has it open can let it be suspended meanwhile: low power entry.
  */
 export class RuntimePm {
-  #users = 0;
-  #suspended = false;
-  #resuming: Promise<void> | undefined;
-  #engaged = false;
+  readonly #users = new Shared("users", 0);
+  readonly #suspended = new Shared("suspended", false);
+  readonly #resuming = new Shared<Promise<void> | undefined>("resuming", undefined);
+  readonly #engaged = new Shared("engaged", false);
   #wakeup: IrqTrigger | undefined;
 
   constructor(
@@ -37,25 +37,25 @@ export class RuntimePm {
   ) {}
 
   get suspended(): boolean {
-    return this.#suspended;
+    return this.#suspended.value;
   }
 
   /** A client has asked for low power: its BARs do not answer. */
   get engaged(): boolean {
-    return this.#engaged;
+    return this.#engaged.value;
   }
 
   /** Linux: pm_runtime_resume_and_get. @throws what the resume failed with (or rejects): nothing was got then */
   get(task: Task): void | Promise<void> {
-    this.#users++;
-    if (this.#suspended) return this.#resumeOnce(task);
+    this.#users.value++;
+    if (this.#suspended.value) return this.#resumeOnce(task);
   }
 
   /** Linux: pm_runtime_put. Suspends when it was the last. */
   put(): void {
-    this.#users--;
+    this.#users.value--;
     // A client that asked for low power gets it, even where unused devices stay in D0 (as with disable_idle_d3).
-    if (this.#users === 0 && (this.idle !== "D0" || this.#engaged)) this.#suspended = true;
+    if (this.#users.value === 0 && (this.idle !== "D0" || this.#engaged.value)) this.#suspended.value = true;
   }
 
   /**
@@ -75,12 +75,12 @@ export class RuntimePm {
 
   /** VFIO_DEVICE_FEATURE_LOW_POWER_EXIT. Does nothing for a device that is not in low power. */
   async lowPowerExit(task: Task): Promise<void> {
-    if (!this.#engaged) return;
+    if (!this.#engaged.value) return;
     await this.get(task); // before memoryLock: it may reset, and a driver is never called under that lock
     try {
       using _ = await this.device.memoryLock.write(task);
       if (!this.engaged) return; // waking it has ended low power already
-      this.#users++; // the client's own, which entry had given up
+      this.#users.value++; // the client's own, which entry had given up
       this.#disengage();
     } finally {
       this.put();
@@ -89,18 +89,18 @@ export class RuntimePm {
 
   /** The client's own use ends with its last close, in low power too: it gave its use up on entry. */
   close(): void {
-    if (this.#engaged) this.#disengage();
+    if (this.#engaged.value) this.#disengage();
     else this.put();
   }
 
   #engage(wakeup: IrqTrigger | undefined): void {
-    if (this.#users === 0)
+    if (this.#users.value === 0)
       throw new VfioError("EINVAL", `${this.device.name}: low power entry: it is not open`);
-    if (this.#engaged) {
+    if (this.#engaged.value) {
       throw new VfioError("EINVAL", `${this.device.name}: low power entry: entered already`);
     }
     this.device.zapBars();
-    this.#engaged = true;
+    this.#engaged.value = true;
     this.#wakeup = wakeup;
     this.put();
   }
@@ -108,32 +108,32 @@ export class RuntimePm {
   /** Who comes meanwhile waits for the same. One whose resume another task's end has cut short resumes anew. */
   async #resumeOnce(task: Task): Promise<void> {
     try {
-      while (this.#suspended) {
-        const mine = !this.#resuming;
-        this.#resuming ??= this.#resume(task).finally(() => (this.#resuming = undefined));
+      while (this.#suspended.value) {
+        const mine = !this.#resuming.value;
+        this.#resuming.value ??= this.#resume(task).finally(() => (this.#resuming.value = undefined));
         try {
-          await this.#resuming;
+          await this.#resuming.value;
         } catch (error) {
           if (mine) throw error;
         }
       }
     } catch (error) {
-      this.#users--;
+      this.#users.value--;
       throw error;
     }
   }
 
   async #resume(task: Task): Promise<void> {
     await this.device.resumeFrom(task, this.idle);
-    this.#suspended = false;
+    this.#suspended.value = false;
     if (!this.#wakeup) return;
-    this.#users++; // the client's own, which entry had given up
+    this.#users.value++; // the client's own, which entry had given up
     this.#wakeup.signal();
     this.#disengage();
   }
 
   #disengage(): void {
-    this.#engaged = false;
+    this.#engaged.value = false;
     this.#wakeup?.close();
     this.#wakeup = undefined;
   }

@@ -1,4 +1,4 @@
-import { Mutex, type Task } from "@vfiokit/lockdep";
+import { Mutex, Shared, type Task } from "@vfiokit/lockdep";
 import type { DmaAddress, DmaAddressSpace } from "../dma/index.js";
 import { VfioError } from "../errno.js";
 import type { ResetStrategy } from "../reset/strategy.js";
@@ -22,19 +22,19 @@ export interface MigratedDevice {
 export class Migration {
   /** Linux: state_mutex. */
   readonly stateMutex = new Mutex("stateMutex");
-  #state: MigrationState = MigrationState.RUNNING;
-  #generation: number;
+  readonly #state = new Shared<MigrationState>("state", MigrationState.RUNNING);
+  readonly #generation: Shared<number>;
   /** The open session, or the last one: it stays so that its reader learns that it is dead. */
-  #session: DataSession | undefined;
+  readonly #session = new Shared<DataSession | undefined>("session", undefined);
   /** Of the transition under way. */
-  #abort: AbortController | undefined;
+  readonly #abort = new Shared<AbortController | undefined>("abort", undefined);
 
   constructor(
     readonly device: MigratedDevice,
     private readonly ops: MigrationOps,
     private readonly strategy: ResetStrategy,
   ) {
-    this.#generation = device.generation;
+    this.#generation = new Shared("record.generation", device.generation);
   }
 
   /** MigrationFlags of the device. */
@@ -44,17 +44,17 @@ export class Migration {
 
   /** The device's generation that the record was made in. */
   get generation(): number {
-    return this.#generation;
+    return this.#generation.value;
   }
 
   /** As any observer sees it. */
   get state(): MigrationState {
-    return this.strategy.isOutdated(this) ? MigrationState.RUNNING : this.#state;
+    return this.strategy.isOutdated(this) ? MigrationState.RUNNING : this.#state.value;
   }
 
   /** A data session is open, and neither a transition nor a reset has ended it. */
   get sessionOpen(): boolean {
-    return this.#session !== undefined && this.#isAlive(this.#session);
+    return this.#session.value !== undefined && this.#isAlive(this.#session.value);
   }
 
   /** Estimated bytes of a STOP_COPY image. */
@@ -69,17 +69,17 @@ export class Migration {
    */
   async setState(task: Task, target: MigrationState): Promise<void> {
     await this.#lock(task);
-    this.#abort = new AbortController();
-    const { signal } = this.#abort;
+    this.#abort.value = new AbortController();
+    const { signal } = this.#abort.value;
     try {
       await this.strategy.entered(this, task);
       // VFIO uAPI: asking for the state that the device is in succeeds, and does nothing.
-      if (!isSupported(target, this.flags)) nextState(this.#state, target, this.flags);
+      if (!isSupported(target, this.flags)) nextState(this.#state.value, target, this.flags);
       const cancelled = task.signal ? AbortSignal.any([signal, task.signal]) : signal;
-      while (this.#state !== target)
-        await this.#arc(task, nextState(this.#state, target, this.flags), cancelled);
+      while (this.#state.value !== target)
+        await this.#arc(task, nextState(this.#state.value, target, this.flags), cancelled);
     } finally {
-      this.#abort = undefined;
+      this.#abort.value = undefined;
       await this.strategy.unlock(this, task);
     }
   }
@@ -121,13 +121,13 @@ export class Migration {
    * dropped, and the device runs again. Out of ERROR only a reset leads: that is the caller's.
    */
   async abandon(task: Task): Promise<void> {
-    this.#abort?.abort(new VfioError("ECANCELED", "the client went away during the transition"));
+    this.#abort.value?.abort(new VfioError("ECANCELED", "the client went away during the transition"));
     await this.#lock(task);
     try {
       await this.strategy.entered(this, task);
-      this.#session?.close();
-      this.#session = undefined;
-      if (this.#state !== MigrationState.RUNNING && this.#state !== MigrationState.ERROR)
+      this.#session.value?.close();
+      this.#session.value = undefined;
+      if (this.#state.value !== MigrationState.RUNNING && this.#state.value !== MigrationState.ERROR)
         await this.resetRecord(task);
     } finally {
       await this.strategy.unlock(this, task);
@@ -138,17 +138,30 @@ export class Migration {
 
   /** Stops the transition under way: its arc, and those that were to follow. Takes no lock. */
   abortArc(): void {
-    this.#abort?.abort(new VfioError("ECANCELED", `${this.device.name} was reset during the transition`));
+    this.#abort.value?.abort(
+      new VfioError("ECANCELED", `${this.device.name} was reset during the transition`),
+    );
   }
 
   /** Puts the record at RUNNING, in the device's present generation, and lets the driver clean up. Under stateMutex. */
   async resetRecord(task: Task): Promise<void> {
     // One step: no observer sees the new generation with the old state.
-    this.#generation = this.device.generation;
-    this.#state = MigrationState.RUNNING;
+    this.#generation.value = this.device.generation;
+    this.#state.value = MigrationState.RUNNING;
     // Without its lock: a reset does not wait for a client that reads slowly.
-    this.#session?.close();
+    this.#session.value?.close();
     await this.ops.migrationResetState?.(task.signal);
+  }
+
+  /** Leaving the states that have a session: waits for whoever is in it (Linux: migf->lock). Under stateMutex. */
+  async endSession(task: Task): Promise<void> {
+    const session = this.#session.value;
+    if (!session || session.closed) return;
+    try {
+      using _ = await session.lock.acquire(task);
+    } finally {
+      session.close(); // after a cancelled wait, too: the state has been left
+    }
   }
 
   async #lock(task: Task): Promise<void> {
@@ -158,7 +171,7 @@ export class Migration {
 
   /** One arc, under stateMutex. A driver that is not there to hear of `signal` is not called any more. */
   async #arc(task: Task, to: MigrationState, signal: AbortSignal): Promise<void> {
-    const from = this.#state;
+    const from = this.#state.value;
     const overtaken = () =>
       new VfioError("ECANCELED", `a reset overtook ${migrationStateName(from)} -> ${migrationStateName(to)}`);
     if (this.strategy.isOutdated(this)) throw overtaken(); // between two arcs
@@ -168,14 +181,14 @@ export class Migration {
       data = await this.ops.migrationSetState(from, to, signal);
     } catch (error) {
       if (this.strategy.isOutdated(this)) throw overtaken();
-      this.#state = this.#stateAfterFailure();
-      if (!hasSession(this.#state)) this.#session?.close(); // no image may come out of a device in ERROR
+      this.#state.value = this.#stateAfterFailure();
+      if (!hasSession(this.#state.value)) this.#session.value?.close(); // no image may come out of a device in ERROR
       throw error;
     }
     if (this.strategy.isOutdated(this)) throw overtaken();
-    this.#state = to;
-    if (data) this.#session = new DataSession(this.#generation, data);
-    else if (!hasSession(to)) await this.#endSession(task);
+    this.#state.value = to;
+    if (data) this.#session.value = new DataSession(this.#generation.value, data);
+    else if (!hasSession(to)) await this.endSession(task);
   }
 
   #stateAfterFailure(): MigrationState {
@@ -184,17 +197,6 @@ export class Migration {
       return isSupported(state, this.flags) ? state : MigrationState.ERROR;
     } catch {
       return MigrationState.ERROR; // the arc's failure is what the client hears of
-    }
-  }
-
-  /** Leaving the states that have a session: waits for whoever is in it (Linux: migf->lock). */
-  async #endSession(task: Task): Promise<void> {
-    const session = this.#session;
-    if (!session || session.closed) return;
-    try {
-      using _ = await session.lock.acquire(task);
-    } finally {
-      session.close(); // after a cancelled wait, too: the state has been left
     }
   }
 
@@ -217,7 +219,7 @@ export class Migration {
   }
 
   #openSession(): DataSession {
-    const session = this.#session;
+    const session = this.#session.value;
     if (!session)
       throw new VfioError(
         "EINVAL",
@@ -228,7 +230,7 @@ export class Migration {
   }
 
   #isAlive(session: DataSession): boolean {
-    const present = this.strategy.isOutdated(this) ? this.device.generation : this.#generation;
+    const present = this.strategy.isOutdated(this) ? this.device.generation : this.#generation.value;
     return !session.closed && session.generation >= present;
   }
 

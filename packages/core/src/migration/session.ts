@@ -1,4 +1,4 @@
-import { Mutex, type Task } from "@vfiokit/lockdep";
+import { Mutex, Shared, type Task } from "@vfiokit/lockdep";
 
 /** What a session moves: the saving side reads, the loading side writes. */
 export interface SessionData {
@@ -18,7 +18,7 @@ export interface SessionData {
 export class DataSession {
   /** Linux: migf->lock. */
   readonly lock = new Mutex("session.lock");
-  #closed = false;
+  readonly #closed = new Shared("session.closed", false);
 
   constructor(
     readonly generation: number,
@@ -26,11 +26,11 @@ export class DataSession {
   ) {}
 
   get closed(): boolean {
-    return this.#closed;
+    return this.#closed.value;
   }
 
   /** Whoever is in it now finds that out when it is done: there is nothing to wait for. */
   close(): void {
-    this.#closed = true;
+    this.#closed.value = true;
   }
 }

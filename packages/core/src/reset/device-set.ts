@@ -2,7 +2,7 @@ import { Mutex, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
 import { inTurn } from "../in-turn.js";
 import { powerOn, resetHardware, type ResettableDevice } from "./door.js";
-import { initiators, type InitiatorRules } from "./initiator.js";
+import { initiators, type InitiatorRules, type ResetInitiator } from "./initiator.js";
 import { tryZapAndDownWriteMemoryLock, upWriteMemoryLockFromReset } from "./memory-lock.js";
 import type { ResetOutcome } from "./strategy.js";
 
@@ -71,7 +71,7 @@ export class DeviceSet {
     const rules: InitiatorRules = initiators["hot-reset"];
     using _ = await this.lock.acquire(task);
     this.#checkResettable(rules);
-    await this.#whileAwake(task, async (outcomes) => {
+    await this.#whileAwake(task, "hot-reset", async (outcomes) => {
       for (const device of this.#devices) {
         if (owned.has(device)) continue;
         throw new VfioError(
@@ -91,7 +91,7 @@ export class DeviceSet {
     const rules: InitiatorRules = initiators["last-close"];
     const open = this.#devices.filter(({ openCount }) => openCount > 0).length;
     if (open > 0 || !this.#devices.some(({ needsReset }) => needsReset) || this.#foreign.length > 0) return;
-    await this.#whileAwake(task, async (outcomes) => {
+    await this.#whileAwake(task, "last-close", async (outcomes) => {
       try {
         await this.#resetBus(task, rules, outcomes);
       } catch {
@@ -150,8 +150,12 @@ export class DeviceSet {
    * Resumes every function (Linux: vfio_pci_dev_set_pm_runtime_get), does `reset`, then lets the drivers follow, when
    * no memoryLock of the set is held any more.
    */
-  async #whileAwake(task: Task, reset: (outcomes: Outcomes) => Promise<void>): Promise<void> {
-    const outcomes = new Outcomes(this.#devices);
+  async #whileAwake(
+    task: Task,
+    initiator: ResetInitiator,
+    reset: (outcomes: Outcomes) => Promise<void>,
+  ): Promise<void> {
+    const outcomes = new Outcomes(this.#devices, initiator);
     const awake: DeviceInSet[] = [];
     await inTurn(
       async () => {
@@ -173,8 +177,8 @@ export class DeviceSet {
 class Outcomes {
   readonly #outcomes: ReadonlyMap<DeviceInSet, ResetOutcome>;
 
-  constructor(devices: readonly DeviceInSet[]) {
-    this.#outcomes = new Map(devices.map((device) => [device, { wasReset: false }]));
+  constructor(devices: readonly DeviceInSet[], initiator: ResetInitiator) {
+    this.#outcomes = new Map(devices.map((device) => [device, { initiator, wasReset: false }]));
   }
 
   of(device: DeviceInSet): ResetOutcome {

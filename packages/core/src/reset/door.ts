@@ -38,17 +38,22 @@ export async function resetDevice(
   if (rules.needsResetWorks && !device.resetWorks) {
     throw new VfioError("EINVAL", `${device.name}: ${rules.title}: the device's reset does not work`);
   }
-  if (!rules.wakes) return resetAwake(device, task, rules);
+  const outcome: ResetOutcome = { initiator, wasReset: false };
+  if (!rules.wakes) return resetAwake(device, task, rules, outcome);
   await device.runtimePm.get(task);
   try {
-    await resetAwake(device, task, rules);
+    await resetAwake(device, task, rules, outcome);
   } finally {
     device.runtimePm.put();
   }
 }
 
-async function resetAwake(device: ResettableDevice, task: Task, rules: InitiatorRules): Promise<void> {
-  const outcome: ResetOutcome = { wasReset: false };
+async function resetAwake(
+  device: ResettableDevice,
+  task: Task,
+  rules: InitiatorRules,
+  outcome: ResetOutcome,
+): Promise<void> {
   if (rules.memoryLock) await zapAndDownWriteMemoryLock(device, task);
   try {
     try {

@@ -1,8 +1,11 @@
 import type { Task } from "@vfiokit/lockdep";
 import type { Migration } from "../migration/machine.js";
+import type { ResetInitiator } from "./initiator.js";
 
 /** How a path that meant to reset a device ended for that device. */
 export interface ResetOutcome {
+  /** The path. Where it powers the function on first, that is part of it. */
+  readonly initiator: ResetInitiator;
   /** The function was really reset: set by the door, read by everybody else. */
   wasReset: boolean;
 }
