@@ -356,13 +356,13 @@ describe("a session", () => {
   const transfers = {
     "session.read": {
       state: STOP_COPY,
-      transfer: async ({ device }: Bench, task: Task) =>
-        void (await device.migration!.readData(task, new Uint8Array(4))),
+      transfer: async ({ device }: Bench, task: Task): Promise<unknown> =>
+        await device.migration!.readData(task, new Uint8Array(4)),
     },
     "session.write": {
       state: RESUMING,
-      transfer: async ({ device }: Bench, task: Task) =>
-        void (await device.migration!.writeData(task, new Uint8Array(4))),
+      transfer: async ({ device }: Bench, task: Task): Promise<unknown> =>
+        await device.migration!.writeData(task, new Uint8Array(4)),
     },
   } as const;
 
