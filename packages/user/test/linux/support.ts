@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFds, openMappings } from "@vfiokit/user/linux";
 
+const TEMPORARY = join(tmpdir(), "vfiokit-test-");
+
 /** What this process has open, as the kernel sees it: descriptors by target, mappings of files. */
 export function kernelResources(): { fds: string[]; maps: number } {
   const fds = readdirSync("/proc/self/fd").flatMap((number) => {
@@ -14,9 +16,10 @@ export function kernelResources(): { fds: string[]; maps: number } {
       return [];
     }
   });
+  // Not all of the temporary directory: the workspace itself, with the addons it loads, may be in there.
   const maps = readFileSync("/proc/self/maps", "utf8")
     .split("\n")
-    .filter((line) => line.includes("memfd:") || line.includes(tmpdir())).length;
+    .filter((line) => line.includes("memfd:") || line.includes(TEMPORARY)).length;
   return { fds, maps };
 }
 
@@ -25,5 +28,5 @@ export function ownResources(): { fds: number; mappings: number } {
 }
 
 export function temporaryDirectory(): string {
-  return mkdtempSync(join(tmpdir(), "vfiokit-test-"));
+  return mkdtempSync(TEMPORARY);
 }
