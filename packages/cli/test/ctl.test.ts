@@ -36,8 +36,8 @@ describe("vfiokit serve: the control socket", () => {
     using dir = scratch();
     await using server = await serial(dir.file("s"));
     const admin = connect(dir.file("s.ctl"));
-    admin.resume();
-    await once(admin, "connect");
+    admin.write('{"command":"info"}\n');
+    await once(admin, "data");
     const closed = once(admin, "close");
     expect(await server.kill("SIGTERM")).toBe(0);
     await closed;
