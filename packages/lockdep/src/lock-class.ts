@@ -21,6 +21,10 @@ export class LockClass {
 export class ClassNode {
   /** What was acquired while this was held. */
   readonly out = new Map<ClassNode, Edge>();
+  /** What was held while this was acquired. */
+  readonly into = new Set<ClassNode>();
+  /** Its place in the order of all classes: see Ranks. */
+  rank: number;
   usedExclusive = false;
   usedShared = false;
   /** Searches mark where they have been with their number. */
@@ -31,7 +35,9 @@ export class ClassNode {
     readonly id: number,
     readonly lockClass: LockClass,
     readonly subclass: number,
-  ) {}
+  ) {
+    this.rank = id;
+  }
 
   /** As the kernel prints it: "memoryLock", or "memoryLock/1". */
   get label(): string {

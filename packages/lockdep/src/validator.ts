@@ -8,6 +8,7 @@ import type { Lock } from "./lock.js";
 import { LockClass, MAX_SUBCLASSES, ClassNode } from "./lock-class.js";
 import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Problem, StuckTask } from "./problem.js";
+import { Ranks } from "./ranks.js";
 import { captureStack, captureText, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
@@ -47,6 +48,7 @@ export class Validator implements LockObserver {
   readonly #classes = new Map<string, LockClass>();
   readonly #collected = new FinalizationRegistry<LockClass>((lockClass) => lockClass.live--);
   readonly #reported = new Set<string>();
+  readonly #ranks = new Ranks();
   #root = Chain.root();
   #nodes = 0;
   #edges = 0;
@@ -316,8 +318,12 @@ export class Validator implements LockObserver {
       if (edge.kinds & kind) continue;
       edge.add({ kind, held, acquired: next });
       if (edge.broken) continue;
+      if (!this.#ranks.mayLeadBack(held.node, next.node!)) continue;
       const path = strongPath(next.node!, next.access, held.node, held.access);
-      if (!path) continue;
+      if (!path) {
+        this.#ranks.giveUp();
+        continue;
+      }
       edge.broken = true;
       if (!shortest || path.length < shortest.path.length) shortest = { path, closing: { edge, kind } };
     }
@@ -348,6 +354,7 @@ export class Validator implements LockObserver {
     }
     const edge = new Edge(from, to);
     from.out.set(to, edge);
+    to.into.add(from);
     this.#edges++;
     return edge;
   }
@@ -437,5 +444,6 @@ export class Validator implements LockObserver {
 /** Drops a node's orders towards classes that are gone. Returns how many are left. */
 function forget(node: ClassNode, gone: ReadonlySet<LockClass>): number {
   for (const to of node.out.keys()) if (gone.has(to.lockClass)) node.out.delete(to);
+  for (const from of node.into) if (gone.has(from.lockClass)) node.into.delete(from);
   return node.out.size;
 }

@@ -44,19 +44,15 @@ async function limited<T>(
   error: Error,
   back: (value: T) => void = () => undefined,
 ): Promise<T> {
-  let over = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      over = true;
-      reject(error);
-    }, timeout);
+    timer = setTimeout(() => reject(error), timeout);
   });
+  limit.catch(() => promise.then(back, () => undefined));
   try {
     return await Promise.race([promise, limit]);
   } finally {
     clearTimeout(timer);
-    if (over) void promise.then(back, () => undefined);
   }
 }
 
