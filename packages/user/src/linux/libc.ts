@@ -71,12 +71,6 @@ export const libc = {
     into: Int32Array,
     length: Uint32Array,
   ) => number,
-  send: lib.func("int64_t send(int, const void *, size_t, int)") as (
-    fd: number,
-    from: Pointer,
-    count: number,
-    flags: number,
-  ) => number,
   sendmsg: lib.func("int64_t sendmsg(int, const void *, int)") as (
     fd: number,
     message: Pointer,

@@ -234,7 +234,12 @@ export class Connection {
     } finally {
       twin?.[0].close();
     }
-    this.#startSession(peer, twin?.[1]);
+    try {
+      this.#startSession(peer, twin?.[1]);
+    } catch (error) {
+      twin?.[1].close();
+      throw error;
+    }
     const { major, minor } = request.payload;
     const mode = twin ? ", twin socket" : "";
     this.settings.log("info", `client speaks ${major}.${minor}${mode}`);

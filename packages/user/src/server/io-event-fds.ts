@@ -30,11 +30,16 @@ export class IoEventFds {
     const known = this.#regions.get(index);
     if (known) return known;
     const armed: Armed[] = [];
-    this.#regions.set(index, armed);
-    for (const event of this.device.regionInfo(index).ioEvents) {
-      const fd = createEventFd();
-      armed.push({ event, fd, watch: reactor.addEventFd(fd, () => this.#fire(index, event)) });
+    try {
+      for (const event of this.device.regionInfo(index).ioEvents) {
+        const fd = createEventFd();
+        armed.push({ event, fd, watch: reactor.addEventFd(fd, () => this.#fire(index, event)) });
+      }
+    } catch (error) {
+      disarm(armed);
+      throw error;
     }
+    this.#regions.set(index, armed);
     return armed;
   }
 
@@ -45,12 +50,7 @@ export class IoEventFds {
   }
 
   close(): void {
-    for (const armed of this.#regions.values()) {
-      for (const { watch, fd } of armed) {
-        watch.remove();
-        fd.close();
-      }
-    }
+    for (const armed of this.#regions.values()) disarm(armed);
     this.#regions.clear();
   }
 
@@ -66,5 +66,12 @@ export class IoEventFds {
     } catch (error) {
       failed(error);
     }
+  }
+}
+
+function disarm(armed: readonly Armed[]): void {
+  for (const { watch, fd } of armed) {
+    watch.remove();
+    fd.close();
   }
 }

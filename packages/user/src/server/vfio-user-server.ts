@@ -4,6 +4,8 @@ import { Fd, peerCredentials, reactor, UnixListener, type Watch } from "../linux
 import { Connection } from "./connection.js";
 import { settingsOf, type ConnectionSettings, type ServerOptions } from "./options.js";
 
+const ACCEPT_RETRY_MS = 100;
+
 /**
  * Serves a device to vfio-user clients, one after the other.
  *
@@ -75,8 +77,20 @@ export class VfioUserServer {
   }
 
   #accept(listener: UnixListener): boolean {
-    const fd = listener.accept();
-    if (!fd) return false;
+    try {
+      const fd = listener.accept();
+      if (fd) this.#admit(fd);
+      return fd !== undefined;
+    } catch (error) {
+      // EMFILE, ENOMEM …: the client stays in the backlog. Trying again at once would be trying without end.
+      this.#settings.log("warn", `a client cannot be accepted for now: ${String(error)}`);
+      this.#watch?.setReadable(false);
+      setTimeout(() => this.#watch?.setReadable(true), ACCEPT_RETRY_MS).unref();
+      return false;
+    }
+  }
+
+  #admit(fd: Fd): void {
     if (!this.#connection) {
       this.#serve(fd);
     } else if (!this.#next && this.#connection.isOver()) {
@@ -86,18 +100,18 @@ export class VfioUserServer {
       this.#settings.log("warn", `process ${pid} was turned away: another client is connected`);
       fd.close();
     }
-    return true;
   }
 
   #serve(fd: Fd): void {
+    let connection: Connection;
     try {
       const { pid, uid } = peerCredentials(fd);
       this.#settings.log("info", `client connected: process ${pid} of user ${uid}`);
+      connection = new Connection(fd, this.device, this.#settings);
     } catch (error) {
-      fd.close(); // no socket
+      fd.close();
       throw error;
     }
-    const connection = new Connection(fd, this.device, this.#settings);
     this.#connection = connection;
     void connection.closed.then(() => this.#onClosed());
   }

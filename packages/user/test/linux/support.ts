@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, readlinkSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFds, openMappings } from "@vfiokit/user/linux";
+import koffi from "koffi";
 
 const TEMPORARY = join(tmpdir(), "vfiokit-test-");
 
@@ -25,6 +26,21 @@ export function kernelResources(): { fds: string[]; maps: number } {
 
 export function ownResources(): { fds: number; mappings: number } {
   return { fds: openFds(), mappings: openMappings() };
+}
+
+const setrlimit = koffi.load(null).func("int setrlimit(int, void *)") as (
+  resource: number,
+  limit: BigUint64Array,
+) => number;
+const RLIMIT_NOFILE = 7;
+
+/** Lets this process open no descriptor at all. Returns what ends that. */
+export function exhaustFds(): () => void {
+  const [, soft, hard] = /Max open files\s+(\d+)\s+(\d+)/.exec(readFileSync("/proc/self/limits", "utf8"))!;
+  const set = (limit: number) => setrlimit(RLIMIT_NOFILE, BigUint64Array.of(BigInt(limit), BigInt(hard!)));
+  // The limit is on the number of a new descriptor, and every number is above zero.
+  set(0);
+  return () => void set(Number(soft));
 }
 
 export function temporaryDirectory(): string {

@@ -6,7 +6,7 @@ import { createEventFd, createMemfd, socketPair } from "@vfiokit/user/linux";
 import { Feature, FeatureFlags, FeatureMigState, IrqSetFlags } from "@vfiokit/user/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { VfioUserServer } from "../../src/server/index.js";
-import { kernelResources, ownResources, temporaryDirectory } from "../linux/support.js";
+import { exhaustFds, kernelResources, ownResources, temporaryDirectory } from "../linux/support.js";
 import { BAR_REGISTERS, connectRaw, RawClient, testDevice, VALUE } from "./support.js";
 
 const directory = temporaryDirectory();
@@ -145,6 +145,29 @@ describe("the socket", () => {
     await expect(other.listen()).rejects.toThrow("EADDRINUSE");
     await other.close();
     expect(existsSync(file)).toBe(true);
+  });
+});
+
+describe("a process without descriptors to spare", () => {
+  it("lets a client wait, and serves it once there are some", async () => {
+    const client = connectRaw(path);
+    const restore = exhaustFds();
+    while (!log.some((line) => line.includes("cannot be accepted for now"))) await new Promise(setImmediate);
+    restore();
+    await client.negotiate();
+    expect(await client.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
+    client.close();
+  });
+
+  it("answers EMFILE to what needs one, and goes on", async () => {
+    const client = await connect();
+    const ask = () =>
+      client.call("DEVICE_GET_REGION_IO_FDS", { argsz: 1024, flags: 0, index: BAR_REGISTERS, count: 0 });
+    const restore = exhaustFds();
+    await expect(ask()).rejects.toThrow("errno 24");
+    restore();
+    for (const fd of (await ask()).fds) fd.close();
+    client.close();
   });
 });
 
