@@ -31,7 +31,8 @@ export class Mutex extends Lock {
    * @throws the abort reason, when a signal ends the wait. A lock that is free is taken all the same.
    */
   lock(task: Task, options?: AcquireOptions): void | Promise<void> {
-    if (scheduler) return scheduler.arrive(task, this, EXCLUSIVE).then(() => this.#lock(task, options));
+    if (scheduler)
+      return scheduler.arrive(task, this, EXCLUSIVE, options?.signal).then(() => this.#lock(task, options));
     return this.#lock(task, options);
   }
 

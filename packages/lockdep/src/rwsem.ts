@@ -143,7 +143,9 @@ export class RwSemaphore extends Lock {
 
   #down(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {
     if (scheduler)
-      return scheduler.arrive(task, this, access).then(() => this.#downNow(task, access, options));
+      return scheduler
+        .arrive(task, this, access, options?.signal)
+        .then(() => this.#downNow(task, access, options));
     return this.#downNow(task, access, options);
   }
 

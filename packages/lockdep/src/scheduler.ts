@@ -9,8 +9,11 @@ import type { Waiter } from "./wait-queue.js";
  * none, which costs the locks one comparison.
  */
 export interface Scheduler {
-  /** `task` is about to take `lock`, or to queue for it: it does so when the promise resolves. */
-  arrive(task: Task, lock: Lock, access: Access): Promise<void>;
+  /**
+   * `task` is about to take `lock`, or to queue for it: it does so when the promise resolves.
+   * @param signal ends this wait, as the task's own signal does
+   */
+  arrive(task: Task, lock: Lock, access: Access, signal?: AbortSignal): Promise<void>;
   /** A wait has ended, with the lock or without it: `resume` lets the task go on. */
   resume(waiter: Waiter, resume: () => void): void;
   /** The lock was not free: the task is in its queue. */
