@@ -47,10 +47,13 @@ const V8 = /^\s+at (?:async )?(?:(.*?) \()?(.*?):(\d+):(\d+)\)?$/;
 // Firefox and Safari: "reset@http://x/bus.ts:12:5"
 const GECKO = /^(.*?)@(.*?):(\d+):(\d+)$/;
 
-/** Where this package's own code is: its frames say nothing about the lock's user. */
-const HERE = plainPath(new URL(".", import.meta.url).href);
-/** Bundled with its user's code, the package has no folder of its own to leave out. */
-const hasOwnFolder = /lockdep\/(src|dist)\/$/.test(HERE);
+/**
+ * Where this package's own code is, built and as it was written, for source maps: its frames say nothing about the
+ * lock's user. Bundled with its user's code, it has no folder of its own to leave out.
+ */
+const ROOT = /^(.*\/lockdep\/)(?:src|dist)\/[^/]*$/.exec(plainPath(import.meta.url))?.[1];
+const isOwn = (file: string): boolean =>
+  ROOT !== undefined && (file.startsWith(`${ROOT}dist/`) || file.startsWith(`${ROOT}src/`));
 
 /** The frames of a place, innermost first, without this package's own. */
 export function frames(site: Site): readonly Frame[] {
@@ -60,7 +63,7 @@ export function frames(site: Site): readonly Frame[] {
     const match = V8.exec(text) ?? GECKO.exec(text);
     if (!match) continue;
     const file = plainPath(match[2]!);
-    if (hasOwnFolder && file.startsWith(HERE)) continue;
+    if (isOwn(file)) continue;
     if (file.startsWith("node:internal") || file === "<anonymous>") continue;
     parsed.push({ fn: match[1] ?? "", file, line: Number(match[3]), column: Number(match[4]) });
   }

@@ -6,7 +6,7 @@ const quote = (text: string): string => `"${text.replaceAll("\\", "\\\\").replac
 export function toDot(graph: ProblemGraph): string {
   const lines = [
     "digraph lockdep {",
-    `  label=${quote(graph.title)}; labelloc=t; fontname="Helvetica"; fontsize=11; rankdir=LR;`,
+    `  label=${quote(graph.title)}; labelloc=b; fontname="Helvetica"; fontsize=10; rankdir=LR; nodesep=0.4; ranksep=1.6;`,
     '  node [fontname="Helvetica", fontsize=12, margin="0.25,0.1", style=filled, fillcolor="#f4f6fa", color="#51607a"];',
     '  edge [fontname="Helvetica", fontsize=10, color="#51607a"];',
     ...graph.nodes.map(
