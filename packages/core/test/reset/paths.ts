@@ -1,5 +1,12 @@
 import { Task } from "@vfiokit/lockdep";
-import { DeviceSet, PowerState, type IdlePower, type ResetInitiator } from "@vfiokit/core";
+import {
+  DeviceSet,
+  PowerState,
+  generationStrategy,
+  type IdlePower,
+  type ResetInitiator,
+  type ResetStrategy,
+} from "@vfiokit/core";
 import { Bench, CONFIG, type Ops } from "./card.js";
 
 /** How a test drives an initiator: by what a client, a guest or an administrator really does. */
@@ -77,6 +84,7 @@ export async function prepare(
   initiator: ResetInitiator,
   ops: Ops,
   reach: (bench: Bench) => Promise<void> = nothing,
+  strategy: ResetStrategy = generationStrategy,
 ): Promise<{ benches: readonly Bench[]; warnings: string[] }> {
   const path = paths[initiator];
   const warnings: string[] = [];
@@ -87,6 +95,7 @@ export async function prepare(
       new Bench({
         ops,
         set,
+        strategy,
         name: `card.${i}`,
         idlePower: path.idlePower ?? "D0",
         warn: (message) => warnings.push(message),
