@@ -65,6 +65,7 @@ export class Connection {
   #pending: Promise<void> | undefined;
   #ended = false;
   #settle!: () => void;
+  readonly #versionTimer: ReturnType<typeof setTimeout>;
 
   /** Serves the client on `fd`, which the connection takes over. */
   constructor(
@@ -79,6 +80,10 @@ export class Connection {
     this.#outbox = new Outbox(fd, (blocked) => this.#onBlocked(blocked));
     this.#accesses = new RegionAccesses(this.#inbox, this.#outbox);
     this.#ioEventFds = new IoEventFds(device, settings.log);
+    this.#versionTimer = setTimeout(
+      () => this.#end(`no VERSION within ${settings.versionTimeout} ms`),
+      settings.versionTimeout,
+    );
     this.#watch = reactor.add(fd, {
       onReadable: () => this.#onReadable(),
       onWritable: () => this.#guard(() => this.#outbox.flush()),
@@ -256,6 +261,7 @@ export class Connection {
         };
     this.#dma = new DmaClient(send, peer.maxDataXferSize, settings.dmaTimeout);
     if (this.#twin) this.#twin.dma = this.#dma;
+    clearTimeout(this.#versionTimer);
     const task = new Task("client", { signal: this.#abort.signal });
     this.#session = { device, task, settings, peer, ioEventFds: this.#ioEventFds };
     device.connect(this.#dma);
@@ -323,6 +329,7 @@ export class Connection {
     this.#twin?.close();
     this.#dma?.close();
     this.#ioEventFds.close();
+    clearTimeout(this.#versionTimer);
     this.#abort.abort(new VfioError("ENOTCONN", reason));
     this.settings.log("info", `connection ended: ${reason}`);
     void this.#release();

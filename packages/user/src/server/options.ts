@@ -26,6 +26,11 @@ export interface ServerOptions {
   readonly dmaAccess?: "mmap" | "file";
   /** Milliseconds after which a DMA message that the client does not answer fails. Default 5000. */
   readonly dmaTimeout?: number;
+  /**
+   * Milliseconds in which a client has to agree on a version: one that connects and says nothing must not keep
+   * the device from others. Default 10,000.
+   */
+  readonly versionTimeout?: number;
 }
 
 /** The options that a connection needs, with their defaults. */
@@ -36,6 +41,7 @@ export interface ConnectionSettings {
   readonly twinSocket: boolean;
   readonly dmaAccess: "mmap" | "file";
   readonly dmaTimeout: number;
+  readonly versionTimeout: number;
 }
 
 /** @throws VfioError EINVAL */
@@ -47,10 +53,12 @@ export function settingsOf(options: ServerOptions): ConnectionSettings {
     twinSocket: options.twinSocket ?? true,
     dmaAccess: options.dmaAccess ?? "mmap",
     dmaTimeout: options.dmaTimeout ?? 5000,
+    versionTimeout: options.versionTimeout ?? 10_000,
   };
   requireRange("maxMsgFds", settings.maxMsgFds, 1, 253);
   requireRange("maxDataXferSize", settings.maxDataXferSize, 4096, 64 * 1024 * 1024);
   requireRange("dmaTimeout", settings.dmaTimeout, 1, 2 ** 31 - 1);
+  requireRange("versionTimeout", settings.versionTimeout, 1, 2 ** 31 - 1);
   return settings;
 }
 

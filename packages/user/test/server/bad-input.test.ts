@@ -152,6 +152,13 @@ describe("before a version is agreed on", () => {
     await expectAlive();
   });
 
+  it("nothing at all, without going: closed after versionTimeout", async () => {
+    await fixture.close();
+    await open(false, { versionTimeout: 50 });
+    await expectClosed();
+    expect(fixture.log.join()).toContain("no VERSION within 50 ms");
+  });
+
   it("nothing at all, then gone", async () => {
     fixture.client.close();
     await fixture.server.ended;
