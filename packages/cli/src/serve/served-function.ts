@@ -54,8 +54,7 @@ export class ServedFunction {
   }
 
   async close(): Promise<void> {
-    await this.#ctl?.close();
-    await this.#server.close();
+    await Promise.all([this.#ctl?.close(), this.#server.close()]);
     await this.card.close(new Task("serve"));
   }
 }
