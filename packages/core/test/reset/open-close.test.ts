@@ -225,6 +225,26 @@ describe("a client that disconnects", () => {
   });
 });
 
+describe("a card that was pulled out", () => {
+  it("cannot be reset by anybody: ENODEV, and the driver is not asked", async () => {
+    const bench = new Bench();
+    const { device, card, task } = bench;
+    await device.openDevice(task);
+    await bench.reach(STOP_COPY);
+    await device.removeBySurprise(new Task("admin"));
+    const before = device.generation;
+    card.calls.length = 0;
+    for (const initiator of ["ioctl", "sysfs", "slot-reset"] as const)
+      expect(await outcome(device.reset(task, initiator))).toBe("ENODEV");
+    expect(await outcome(device.set.hotReset(task, new Set([device])))).toBe("ENODEV");
+    expect(device.generation).toBe(before);
+    expect(card.calls).toEqual([]);
+    await device.closeDevice(task); // as far as it goes
+    expect(device.openCount).toBe(0);
+    expectIntact([bench]);
+  });
+});
+
 describe("a mapping of a BAR", () => {
   it("is zapped before the function is reset, and can be faulted in again when software has enabled memory", async () => {
     const bench = new Bench();
