@@ -1,6 +1,8 @@
+import { NotDeterministic } from "./errors.js";
 import type { ExecutedEvent } from "./event.js";
-import type { Thread } from "./execution.js";
 import type { Footprint } from "./footprint.js";
+import { HappensBefore } from "./races.js";
+import type { Thread } from "./thread.js";
 
 /** A place on the current path: what was chosen there, and what is still to be tried. */
 interface Node {
@@ -10,6 +12,18 @@ interface Node {
   readonly backtrack: Set<string>;
   /** Threads that need not be tried: what they would do next was explored, and commutes with all since. */
   readonly sleep: Map<string, Footprint>;
+  /** How often the path up to here switched away from a thread that could go on. */
+  readonly preemptions: number;
+}
+
+export interface DporOptions {
+  /** False tries every order of everything: for checking the reduction, and for what it saves. */
+  readonly reduce: boolean;
+  /**
+   * Schedules that switch away from a thread which could go on more often than this are left out. It goes without
+   * reduction: the schedule that stands for its equals may be one of those left out.
+   */
+  readonly maxPreemptions?: number | undefined;
 }
 
 /**
@@ -21,38 +35,51 @@ interface Node {
  */
 export class Dpor {
   readonly #path: Node[] = [];
+  readonly #reduce: boolean;
+  readonly #maxPreemptions: number;
   /** Length of the prefix that the next execution repeats. */
   #prefix = 0;
+  #leftOut = false;
 
-  /** @param reduce false tries every order of everything: for checking the reduction, and for what it saves */
-  constructor(private readonly reduce: boolean) {}
+  constructor({ reduce, maxPreemptions = Infinity }: DporOptions) {
+    this.#reduce = reduce && maxPreemptions === Infinity;
+    this.#maxPreemptions = maxPreemptions;
+  }
+
+  /** The bound on preemptions left schedules out. */
+  get leftOut(): boolean {
+    return this.#leftOut;
+  }
 
   /** Chooses for the execution under way. `undefined`: nothing new can come of it. */
   pick(enabled: readonly Thread[], events: readonly ExecutedEvent[]): Thread | undefined {
     const depth = events.length;
+    const keys = enabled.map(({ key }) => key);
     if (depth < this.#prefix) {
-      const { chosen } = this.#path[depth]!;
-      const thread = enabled.find(({ key }) => key === chosen);
-      if (!thread)
-        throw new Error(`not deterministic: at event ${depth}, thread ${chosen} cannot run this time`);
-      return thread;
+      const node = this.#path[depth]!;
+      if (keys.length !== node.enabled.length || keys.some((key, i) => key !== node.enabled[i]))
+        throw new NotDeterministic(
+          `at event ${depth}, threads ${node.enabled.join(", ")} could run the first time, and now ${keys.join(", ")}`,
+        );
+      return enabled[keys.indexOf(node.chosen)]!;
     }
     const sleep = this.#sleepAfter(events);
-    const thread = enabled.find(({ key }) => !sleep.has(key));
-    if (!thread) return undefined;
-    const keys = enabled.map(({ key }) => key);
+    const { preemptions, allowed } = this.#withinBound(keys, events);
+    const chosen = allowed.find((key) => !sleep.has(key));
+    if (chosen === undefined) return undefined;
     this.#path.push({
       enabled: keys,
-      chosen: thread.key,
-      backtrack: new Set(this.reduce ? [thread.key] : keys),
+      chosen,
+      backtrack: new Set(this.#reduce ? [chosen] : allowed),
       sleep,
+      preemptions,
     });
-    return thread;
+    return enabled[keys.indexOf(chosen)]!;
   }
 
   /** Looks at a finished execution, and prepares the next. @returns false when everything has been explored */
   advance(events: readonly ExecutedEvent[]): boolean {
-    if (this.reduce) this.#findRaces(events);
+    if (this.#reduce) this.#findRaces(events);
     for (let depth = Math.min(events.length, this.#path.length) - 1; depth >= 0; depth--) {
       const node = this.#path[depth]!;
       this.#path.length = depth + 1;
@@ -66,11 +93,28 @@ export class Dpor {
     return false;
   }
 
+  /** Whose event may be next, as far as the bound on preemptions goes. */
+  #withinBound(
+    keys: readonly string[],
+    events: readonly ExecutedEvent[],
+  ): { preemptions: number; allowed: readonly string[] } {
+    const before = this.#path[events.length - 1];
+    if (!before) return { preemptions: 0, allowed: keys };
+    const previous = events.at(-2)?.thread;
+    const preempted =
+      previous !== undefined && previous !== before.chosen && before.enabled.includes(previous);
+    const preemptions = before.preemptions + Number(preempted);
+    if (preemptions < this.#maxPreemptions || !keys.includes(before.chosen))
+      return { preemptions, allowed: keys };
+    if (keys.length > 1) this.#leftOut = true;
+    return { preemptions, allowed: [before.chosen] };
+  }
+
   /** Who sleeps after the last event: those before it whose next event commutes with it. */
   #sleepAfter(events: readonly ExecutedEvent[]): Map<string, Footprint> {
     const before = this.#path[events.length - 1];
     const last = events.at(-1);
-    if (!this.reduce || !before || !last) return new Map();
+    if (!this.#reduce || !before || !last) return new Map();
     return new Map(
       [...before.sleep].filter(
         ([key, footprint]) => key !== last.thread && !footprint.conflictsWith(last.footprint),
@@ -79,83 +123,40 @@ export class Dpor {
   }
 
   #findRaces(events: readonly ExecutedEvent[]): void {
-    const after = happensBefore(events);
+    const order = new HappensBefore(events);
     // Races that lie in the repeated prefix were found when it was new; its last event is the one that changed.
     for (let later = Math.max(0, this.#prefix - 1); later < events.length; later++) {
-      for (let earlier = later - 1; earlier >= 0; earlier--) {
-        const race = raceStart(events, after, earlier, later);
-        if (race !== undefined) this.#tryReversed(events, after, race, later);
+      const { took, cancelled } = events[later]!;
+      for (const earlier of order.races[later]!) {
+        // A task that takes a mutex cannot do so before the event that let it go. What can be reversed is who took
+        // it first; and a wait that was cancelled could have ended before, without the mutex.
+        const taken = took === undefined ? undefined : events[earlier]!.released.get(took);
+        if (taken !== undefined) this.#tryReversed(events, order, taken, later);
+        if (taken === undefined || cancelled) this.#tryReversed(events, order, earlier, later);
       }
     }
   }
 
   /** Makes sure that, before event `earlier`, a thread is tried that leads to `later` without it. */
-  #tryReversed(
-    events: readonly ExecutedEvent[],
-    after: readonly Uint8Array[],
-    earlier: number,
-    later: number,
-  ): void {
+  #tryReversed(events: readonly ExecutedEvent[], order: HappensBefore, earlier: number, later: number): void {
     const node = this.#path[earlier];
     if (!node) return;
     // What could have happened without `earlier`: all since that does not depend on it, and then `later`.
-    const without: number[] = [];
-    for (let at = earlier + 1; at < later; at++) if (!after[at]![earlier]) without.push(at);
-    without.push(later);
-    // Its initials: threads whose first event there depends on none before it.
-    const initials = new Set<string>();
-    const seen = new Set<string>();
-    for (const [i, at] of without.entries()) {
+    const first = new Map<string, number>();
+    const initials: string[] = [];
+    for (let at = earlier + 1; at <= later; at++) {
+      if (at < later && order.happenedBefore(earlier, at)) continue;
       const { thread } = events[at]!;
-      if (seen.has(thread)) continue;
-      seen.add(thread);
-      const dependsOnEarlier = without.slice(0, i).some((other) => after[at]![other]);
-      if (!dependsOnEarlier && node.enabled.includes(thread)) initials.add(thread);
+      if (first.has(thread)) continue;
+      // The initials: threads whose first event there depends on none before it.
+      const dependent = [...first.values()].some((other) => order.happenedBefore(other, at));
+      if (!dependent && node.enabled.includes(thread)) initials.push(thread);
+      first.set(thread, at);
     }
-    if ([...initials].some((thread) => node.backtrack.has(thread))) return;
+    // Tried already, or asleep because it was tried elsewhere.
+    if (initials.some((thread) => node.backtrack.has(thread) || node.sleep.has(thread))) return;
     const [initial] = initials;
     if (initial !== undefined) node.backtrack.add(initial);
     else for (const thread of node.enabled) node.backtrack.add(thread);
   }
-}
-
-/** For each event, which earlier ones happened before it: by its task's order, by what both touch, by who enabled it. */
-function happensBefore(events: readonly ExecutedEvent[]): Uint8Array[] {
-  const after: Uint8Array[] = [];
-  for (const [at, event] of events.entries()) {
-    const before = new Uint8Array(at);
-    for (let other = at - 1; other >= 0; other--) {
-      if (before[other]) continue;
-      if (!dependent(events[other]!, event) && event.enabledBy !== other) continue;
-      before[other] = 1;
-      for (let i = 0; i < other; i++) if (after[other]![i]) before[i] = 1;
-    }
-    after.push(before);
-  }
-  return after;
-}
-
-function dependent(a: ExecutedEvent, b: ExecutedEvent): boolean {
-  return a.thread === b.thread || a.footprint.conflictsWith(b.footprint);
-}
-
-/**
- * Where to go back to in order to reverse `earlier` and `later`, if they race.
- *
- * A task that takes a mutex cannot do so before the event that let it go. What can be reversed is who took it first.
- */
-function raceStart(
-  events: readonly ExecutedEvent[],
-  after: readonly Uint8Array[],
-  earlier: number,
-  later: number,
-): number | undefined {
-  const a = events[earlier]!;
-  const b = events[later]!;
-  if (a.thread === b.thread || b.enabledBy === earlier || !a.footprint.conflictsWith(b.footprint))
-    return undefined;
-  for (let between = earlier + 1; between < later; between++) {
-    if (after[later]![between] && after[between]![earlier]) return undefined;
-  }
-  return b.took === undefined ? earlier : (a.released.get(b.took) ?? earlier);
 }

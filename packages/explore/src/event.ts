@@ -4,15 +4,15 @@ import type { Footprint } from "./footprint.js";
 export interface ExecutedEvent {
   /** The task, by the stable key of its thread. */
   readonly thread: string;
-  /** What it went on from, for people: "lock(memoryLock)", "step". */
+  /** What it went on from, for people: "lock(memoryLock#1)", "step". */
   readonly label: string;
   readonly footprint: Footprint;
-  /** Index of the event that made this one possible (a release that handed a lock over, a task's creation), or -1. */
-  readonly enabledBy: number;
-  /** Threads that could have run instead, this one included. */
-  readonly enabled: readonly string[];
+  /** Earlier events without which this one could not be (a release that handed a lock over, a task's creation). */
+  readonly enabledBy: readonly number[];
   /** Mutexes that the event let go, and the event that had taken each. */
   readonly released: ReadonlyMap<string, number>;
-  /** The lock that the event set out to take, if it did. */
+  /** The mutex that had to be free for it. */
   readonly took: string | undefined;
+  /** Its wait for that mutex was cancelled already: it could have gone on without it. */
+  readonly cancelled: boolean;
 }

@@ -1,198 +1,225 @@
-import { Mutex, Shared, type Lock, type Task, type Waiter } from "@vfiokit/lockdep";
+import { Mutex, type Lock, type Shared, type Task, type Waiter } from "@vfiokit/lockdep";
 import { EXCLUSIVE, READ_RECURSIVE, schedule, type Access, type Scheduler } from "@vfiokit/lockdep/hooks";
+import { messageOf } from "./errors.js";
 import type { ExecutedEvent } from "./event.js";
+import type { Failure, FailureKind } from "./failure.js";
 import { Footprint } from "./footprint.js";
+import { Names } from "./names.js";
+import type { Needs } from "./needs.js";
+import { stuckFailure } from "./stuck.js";
+import type { Pending, Thread } from "./thread.js";
 import { nextTurn } from "./turn.js";
-
-/** Why an execution is a failure. */
-export interface Failure {
-  readonly kind: FailureKind;
-  readonly message: string;
-}
-
-export type FailureKind =
-  /** Tasks wait for each other's locks. */
-  | "deadlock"
-  /** A task waits for something that nobody is left to do. */
-  | "lost-wakeup"
-  /** More events than the bound allows: a loop that makes no progress, perhaps. */
-  | "livelock"
-  /** A task, an invariant or a final check threw. */
-  | "assertion"
-  /** A promise was rejected and nobody looked. */
-  | "unhandled-rejection"
-  /** The validator of lock orders reported a problem. */
-  | "lockdep";
-
-/** A place where a task stopped, and how it goes on. */
-interface Pending {
-  readonly label: string;
-  /** Index of the event that made it possible, or -1. */
-  readonly enabledBy: number;
-  /** The mutex that it needs free: it cannot go on before. */
-  readonly mutex?: { readonly lock: Mutex; readonly task: Task };
-  /** What going on touches by itself. */
-  readonly object?: { readonly key: string; readonly writes: boolean };
-  readonly took?: string;
-  go(): void;
-}
-
-/** A task of the execution. */
-export interface Thread {
-  /** The same in every execution that creates it. */
-  readonly key: string;
-  readonly name: string;
-  pending: Pending | undefined;
-  waiting: Waiter | undefined;
-  done: boolean;
-  children: number;
-}
+import { CLOCK, type TimerHandle, type VirtualClock } from "./virtual-clock.js";
 
 /** Picks the thread that goes on. `undefined` ends the execution: it is of no further interest. */
 export type Picker = (enabled: readonly Thread[], events: readonly ExecutedEvent[]) => Thread | undefined;
 
-export interface ExecutionLimits {
+export interface RunOptions {
+  /** More events are a livelock. */
   readonly maxEvents: number;
+  /** Executions end here, without a verdict. */
+  readonly maxDepth: number;
+  /** Goes on after a failure: the rest may race too. */
+  readonly keepGoing: boolean;
+  readonly afterEvent: () => void;
 }
+
+/** A bug in one run repeats itself in its aftermath. */
+const MAX_FAILURES = 16;
 
 /**
  * One run of the program under one schedule. Everything that a task does between two places where it could be
- * preempted is one event; the picker decides whose event is next. Locks and clocks are the program's own: the
- * scheduler only decides when their promises resolve.
+ * preempted is one event; the picker decides whose event is next. Locks are the program's own: the scheduler only
+ * decides when their promises resolve.
  */
 export class Execution implements Scheduler {
   readonly events: ExecutedEvent[] = [];
   readonly threads: Thread[] = [];
-  failure: Failure | undefined;
-  /** The picker ended it. */
-  abandoned = false;
+  readonly failures: Failure[] = [];
+  /** The picker ended it, or the bound on its depth. */
+  abandoned: "pruned" | "depth" | undefined;
+  /** It met something that needs another way of running it, which is known now: run it again. */
+  again = false;
 
   readonly #byTask = new Map<Task, Thread>();
+  readonly #names = new Names();
+  readonly #signals = new Map<AbortSignal, string>();
   /** Mutexes that are taken: since which event. */
-  readonly #locks = new Map<string, number>();
+  readonly #taken = new Map<string, number>();
   #active: Thread | undefined;
   #footprint = new Footprint();
   #released = new Map<string, number>();
   #settingUp = true;
-  /** Ids of what the set-up made lie between these. */
-  #setupLocks: [from: number, to: number] = [new Mutex("").id, Infinity];
-  #setupCells: [from: number, to: number] = [new Shared("", 0).id, Infinity];
+  #adrift = 0;
+  #now = 0;
+
+  constructor(private readonly needs: Needs) {}
 
   /** Declares a task; it begins when the picker lets it. */
-  start(task: Task, run: () => Promise<void>): void {
+  start(task: Task, run: () => Promise<void>): Thread {
     const thread = this.#thread(task);
+    thread.mustEnd = true;
+    if (task.signal) this.#watch(task.signal, `abort(${thread.key})`);
+    const go = (): void =>
+      void run().then(
+        () => this.#ended(thread),
+        (error: unknown) => {
+          this.#ended(thread);
+          // A task that was cancelled ends with the reason, unless it knows better.
+          const cancelled = task.signal?.aborted && task.signal.reason === error;
+          if (!cancelled) this.fail("assertion", `${thread.name}: ${messageOf(error)}`);
+        },
+      );
     thread.pending = {
       label: "begin",
-      enabledBy: this.events.length - 1,
-      go: () => {
-        run().then(
-          () => (thread.done = true),
-          (error: unknown) => {
-            thread.done = true;
-            this.fail(
-              "assertion",
-              `${thread.name}: ${error instanceof Error ? error.message : String(error)}`,
-            );
-          },
-        );
-      },
+      enabledBy: [this.events.length - 1],
+      go: () => (this.needs.identity ? this.needs.identity.run(thread, go) : go()),
     };
+    return thread;
   }
 
   endSetUp(): void {
     this.#settingUp = false;
-    this.#setupLocks[1] = new Mutex("").id;
-    this.#setupCells[1] = new Shared("", 0).id;
+    this.#names.endSetUp();
   }
 
   fail(kind: FailureKind, message: string): void {
-    this.failure ??= { kind, message };
+    if (this.failures.length < MAX_FAILURES) this.failures.push({ kind, message });
   }
 
   /** Runs to the end, or to the first failure. */
-  async run(pick: Picker, limits: ExecutionLimits, afterEvent: () => void): Promise<void> {
+  async run(pick: Picker, options: RunOptions): Promise<void> {
     schedule(this);
     try {
       await nextTurn();
-      while (!this.failure) {
-        const enabled = this.threads.filter((thread) => this.#isEnabled(thread));
-        if (enabled.length === 0) break;
-        if (this.events.length >= limits.maxEvents) {
-          this.fail("livelock", `${limits.maxEvents} events and no end`);
+      while (!this.again && (options.keepGoing || this.failures.length === 0)) {
+        const enabled = this.#enabled();
+        if (enabled.length === 0) {
+          const stuck = stuckFailure(this.threads);
+          if (stuck) this.failures.push(stuck);
           break;
         }
-        const next = pick(enabled, this.events);
-        if (!next) {
-          this.abandoned = true;
-          return;
+        if (this.events.length >= options.maxEvents) {
+          this.failures.push({ kind: "livelock", message: `${options.maxEvents} events and no end` });
+          break;
         }
-        await this.#event(next, enabled);
-        this.#check(afterEvent);
+        const next = this.events.length < options.maxDepth ? pick(enabled, this.events) : undefined;
+        if (!next) {
+          this.abandoned = this.events.length < options.maxDepth ? "pruned" : "depth";
+          break;
+        }
+        await this.#event(next);
+        this.#check(options.afterEvent);
       }
-      if (!this.failure) this.#checkEnd();
     } finally {
       schedule(undefined);
     }
   }
 
+  /**
+   * What an invariant looks at can change only by an event that writes some of it. Those events do not commute with
+   * each other, since it must hold between them too.
+   */
   #check(afterEvent: () => void): void {
+    const event = this.#footprint;
+    this.#footprint = new Footprint();
     try {
       afterEvent();
     } catch (error) {
-      this.fail("assertion", error instanceof Error ? error.message : String(error));
+      this.fail("assertion", messageOf(error));
     }
+    if (event.conflictsWith(this.#footprint)) event.merge(this.#footprint);
+    this.#footprint = event;
   }
 
-  async #event(thread: Thread, enabled: readonly Thread[]): Promise<void> {
+  async #event(thread: Thread): Promise<void> {
     const pending = thread.pending!;
     thread.pending = undefined;
     this.#active = thread;
     this.#footprint = new Footprint();
     this.#released = new Map();
-    if (pending.object) this.#footprint.add(pending.object.key, pending.object.writes);
-    const event: ExecutedEvent = {
+    const { touches, arrival, joins, deadline, enabledBy } = pending;
+    if (touches) this.#footprint.add(touches.key, touches.writes);
+    const cancelled = arrival?.signals.some((signal) => this.#isAborted(signal)) ?? false;
+    const took = arrival?.untilFree && (arrival.lock as Mutex).owner === undefined ? arrival.key : undefined;
+    this.events.push({
       thread: thread.key,
       label: pending.label,
       footprint: this.#footprint,
-      enabledBy: pending.enabledBy,
-      enabled: enabled.map(({ key }) => key),
+      enabledBy: joins ? [...enabledBy, joins.lastEvent] : enabledBy,
       released: this.#released,
-      took: pending.took,
-    };
-    this.events.push(event);
-    if (pending.took) this.#locks.set(pending.took, this.events.length - 1);
+      took,
+      cancelled,
+    });
+    if (took !== undefined) this.#taken.set(took, this.events.length - 1);
+    if (deadline !== undefined) this.#now = deadline;
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
     await nextTurn();
+    this.#mayDrift(thread);
   }
 
-  #checkEnd(): void {
-    const stuck = this.threads.filter((thread) => !thread.done);
-    if (stuck.length === 0) return;
-    const blocked = stuck.filter((thread) => thread.waiting ?? thread.pending);
-    const list = stuck.map((thread) => `${thread.name} waits for ${describeWait(thread)}`).join("; ");
-    this.fail(blocked.length > 0 ? "deadlock" : "lost-wakeup", list);
+  /** A thread may await what is no scheduling point. Who lets it go on does not commute with that. */
+  #mayDrift(thread: Thread): void {
+    if (thread.ended || thread.pending || thread.waiting || !thread.mustEnd) return;
+    thread.adrift = true;
+    this.#adrift++;
+    this.#footprint.add(`await(${thread.key})`, true);
   }
 
-  #isEnabled({ pending }: Thread): boolean {
-    if (!pending) return false;
-    const { mutex } = pending;
-    if (!mutex) return true;
-    return (
-      mutex.lock.owner === undefined || mutex.lock.owner === mutex.task || mutex.task.signal?.aborted === true
-    );
+  #landed(thread: Thread): void {
+    if (!thread.adrift) return;
+    thread.adrift = false;
+    this.#adrift--;
+    this.#footprint.add(`await(${thread.key})`, true);
+  }
+
+  #ended(thread: Thread): void {
+    this.#landed(thread);
+    thread.ended = true;
+    thread.lastEvent = this.events.length - 1;
+  }
+
+  #enabled(): Thread[] {
+    const deadlines = this.threads.flatMap(({ pending }) => pending?.deadline ?? []);
+    const first = Math.min(...deadlines);
+    return this.threads.filter(({ pending }) => {
+      if (!pending) return false;
+      if (pending.joins) return pending.joins.ended;
+      if (pending.deadline !== undefined) return pending.deadline === first;
+      if (!pending.arrival?.untilFree) return true;
+      const { lock, task, signals } = pending.arrival;
+      const { owner } = lock as Mutex;
+      return owner === undefined || owner === task || signals.some((signal) => signal.aborted);
+    });
+  }
+
+  /** Names a signal, and notes who aborts it. */
+  #watch(signal: AbortSignal, name = "abort*"): void {
+    if (this.#signals.has(signal)) return;
+    this.#signals.set(signal, name);
+    if (!signal.aborted)
+      signal.addEventListener("abort", () => this.#footprint.add(name, true), { once: true });
+    else if (!this.#settingUp) this.#footprint.addEverything(); // by whom, nobody saw
+  }
+
+  #isAborted(signal: AbortSignal): boolean {
+    this.#footprint.add(this.#signals.get(signal)!, false);
+    return signal.aborted;
   }
 
   // lockdep's Scheduler.
 
-  arrive(task: Task, lock: Lock, access: Access): Promise<void> {
-    const key = this.#object(lock);
+  arrive(task: Task, lock: Lock, access: Access, signal?: AbortSignal): Promise<void> {
+    const key = this.#names.of(lock);
     const exclusive = access === EXCLUSIVE;
     const isMutex = lock instanceof Mutex;
+    const signals = [task.signal, signal].filter((each) => each !== undefined);
+    for (const each of signals) this.#watch(each);
     return this.#park(this.#thread(task), {
       label: `${exclusive ? (isMutex ? "lock" : "write") : access === READ_RECURSIVE ? "read_recursive" : "read"}(${key})`,
-      object: { key, writes: exclusive },
-      ...(isMutex && { mutex: { lock, task }, took: key }),
+      touches: { key, writes: exclusive },
+      arrival: { task, lock, key, untilFree: isMutex && !this.needs.queued.has(key), signals },
     });
   }
 
@@ -200,35 +227,35 @@ export class Execution implements Scheduler {
     const thread = this.#thread(waiter.task);
     thread.waiting = undefined;
     // The queue changed hands: whoever looks at this lock does not commute with that.
-    const key = this.#object(waiter.lock);
+    const key = this.#names.of(waiter.lock);
     this.#footprint.add(key, true);
-    thread.pending = {
-      label: `resume(${key})`,
-      enabledBy: this.events.length - 1,
-      object: { key, writes: waiter.access === EXCLUSIVE },
-      go: resume,
-    };
+    thread.pending = { label: `resume(${key})`, enabledBy: [this.events.length - 1], go: resume };
   }
 
   queued(waiter: Waiter): void {
     this.#thread(waiter.task).waiting = waiter;
-    this.#footprint.add(this.#object(waiter.lock), true);
+    this.#footprint.add(this.#names.of(waiter.lock), true);
   }
 
-  trying(task: Task, lock: Lock, access: Access): void {
-    const key = this.#object(lock);
-    this.#footprint.add(key, access === EXCLUSIVE);
-    if (!(lock instanceof Mutex) || lock.owner !== undefined) return;
-    // Let go and taken again in one event: nobody could have had it in between.
-    this.#locks.set(key, this.#released.get(key) ?? this.events.length - 1);
+  trying(_task: Task, lock: Lock, access: Access): void {
+    const key = this.#names.of(lock);
+    const isTaken = lock instanceof Mutex && lock.owner !== undefined;
+    this.#footprint.add(key, access === EXCLUSIVE && !isTaken);
+    if (!(lock instanceof Mutex) || isTaken || this.#settingUp) return;
+    if (this.#released.has(key) && !this.needs.queued.has(key)) {
+      // Let go and tried again in one event: it fails if somebody queued meanwhile, so the queue is to be modelled.
+      this.needs.queued.add(key);
+      this.again = true;
+    }
+    this.#taken.set(key, this.events.length - 1);
   }
 
-  releasing(task: Task, lock: Lock, access: Access): void {
-    const key = this.#object(lock);
+  releasing(_task: Task, lock: Lock, access: Access): void {
+    const key = this.#names.of(lock);
     this.#footprint.add(key, access === EXCLUSIVE);
     if (!(lock instanceof Mutex)) return;
-    this.#released.set(key, this.#locks.get(key) ?? this.events.length - 1);
-    this.#locks.delete(key);
+    this.#released.set(key, this.#taken.get(key) ?? this.events.length - 1);
+    this.#taken.delete(key);
   }
 
   preempt(task: Task): Promise<void> {
@@ -236,79 +263,119 @@ export class Execution implements Scheduler {
   }
 
   read(cell: Shared<unknown>): void {
-    if (!this.#settingUp) this.#footprint.add(this.#object(cell), false);
+    if (!this.#settingUp) this.#footprint.add(this.#names.of(cell), false);
   }
 
   written(cell: Shared<unknown>): void {
-    if (!this.#settingUp) this.#footprint.add(this.#object(cell), true);
+    if (!this.#settingUp) this.#footprint.add(this.#names.of(cell), true);
   }
 
   // Scheduling points of the explored program's own.
 
-  /** The task that runs. Since only one does, it is whoever called. */
-  step(label = "step"): Promise<void> {
+  step(label: string): Promise<void> {
     return this.#park(this.#current(), { label });
   }
 
   access(cell: Shared<unknown>, writes: boolean): Promise<void> {
-    const key = this.#object(cell);
+    const key = this.#names.of(cell);
     return this.#park(this.#current(), {
       label: `${writes ? "set" : "get"}(${key})`,
-      object: { key, writes },
+      touches: { key, writes },
     });
   }
 
+  /** Goes on when `thread` has ended. */
+  join(thread: Thread): Promise<void> {
+    return this.#park(this.#current(), { label: `join(${thread.name})`, joins: thread });
+  }
+
+  readonly clock: VirtualClock = {
+    now: () => {
+      this.#footprint.add(CLOCK, false);
+      return this.#now;
+    },
+    sleep: (milliseconds) => {
+      this.#footprint.add(CLOCK, true);
+      return this.#park(this.#current(), {
+        label: `sleep(${milliseconds})`,
+        touches: { key: CLOCK, writes: true },
+        deadline: this.#now + Math.max(0, milliseconds),
+      });
+    },
+    setTimeout: (callback, milliseconds) => {
+      this.#footprint.add(CLOCK, true);
+      const deadline = this.#now + Math.max(0, milliseconds);
+      const thread = this.#newThread(`timer(${milliseconds})`, undefined);
+      thread.pending = {
+        label: "fire",
+        enabledBy: [this.events.length - 1],
+        touches: { key: CLOCK, writes: true },
+        deadline,
+        go: () => {
+          thread.ended = true;
+          callback();
+        },
+      };
+      const timer: TimerHandle = { deadline };
+      this.#timers.set(timer, thread);
+      return timer;
+    },
+    clearTimeout: (timer) => {
+      const thread = timer && this.#timers.get(timer);
+      if (!thread || thread.ended) return;
+      this.#footprint.add(CLOCK, true);
+      thread.pending = undefined;
+    },
+  };
+  readonly #timers = new Map<TimerHandle, Thread>();
+
+  /** Who calls: the task that runs, since only one does, unless others await promises that it may resolve. */
   #current(): Thread {
     if (!this.#active) throw new Error("a scheduling point outside of any task");
+    const { identity } = this.needs;
+    if (identity) return identity.getStore() ?? this.#active;
+    if (this.#adrift > 0) {
+      this.needs.identify();
+      this.again = true;
+    }
     return this.#active;
   }
 
   #park(thread: Thread, pending: Omit<Pending, "go" | "enabledBy">): Promise<void> {
-    if (thread.pending) {
-      throw new Error(`${thread.name} waits for ${thread.pending.label} and ${pending.label} at once`);
+    if (thread.pending ?? thread.waiting) {
+      if (this.again) return new Promise(() => undefined);
+      const first = thread.pending?.label ?? "a lock";
+      throw new Error(`${thread.name} waits for ${first} and ${pending.label} at once: make it two tasks`);
     }
+    this.#landed(thread);
     return new Promise((resolve) => {
-      thread.pending = { ...pending, enabledBy: -1, go: resolve };
+      thread.pending = { ...pending, enabledBy: [this.events.length - 1], go: resolve };
     });
   }
 
   #thread(task: Task): Thread {
     const known = this.#byTask.get(task);
     if (known) return known;
-    const parent = this.#settingUp ? undefined : this.#active;
-    const key = parent ? `${parent.key}.${parent.children++}` : `${this.threads.length}`;
-    const thread: Thread = {
-      key,
-      name: task.name,
-      pending: undefined,
-      waiting: undefined,
-      // Tasks that code makes for itself end with the task that made them.
-      done: parent !== undefined,
-      children: 0,
-    };
+    const thread = this.#newThread(task.name, task);
     this.#byTask.set(task, thread);
-    this.threads.push(thread);
     return thread;
   }
 
-  /**
-   * A name that is the same in every execution, for what was made before the tasks began. What is made later is
-   * made in an order that depends on the schedule, so all of a class share one name: that only adds conflicts.
-   */
-  #object(object: Lock | Shared<unknown>): string {
-    const isLock = "className" in object;
-    const name = isLock ? object.className : object.name;
-    const [from, to] = isLock ? this.#setupLocks : this.#setupCells;
-    return object.id > from && object.id < to ? `${name}#${object.id - from}` : `${name}*`;
+  #newThread(name: string, task: Task | undefined): Thread {
+    const parent = this.#settingUp ? undefined : (this.needs.identity?.getStore() ?? this.#active);
+    const thread: Thread = {
+      key: parent ? `${parent.key}.${parent.children++}` : `${this.threads.length}`,
+      name,
+      task,
+      mustEnd: false,
+      ended: false,
+      pending: undefined,
+      waiting: undefined,
+      adrift: false,
+      children: 0,
+      lastEvent: -1,
+    };
+    this.threads.push(thread);
+    return thread;
   }
-}
-
-function describeWait({ waiting, pending }: Thread): string {
-  if (waiting) {
-    const holders = waiting.lock.holders().map(({ name }) => name);
-    return `${waiting.lock.className}, held by ${holders.join(", ") || "nobody"}`;
-  }
-  if (pending?.mutex)
-    return `${pending.mutex.lock.className}, held by ${pending.mutex.lock.owner?.name ?? "nobody"}`;
-  return "something that nobody does";
 }

@@ -1,14 +1,23 @@
-import type { Picker, Thread } from "./execution.js";
+import type { Picker } from "./execution.js";
+import type { Thread } from "./thread.js";
 
 /** A small generator with a known sequence for a seed on every machine (xorshift32). */
 export function generator(seed: number): () => number {
-  let state = seed | 0 || 0x9e3779b9;
+  let state = mix(seed) || 0x9e3779b9;
   return () => {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
     return (state >>> 0) / 2 ** 32;
   };
+}
+
+/** Seeds that are close to each other begin sequences that are not (the finaliser of MurmurHash3). */
+function mix(seed: number): number {
+  let mixed = seed | 0;
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return mixed ^ (mixed >>> 16);
 }
 
 /** Any thread, with equal chances. */

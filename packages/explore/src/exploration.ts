@@ -1,0 +1,96 @@
+import { Shared, Task } from "@vfiokit/lockdep";
+import type { Execution } from "./execution.js";
+import type { Thread } from "./thread.js";
+import type { VirtualClock } from "./virtual-clock.js";
+
+/** What a program that is explored gets. */
+export interface Exploration {
+  /**
+   * Declares a task. Tasks of the body begin when it has returned, those that tasks make at any time from then on.
+   * A task does one thing at a time: what goes on beside it is another task.
+   */
+  task(name: string, run: (task: Task) => Promise<void>): TaskHandle;
+  /** Goes on when the task has ended, whether well or not. */
+  join(handle: TaskHandle): Promise<void>;
+  /** A place where other tasks can run. */
+  step(label?: string): Promise<void>;
+  /** A variable whose every access is such a place. */
+  shared<T>(name: string, value: T): SharedCell<T>;
+  /** Goes on when virtual time has come that far. */
+  sleep(milliseconds: number): Promise<void>;
+  /** For code that takes its clock as a parameter. */
+  readonly clock: VirtualClock;
+  /** Checked after every event. Throws if it does not hold. It sees changes of locks and of `Shared` variables. */
+  invariant(check: () => void): void;
+  /** Checked when all tasks have ended. Throws if it does not hold. */
+  finally(check: () => void | Promise<void>): void;
+}
+
+export interface TaskHandle {
+  readonly task: Task;
+  readonly ended: boolean;
+  /** Cancels the task: aborts its signal. */
+  abort(reason?: unknown): void;
+}
+
+/** A variable whose accesses are scheduling points. */
+export interface SharedCell<T> {
+  get(): Promise<T>;
+  set(value: T): Promise<void>;
+  /** Its value, read or written at once: for checks, and for what belongs to the event before. */
+  current: T;
+}
+
+/** A program to explore. It makes all its state anew each time, and does the same whenever it runs. */
+export type Body = (x: Exploration) => void | Promise<void>;
+
+export interface Checks {
+  readonly invariants: (() => void)[];
+  readonly finals: (() => void | Promise<void>)[];
+}
+
+export function exploration(execution: Execution, checks: Checks): Exploration {
+  const threads = new Map<TaskHandle, Thread>();
+  return {
+    task(name, run) {
+      const controller = new AbortController();
+      const task = new Task(name, { signal: controller.signal });
+      const thread = execution.start(task, () => run(task));
+      const handle: TaskHandle = {
+        task,
+        get ended() {
+          return thread.ended;
+        },
+        abort: (reason) => controller.abort(reason ?? new Error(`${name} was cancelled`)),
+      };
+      threads.set(handle, thread);
+      return handle;
+    },
+    join: (handle) => execution.join(threads.get(handle)!),
+    step: (label = "step") => execution.step(label),
+    shared: <T>(name: string, value: T) => sharedCell(execution, new Shared(name, value)),
+    sleep: (milliseconds) => execution.clock.sleep(milliseconds),
+    clock: execution.clock,
+    invariant: (check) => void checks.invariants.push(check),
+    finally: (check) => void checks.finals.push(check),
+  };
+}
+
+function sharedCell<T>(execution: Execution, cell: Shared<T>): SharedCell<T> {
+  return {
+    async get() {
+      await execution.access(cell, false);
+      return cell.value;
+    },
+    async set(value) {
+      await execution.access(cell, true);
+      cell.value = value;
+    },
+    get current() {
+      return cell.value;
+    },
+    set current(value) {
+      cell.value = value;
+    },
+  };
+}

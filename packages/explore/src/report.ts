@@ -1,0 +1,127 @@
+import type { Execution } from "./execution.js";
+import type { Failure } from "./failure.js";
+import { formatSchedule } from "./schedule.js";
+
+/**
+ * - `failed`: there are failures.
+ * - `proved`: no schedule fails.
+ * - `proved-within-bounds`: no schedule within the bounds fails, and the bounds left some out.
+ * - `not-found`: not every schedule was tried, and none of those failed.
+ */
+export type Verdict = "failed" | "proved" | "proved-within-bounds" | "not-found";
+
+/** What came of an exploration; plain data, which goes through JSON unharmed. */
+export interface ExploreReport {
+  readonly verdict: Verdict;
+  /** Every schedule that can make a difference was run, up to the first failure unless `keepGoing`. */
+  readonly exhausted: boolean;
+  /** The bounds that were set. */
+  readonly bounds: Bounds;
+  readonly executions: number;
+  /** Executions ended early, since they could only repeat what was explored. */
+  readonly pruned: number;
+  /** Events of all executions. */
+  readonly events: number;
+  /** Events of the longest execution. */
+  readonly maxDepth: number;
+  /** Milliseconds. */
+  readonly time: number;
+  /** One of a kind and message. */
+  readonly failures: readonly FoundFailure[];
+}
+
+export interface Bounds {
+  readonly maxPreemptions?: number;
+  readonly maxDepth?: number;
+}
+
+/** A failure, and how to see it again. */
+export interface FoundFailure extends Failure {
+  /** For `replay`. */
+  readonly schedule: string;
+  /** What happened, one element an event. */
+  readonly trace: readonly TraceEvent[];
+}
+
+export interface TraceEvent {
+  readonly thread: string;
+  readonly task: string;
+  readonly label: string;
+}
+
+export function foundFailure(
+  execution: Execution,
+  failure: Failure,
+  queued: ReadonlySet<string>,
+): FoundFailure {
+  const names = new Map(execution.threads.map(({ key, name }) => [key, name]));
+  return {
+    ...failure,
+    schedule: formatSchedule({
+      threads: execution.events.map(({ thread }) => thread),
+      queued: [...queued],
+    }),
+    trace: execution.events.map(({ thread, label }) => ({ thread, task: names.get(thread)!, label })),
+  };
+}
+
+/** The report for people: the verdict, the counts, and each failure with its witness, a column for each task. */
+export function formatReport(report: ExploreReport): string {
+  const { executions, pruned, events, maxDepth, time, failures } = report;
+  const lines = [
+    verdictText(report),
+    `${plural(executions, "execution")} (${pruned} cut short), ${plural(events, "event")}, ` +
+      `at most ${maxDepth} in one, ${time < 10 ? time.toFixed(1) : time.toFixed(0)} ms`,
+  ];
+  for (const failure of failures) lines.push("", ...failureLines(failure));
+  return lines.join("\n");
+}
+
+function verdictText({ verdict, bounds, failures }: ExploreReport): string {
+  switch (verdict) {
+    case "failed":
+      return `FAILED: ${plural(failures.length, "failure")}`;
+    case "proved":
+      return "PROVED: no interleaving fails";
+    case "proved-within-bounds": {
+      const set = [
+        bounds.maxPreemptions !== undefined && `at most ${plural(bounds.maxPreemptions, "preemption")}`,
+        bounds.maxDepth !== undefined && `at most ${plural(bounds.maxDepth, "event")}`,
+      ];
+      return `PROVED WITHIN THESE BOUNDS: ${set.filter(Boolean).join(", ")}`;
+    }
+    case "not-found":
+      return "NOTHING FOUND: not every interleaving was tried";
+  }
+}
+
+/** One failure: what it is, its witness as columns, and its schedule. */
+export function formatFailure(failure: FoundFailure): string {
+  return failureLines(failure).join("\n");
+}
+
+function failureLines({ kind, message, schedule, trace }: FoundFailure): string[] {
+  const threads = [...new Map(trace.map(({ thread, task }) => [thread, task]))];
+  const widths = threads.map(([key, name]) =>
+    Math.max(name.length, ...trace.filter(({ thread }) => thread === key).map(({ label }) => label.length)),
+  );
+  const row = (cells: readonly string[]): string =>
+    cells
+      .map((cell, i) => cell.padEnd(widths[i]!))
+      .join("  ")
+      .trimEnd();
+  const numberWidth = `${trace.length}`.length;
+  return [
+    `${kind}: ${message}`,
+    `${" ".repeat(numberWidth + 4)}${row(threads.map(([, name]) => name))}`,
+    ...trace.map(
+      ({ thread, label }, i) =>
+        `  ${`${i + 1}`.padStart(numberWidth)}  ${row(threads.map(([key]) => (key === thread ? label : "")))}`,
+    ),
+    `schedule: ${schedule}`,
+  ];
+}
+
+function plural(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,53 @@
+import type { Failure } from "./failure.js";
+import type { Thread } from "./thread.js";
+
+/** Nothing can run any more: is it because of locks, or does somebody wait for what nobody will do? */
+export function stuckFailure(threads: readonly Thread[]): Failure | undefined {
+  const stuck = threads.filter(isStuck);
+  if (stuck.length === 0) return undefined;
+  const message = stuck.map((thread) => `${thread.name} waits for ${describeWait(thread)}`).join("; ");
+  const lost = stuck.some((thread) => !waitsForThreads(thread)) && !stuck.some((t) => inCycle(t, stuck));
+  return { kind: lost ? "lost-wakeup" : "deadlock", message };
+}
+
+function isStuck({ ended, mustEnd, pending, waiting }: Thread): boolean {
+  return (mustEnd && !ended) || pending !== undefined || waiting !== undefined;
+}
+
+function waitsForThreads({ waiting, pending }: Thread): boolean {
+  return waiting !== undefined || pending?.arrival !== undefined || pending?.joins !== undefined;
+}
+
+/** Whom a thread waits for: holders of its lock, and those ahead of it in the queue. */
+function blockers({ task, waiting, pending }: Thread, threads: readonly Thread[]): Thread[] {
+  if (pending?.joins) return [pending.joins];
+  const lock = waiting?.lock ?? pending?.arrival?.lock;
+  if (!lock) return [];
+  const queue = lock.waiters().map((wait) => wait.task);
+  const ahead = waiting ? queue.slice(0, queue.indexOf(task!)) : [];
+  const tasks = [...lock.holders(), ...ahead];
+  return threads.filter((other) => other.task && tasks.includes(other.task));
+}
+
+function inCycle(start: Thread, threads: readonly Thread[]): boolean {
+  const seen = new Set<Thread>();
+  const next = blockers(start, threads);
+  for (let thread = next.pop(); thread; thread = next.pop()) {
+    if (thread === start) return true;
+    if (seen.has(thread)) continue;
+    seen.add(thread);
+    next.push(...blockers(thread, threads));
+  }
+  return false;
+}
+
+function describeWait({ task, waiting, pending }: Thread): string {
+  if (pending?.joins) return `${pending.joins.name} to end`;
+  const lock = waiting?.lock ?? pending?.arrival?.lock;
+  if (!lock) return "something that nobody does";
+  const holders = lock.holders().map(({ name }) => name);
+  const queue = lock.waiters().map((wait) => wait.task);
+  const ahead = queue.slice(0, Math.max(0, queue.indexOf(task!))).map(({ name }) => name);
+  const behind = ahead.length > 0 ? `, behind ${ahead.join(", ")}` : "";
+  return `${lock.className}, held by ${holders.join(", ") || "nobody"}${behind}`;
+}

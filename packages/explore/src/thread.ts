@@ -1,0 +1,46 @@
+import type { Lock, Task, Waiter } from "@vfiokit/lockdep";
+
+/** A place where a task stopped, and how it goes on. */
+export interface Pending {
+  readonly label: string;
+  /** Events without which it would not be here. */
+  readonly enabledBy: readonly number[];
+  /** The lock that it is about to take. */
+  readonly arrival?: Arrival;
+  /** What going on touches by itself. */
+  readonly touches?: { readonly key: string; readonly writes: boolean };
+  /** Of a timer, as virtual time: it fires when no other is due before. */
+  readonly deadline?: number;
+  /** The thread that it waits for. */
+  readonly joins?: Thread;
+  go(): void;
+}
+
+export interface Arrival {
+  readonly task: Task;
+  readonly lock: Lock;
+  readonly key: string;
+  /** It goes on when the mutex is free, instead of going to its queue. */
+  readonly untilFree: boolean;
+  /** Aborting any of them ends the wait. */
+  readonly signals: readonly AbortSignal[];
+}
+
+/** A line of execution: a task of the exploration, a task that the program made for itself, or a timer. */
+export interface Thread {
+  /** The same in every execution that creates it in the same way. */
+  readonly key: string;
+  readonly name: string;
+  readonly task: Task | undefined;
+  /** It was started here, and has to end; what the program made for itself ends with who uses it. */
+  mustEnd: boolean;
+  ended: boolean;
+  pending: Pending | undefined;
+  /** In a lock's queue. */
+  waiting: Waiter | undefined;
+  /** It awaits something that is no scheduling point: a promise of another task's, for instance. */
+  adrift: boolean;
+  children: number;
+  /** The event in which it ended. */
+  lastEvent: number;
+}
