@@ -5,7 +5,7 @@ import { LockdepError } from "./errors.js";
 import { Edge, edgeKind, strongPath, type Step } from "./graph.js";
 import type { HoldRecord } from "./hold.js";
 import type { Lock } from "./lock.js";
-import { LockClass, MAX_SUBCLASSES, ClassNode } from "./lock-class.js";
+import { ClassRegistry, type ClassNode } from "./lock-class.js";
 import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Problem, StuckTask } from "./problem.js";
 import { Ranks } from "./ranks.js";
@@ -45,17 +45,20 @@ export interface ValidatorOptions {
  * by a search for a path back in the graph of orders.
  */
 export class Validator implements LockObserver {
-  readonly #classes = new Map<string, LockClass>();
-  readonly #collected = new FinalizationRegistry<LockClass>((lockClass) => lockClass.live--);
+  readonly #classes: ClassRegistry;
   readonly #reported = new Set<string>();
   readonly #ranks = new Ranks();
   #root = Chain.root();
-  #nodes = 0;
   #edges = 0;
   #chains = 0;
   #off = false;
 
-  constructor(private readonly options: ValidatorOptions) {}
+  constructor(private readonly options: ValidatorOptions) {
+    this.#classes = new ClassRegistry(options.limits.classes, (edges) => {
+      this.#edges = edges;
+      this.#forgetChains();
+    });
+  }
 
   get stats(): { classes: number; edges: number; chains: number } {
     return { classes: this.#classes.size, edges: this.#edges, chains: this.#chains };
@@ -211,53 +214,11 @@ export class Validator implements LockObserver {
     return chain;
   }
 
-  // ---- classes ----
-
   #nodeOf(lock: Lock, subclass: number): ClassNode | undefined {
-    const { lockClass } = lock;
-    if (lockClass !== undefined && lockClass.owner === this) {
-      const node = lockClass.nodes[subclass];
-      if (node !== undefined) return node;
-    }
-    return this.#register(lock, subclass);
-  }
-
-  #register(lock: Lock, subclass: number): ClassNode | undefined {
-    if (!Number.isInteger(subclass) || subclass < 0 || subclass >= MAX_SUBCLASSES)
-      throw new RangeError(`subclass ${subclass} of ${lock.className}: 0 to ${MAX_SUBCLASSES - 1}`);
-    if (lock.lockClass?.owner !== this) {
-      let known = this.#classes.get(lock.className);
-      if (!known) {
-        if (this.#classes.size >= this.options.limits.classes) this.#forgetCollected();
-        if (this.#classes.size >= this.options.limits.classes) {
-          this.#limit("classes");
-          return undefined;
-        }
-        known = new LockClass(lock.className, this);
-        this.#classes.set(lock.className, known);
-      }
-      known.live++;
-      this.#collected.register(lock, known);
-      lock.lockClass = known;
-    }
-    const lockClass = lock.lockClass;
-    return (lockClass.nodes[subclass] ??= new ClassNode(++this.#nodes, lockClass, subclass));
-  }
-
-  /**
-   * Classes whose locks are all garbage can deadlock nobody. They are kept while there is room, since the next lock
-   * of that class is likely to follow the same order.
-   */
-  #forgetCollected(): void {
-    const gone = new Set<LockClass>();
-    for (const lockClass of this.#classes.values()) if (lockClass.live === 0) gone.add(lockClass);
-    if (gone.size === 0) return;
-    this.#edges = 0;
-    for (const lockClass of this.#classes.values()) {
-      if (gone.has(lockClass)) this.#classes.delete(lockClass.name);
-      else for (const node of lockClass.nodes) this.#edges += node ? forget(node, gone) : 0;
-    }
-    this.#forgetChains();
+    const node = this.#classes.nodeOf(lock, subclass);
+    if (node) return node;
+    this.#limit("classes");
+    return undefined;
   }
 
   #forgetChains(): void {
@@ -439,11 +400,4 @@ export class Validator implements LockObserver {
     }));
     if (error) throw error;
   }
-}
-
-/** Drops a node's orders towards classes that are gone. Returns how many are left. */
-function forget(node: ClassNode, gone: ReadonlySet<LockClass>): number {
-  for (const to of node.out.keys()) if (gone.has(to.lockClass)) node.out.delete(to);
-  for (const from of node.into) if (gone.has(from.lockClass)) node.into.delete(from);
-  return node.out.size;
 }
