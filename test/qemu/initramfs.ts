@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFile
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CpioWriter } from "./cpio.js";
+import { guestProgram } from "./guest-program.js";
 import type { Lab } from "./lab.js";
 
 /** Where a guest's kernel and its initramfs are, as QEMU in the chroot names them. */
@@ -19,16 +20,28 @@ const PROGRAMS = ["/usr/bin/lspci", "/usr/bin/setpci"];
 
 /**
  * Builds the guest's whole userland from files of the chroot: busybox, lspci with its libraries, our init,
- * and the named kernel modules with what they depend on (the guest loads them with `modprobe`).
+ * the named kernel modules with what they depend on (the guest loads them with `modprobe`), and the named C programs
+ * of the folder guest.
  *
  * Kept in the chroot under a hash of what goes in, so that only the first boot pays for it.
  */
-export function guestImage(lab: Lab, modules: readonly string[] = []): GuestImage {
+export function guestImage(
+  lab: Lab,
+  modules: readonly string[] = [],
+  programs: readonly string[] = [],
+): GuestImage {
   const kernel = newestKernel(lab);
   const version = kernel.slice(kernel.indexOf("-") + 1);
   const moduleFiles = withDependencies(lab, version, modules);
+  const compiled = new Map(programs.map((name) => [name, guestProgram(lab, name)]));
   const key = createHash("sha256");
-  for (const path of ["/usr/bin/busybox", ...PROGRAMS, ...moduleFiles.map(({ file }) => file)]) {
+  const files = [
+    "/usr/bin/busybox",
+    ...PROGRAMS,
+    ...moduleFiles.map(({ file }) => file),
+    ...compiled.values(),
+  ];
+  for (const path of files) {
     key.update(path).update(readFileSync(lab.outside(path)));
   }
   key.update(readFileSync(INIT)).update(readFileSync(fileURLToPath(import.meta.url)));
@@ -37,7 +50,7 @@ export function guestImage(lab: Lab, modules: readonly string[] = []): GuestImag
     mkdirSync(lab.outside(CACHE), { recursive: true });
     // Two test files may build it at once: each writes its own and the last rename wins.
     const draft = `${lab.outside(initramfs)}.${process.pid}`;
-    writeFileSync(draft, build(lab, version, moduleFiles));
+    writeFileSync(draft, build(lab, version, moduleFiles, compiled));
     renameSync(draft, lab.outside(initramfs));
   }
   return { kernel: `/boot/${kernel}`, initramfs };
@@ -86,7 +99,12 @@ function moduleName(path: string): string {
     .replaceAll("-", "_");
 }
 
-function build(lab: Lab, version: string, modules: readonly ModuleFile[]): Buffer {
+function build(
+  lab: Lab,
+  version: string,
+  modules: readonly ModuleFile[],
+  programs: ReadonlyMap<string, string>,
+): Buffer {
   const cpio = new CpioWriter();
   for (const folder of ["proc", "sys", "dev", "tmp", "etc"]) cpio.directory(folder);
   cpio.file("init", readFileSync(INIT));
@@ -100,6 +118,7 @@ function build(lab: Lab, version: string, modules: readonly ModuleFile[]): Buffe
     for (const [, library] of inChroot(lab, "ldd", program).matchAll(/(\/\S+) \(0x/g))
       libraries.add(library!);
   }
+  for (const [name, path] of programs) cpio.file(`bin/${name}`, readFileSync(lab.outside(path)));
   for (const library of libraries) cpio.file(library.slice(1), readFileSync(lab.outside(library)));
 
   const folder = `lib/modules/${version}`;

@@ -24,6 +24,8 @@ export interface QemuOptions {
   readonly iommu?: boolean;
   /** Kernel modules that the guest shall be able to load. */
   readonly modules?: readonly string[];
+  /** C programs of the folder guest that the guest shall have in /bin. */
+  readonly programs?: readonly string[];
   readonly kernelArgs?: string;
   /** Further command line options. */
   readonly machineArgs?: readonly string[];
@@ -48,7 +50,7 @@ export class Qemu {
 
   /** Starts a machine and waits until its guest takes commands: about five seconds on an idle machine. */
   static async start(lab: Lab, options: QemuOptions = {}): Promise<Qemu> {
-    const image = guestImage(lab, options.modules);
+    const image = guestImage(lab, options.modules, options.programs);
     const scratch = lab.scratch();
     const listeners: Listener[] = [];
     const listen = async (name: string): Promise<Listener> => {
@@ -141,7 +143,8 @@ function commandLine(
   const kernelArgs = [
     // Warnings go to the console, where the test looks for them.
     "console=ttyS0 loglevel=5 panic=0 nowatchdog",
-    options.iommu ? "intel_iommu=on" : "",
+    // The kernel panics when its timer seems not to tick through the IOMMU, as on a host that is busy elsewhere.
+    options.iommu ? "intel_iommu=on no_timer_check" : "",
     options.kernelArgs ?? "",
   ];
   const devices: DeviceOptions[] = [
