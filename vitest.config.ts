@@ -14,6 +14,8 @@ export default defineConfig({
     ],
   },
   test: {
+    // Every test runs with the lock validator throwing.
+    setupFiles: ["./test/setup-lockdep.ts"],
     include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
     // Two cores: file parallelism beyond that only adds noise to tests that talk to real processes.
     maxWorkers: 2,
