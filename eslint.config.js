@@ -9,9 +9,10 @@ const mayImport = {
   lockdep: [],
   explore: ["lockdep"],
   core: ["lockdep"],
+  lab: ["lockdep", "explore", "core"],
   user: ["lockdep", "core"],
   devices: ["lockdep", "core"],
-  cli: ["lockdep", "explore", "core", "user", "devices"],
+  cli: ["lockdep", "explore", "core", "lab", "user", "devices"],
 };
 const everything = Object.keys(mayImport);
 
@@ -20,6 +21,7 @@ const noNode = [
   "packages/lockdep/src/*.ts",
   "packages/explore/src/**",
   "packages/core/src/**",
+  "packages/lab/src/**",
   "packages/user/src/wire/**",
   "packages/devices/src/**",
 ];

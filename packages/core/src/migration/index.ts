@@ -1,6 +1,7 @@
 export {
   MigrationFlags,
   MigrationState,
+  hasSession,
   migrationStateName,
   nextState,
   type MigrationStateName,

@@ -1,0 +1,30 @@
+import type { ResetStrategy } from "@vfiokit/core";
+import type { Design } from "../design.js";
+import { getStateLocked, lockAndResetMigration } from "./kernel.js";
+
+/**
+ * The driver's `.reset_done` takes `state_mutex`, under whatever the PCI core and VFIO hold for the reset.
+ *
+ * Linux 7.3: pds, hisi_acc and qat. The PCI core calls `.reset_done` whether the reset succeeded or not, and on some
+ * paths not at all: `initiators` of the core has which.
+ */
+const strategy: ResetStrategy = {
+  name: "locked",
+  isOutdated: () => false,
+  happened: () => undefined,
+  async resetDone({ migration }, task) {
+    if (migration) await lockAndResetMigration(migration, task);
+  },
+  memoryLockReleased: () => undefined,
+  pathDone: () => undefined,
+  entered: () => undefined,
+  unlock: (migration, task) => migration.stateMutex.unlock(task),
+};
+
+export const locked: Design = {
+  name: "locked",
+  title: "reset_done takes state_mutex (pds, hisi_acc, qat)",
+  strategy,
+  getState: (migration, task) => getStateLocked(strategy, migration, task),
+  registration: () => "off", // there is no op
+};

@@ -1,0 +1,15 @@
+export { catalogue, choose, subsets } from "./catalogue.js";
+export type { Design } from "./design.js";
+export { designs } from "./designs/index.js";
+export { invariantNames, invariants, type Invariant, type Violation } from "./invariants.js";
+export {
+  runLab,
+  type Bounds,
+  type Cell,
+  type LabOptions,
+  type LabProgress,
+  type LabReport,
+  type Matrix,
+} from "./run.js";
+export type { Scenario } from "./scenario.js";
+export { replayWitness, type Replayed, type WitnessLine } from "./witness.js";
