@@ -3,10 +3,10 @@ import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
 import { DeviceSet, MigrationState, type IdlePower } from "@vfiokit/core";
 import { Bench } from "./card.js";
-import { expectIntact, outcome } from "./faults.js";
+import { Held, expectIntact, outcome } from "./faults.js";
 import { failResets } from "./paths.js";
 
-const { RUNNING, STOP_COPY } = MigrationState;
+const { PRE_COPY, RUNNING, STOP_COPY } = MigrationState;
 
 /** Functions of one card, in use. */
 async function cardOf(functions: number, options: { foreign?: string[]; idlePower?: IdlePower } = {}) {
@@ -170,6 +170,23 @@ describe("a hot reset", () => {
     ]);
     expect(devices.map(({ migration }) => migration!.state)).toEqual([RUNNING, RUNNING, RUNNING]);
     expectIntact(benches, task);
+  });
+
+  it("that is still at work on another function does not disturb a new transition of one that it has reset", async () => {
+    const { set, benches, devices, owned, task } = await cardOf(2);
+    const { card } = benches[0]!;
+    await benches[0]!.reach(STOP_COPY);
+    card.calls.length = 0;
+    const held = new Held(benches[1]!.card, "reset", true);
+    const resetting = set.hotReset(task, owned);
+    await held.entered;
+    const client = new Task("client");
+    await devices[0]!.migration!.setState(client, PRE_COPY); // from RUNNING, and not from STOP_COPY: that has no way
+    expect(card.calls).toEqual(["reset", "resetState", "RUNNING->PRE_COPY"]);
+    held.release();
+    await resetting;
+    expect(devices[0]!.migration!.state).toBe(PRE_COPY);
+    expectIntact(benches, task, client);
   });
 
   it("brings functions in D3hot to D0 first; that transition may be a reset of its own", async () => {
