@@ -77,9 +77,17 @@ export class Dpor {
     return enabled[keys.indexOf(chosen)]!;
   }
 
-  /** Looks at a finished execution, and prepares the next. @returns false when everything has been explored */
-  advance(events: readonly ExecutedEvent[]): boolean {
-    if (this.#reduce) this.#findRaces(events);
+  /**
+   * Looks at a finished execution, and prepares the next.
+   * @param blocked what would have come at its end, if it had not been blocked
+   * @returns false when everything has been explored
+   */
+  advance(events: readonly ExecutedEvent[], blocked: readonly ExecutedEvent[]): boolean {
+    if (this.#reduce) {
+      // Races that lie in the repeated prefix were found when it was new; its last event is the one that changed.
+      this.#findRaces(events, Math.max(0, this.#prefix - 1));
+      for (const event of blocked) this.#findRaces([...events, event], events.length);
+    }
     for (let depth = Math.min(events.length, this.#path.length) - 1; depth >= 0; depth--) {
       const node = this.#path[depth]!;
       this.#path.length = depth + 1;
@@ -122,19 +130,28 @@ export class Dpor {
     );
   }
 
-  #findRaces(events: readonly ExecutedEvent[]): void {
+  #findRaces(events: readonly ExecutedEvent[], from: number): void {
     const order = new HappensBefore(events);
-    // Races that lie in the repeated prefix were found when it was new; its last event is the one that changed.
-    for (let later = Math.max(0, this.#prefix - 1); later < events.length; later++) {
-      const { took, cancelled } = events[later]!;
-      for (const earlier of order.races[later]!) {
-        // A task that takes a mutex cannot do so before the event that let it go. What can be reversed is who took
-        // it first; and a wait that was cancelled could have ended before, without the mutex.
-        const taken = took === undefined ? undefined : events[earlier]!.released.get(took);
-        if (taken !== undefined) this.#tryReversed(events, order, taken, later);
-        if (taken === undefined || cancelled) this.#tryReversed(events, order, earlier, later);
+    for (let at = from; at < events.length; at++) {
+      const later = events[at]!;
+      for (const race of order.races[at]!) {
+        const earlier = events[race]!;
+        // A task that takes a mutex cannot do so before the event that let it go. What can be reversed is who took it
+        // first. In the same way, no timer fires before one that is due earlier, but that may be set later.
+        const since = later.took === undefined ? undefined : earlier.released.get(later.took);
+        if (since !== undefined && since !== race) this.#tryReversed(events, order, since, at);
+        const either =
+          later.cancelled || (later.deadline !== undefined && later.deadline === earlier.deadline);
+        if (since === undefined || since === race || either) this.#tryReversed(events, order, race, at);
       }
+      for (const thread of later.stopped) this.#tryInstead(thread, at);
     }
+  }
+
+  /** Makes sure that, in place of event `at`, the thread is tried if it could run. */
+  #tryInstead(thread: string, at: number): void {
+    const node = this.#path[at];
+    if (node?.enabled.includes(thread)) node.backtrack.add(thread);
   }
 
   /** Makes sure that, before event `earlier`, a thread is tried that leads to `later` without it. */

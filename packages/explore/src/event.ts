@@ -9,10 +9,17 @@ export interface ExecutedEvent {
   readonly footprint: Footprint;
   /** Earlier events without which this one could not be (a release that handed a lock over, a task's creation). */
   readonly enabledBy: readonly number[];
-  /** Mutexes that the event let go, and the event that had taken each. */
+  /**
+   * What the event let go that kept others from going on, and the event since when it did: mutexes, and the clock,
+   * which a timer holds up until it fires.
+   */
   readonly released: ReadonlyMap<string, number>;
-  /** The mutex that had to be free for it. */
+  /** What it could not do without. */
   readonly took: string | undefined;
-  /** Its wait for that mutex was cancelled already: it could have gone on without it. */
+  /** It could have gone on without that: its wait was cancelled. */
   readonly cancelled: boolean;
+  /** Of a timer that fires. */
+  readonly deadline: number | undefined;
+  /** Threads that could have gone on before and never will: timers that were stopped. */
+  readonly stopped: readonly string[];
 }

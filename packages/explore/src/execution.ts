@@ -36,6 +36,8 @@ export class Execution implements Scheduler {
   readonly events: ExecutedEvent[] = [];
   readonly threads: Thread[] = [];
   readonly failures: Failure[] = [];
+  /** At the end, what tasks would do if they were not blocked for ever. */
+  readonly blocked: ExecutedEvent[] = [];
   /** The picker ended it, or the bound on its depth. */
   abandoned: "pruned" | "depth" | undefined;
   /** It met something that needs another way of running it, which is known now: run it again. */
@@ -49,6 +51,7 @@ export class Execution implements Scheduler {
   #active: Thread | undefined;
   #footprint = new Footprint();
   #released = new Map<string, number>();
+  #stopped: string[] = [];
   #settingUp = true;
   #adrift = 0;
   #now = 0;
@@ -95,8 +98,7 @@ export class Execution implements Scheduler {
       while (!this.again && (options.keepGoing || this.failures.length === 0)) {
         const enabled = this.#enabled();
         if (enabled.length === 0) {
-          const stuck = stuckFailure(this.threads);
-          if (stuck) this.failures.push(stuck);
+          this.#end();
           break;
         }
         if (this.events.length >= options.maxEvents) {
@@ -108,11 +110,21 @@ export class Execution implements Scheduler {
           this.abandoned = this.events.length < options.maxDepth ? "pruned" : "depth";
           break;
         }
-        await this.#event(next);
-        this.#check(options.afterEvent);
+        await this.#event(next, options.afterEvent);
       }
     } finally {
       schedule(undefined);
+    }
+  }
+
+  #end(): void {
+    const stuck = stuckFailure(this.threads);
+    if (stuck) this.failures.push(stuck);
+    for (const thread of this.threads) {
+      if (!thread.pending?.arrival) continue;
+      this.#footprint = new Footprint();
+      this.blocked.push({ ...this.#eventOf(thread, thread.pending), took: thread.pending.arrival.key });
+      this.#widen(thread, thread.pending);
     }
   }
 
@@ -132,31 +144,47 @@ export class Execution implements Scheduler {
     this.#footprint = event;
   }
 
-  async #event(thread: Thread): Promise<void> {
+  async #event(thread: Thread, afterEvent: () => void): Promise<void> {
     const pending = thread.pending!;
     thread.pending = undefined;
     this.#active = thread;
     this.#footprint = new Footprint();
     this.#released = new Map();
-    const { touches, arrival, joins, deadline, enabledBy } = pending;
-    if (touches) this.#footprint.add(touches.key, touches.writes);
-    const cancelled = arrival?.signals.some((signal) => this.#isAborted(signal)) ?? false;
-    const took = arrival?.untilFree && (arrival.lock as Mutex).owner === undefined ? arrival.key : undefined;
-    this.events.push({
-      thread: thread.key,
-      label: pending.label,
-      footprint: this.#footprint,
-      enabledBy: joins ? [...enabledBy, joins.lastEvent] : enabledBy,
-      released: this.#released,
-      took,
-      cancelled,
-    });
-    if (took !== undefined) this.#taken.set(took, this.events.length - 1);
-    if (deadline !== undefined) this.#now = deadline;
+    this.#stopped = [];
+    const event = this.#eventOf(thread, pending);
+    this.events.push(event);
+    if (pending.deadline !== undefined) {
+      this.#now = pending.deadline;
+      this.#released.set(CLOCK, pending.setBy!);
+    } else if (event.took !== undefined) this.#taken.set(event.took, this.events.length - 1);
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
     await nextTurn();
     this.#mayDrift(thread);
+    this.#check(afterEvent);
+    this.#widen(thread, pending);
+    thread.events++;
+  }
+
+  #widen(thread: Thread, { label, touches }: Pending): void {
+    const event = `${thread.key} ${thread.events} ${label}`;
+    this.needs.footprints.widen(event, this.#footprint, touches?.key);
+  }
+
+  #eventOf(thread: Thread, { label, touches, arrival, joins, deadline, enabledBy }: Pending): ExecutedEvent {
+    if (touches) this.#footprint.add(touches.key, touches.writes);
+    const isFree = arrival?.untilFree && (arrival.lock as Mutex).owner === undefined;
+    return {
+      thread: thread.key,
+      label,
+      footprint: this.#footprint,
+      enabledBy: joins ? [...enabledBy, joins.lastEvent] : enabledBy,
+      released: this.#released,
+      took: deadline !== undefined ? CLOCK : isFree ? arrival.key : undefined,
+      cancelled: arrival?.signals.some((signal) => this.#isAborted(signal)) ?? false,
+      deadline,
+      stopped: this.#stopped,
+    };
   }
 
   /** A thread may await what is no scheduling point. Who lets it go on does not commute with that. */
@@ -300,6 +328,7 @@ export class Execution implements Scheduler {
         label: `sleep(${milliseconds})`,
         touches: { key: CLOCK, writes: true },
         deadline: this.#now + Math.max(0, milliseconds),
+        setBy: this.events.length - 1,
       });
     },
     setTimeout: (callback, milliseconds) => {
@@ -311,6 +340,7 @@ export class Execution implements Scheduler {
         enabledBy: [this.events.length - 1],
         touches: { key: CLOCK, writes: true },
         deadline,
+        setBy: this.events.length - 1,
         go: () => {
           thread.ended = true;
           callback();
@@ -322,8 +352,10 @@ export class Execution implements Scheduler {
     },
     clearTimeout: (timer) => {
       const thread = timer && this.#timers.get(timer);
-      if (!thread || thread.ended) return;
+      if (!thread?.pending) return;
       this.#footprint.add(CLOCK, true);
+      this.#released.set(CLOCK, thread.pending.setBy!);
+      this.#stopped.push(thread.key);
       thread.pending = undefined;
     },
   };
@@ -373,6 +405,7 @@ export class Execution implements Scheduler {
       waiting: undefined,
       adrift: false,
       children: 0,
+      events: 0,
       lastEvent: -1,
     };
     this.threads.push(thread);

@@ -1,5 +1,5 @@
 import { Dpor } from "./dpor.js";
-import type { Picker } from "./execution.js";
+import type { Execution, Picker } from "./execution.js";
 import type { Body } from "./exploration.js";
 import { Needs } from "./needs.js";
 import { pctPicker, randomPicker } from "./random.js";
@@ -50,6 +50,8 @@ export interface Progress {
 }
 
 const PROGRESS_EVERY = 256;
+/** A search that has to start again does so at once, if it has not come further than this. */
+const EARLY = 64;
 
 /**
  * Runs `body`'s tasks under every interleaving that matters, and reports what went wrong in which.
@@ -61,18 +63,23 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
   const failures = new Map<string, FoundFailure>();
   const needs = new Needs();
   let search = newSearch(options);
-  let [executions, pruned, events, maxDepth, tooDeep, ended] = [0, 0, 0, 0, false, false];
+  let [executions, sinceStart, pruned, events, maxDepth] = [0, 0, 0, 0, 0];
+  let [tooDeep, ended] = [false, false];
+
+  const startAgain = (): void => {
+    search = newSearch(options);
+    [sinceStart, tooDeep] = [0, false];
+  };
 
   using runner = new Runner(body, options);
   while (executions < maxExecutions && !options.signal?.aborted) {
     const execution = await runner.run(search.picker(executions, maxDepth), needs);
+    executions++;
+    sinceStart++;
     if (execution.again) {
-      [executions, pruned, events, maxDepth, tooDeep] = [0, 0, 0, 0, false];
-      failures.clear();
-      search = newSearch(options);
+      startAgain();
       continue;
     }
-    executions++;
     events += execution.events.length;
     maxDepth = Math.max(maxDepth, execution.events.length);
     if (execution.abandoned === "pruned") pruned++;
@@ -83,7 +90,13 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
       if (!failures.has(key)) failures.set(key, foundFailure(execution, failure, needs.queued));
     }
     if (failures.size > 0 && !options.keepGoing) break;
-    if (!search.goesOn(executions, execution.events)) {
+    if (needs.footprints.takeGrown()) search.outdated = search.reduces;
+    const goesOn = search.goesOn(executions, execution);
+    if (search.outdated && (!goesOn || sinceStart < EARLY)) {
+      startAgain();
+      continue;
+    }
+    if (!goesOn) {
       ended = true;
       break;
     }
@@ -145,11 +158,15 @@ function boundsOf({ maxPreemptions, maxDepth }: ExploreOptions): Bounds {
 interface Search {
   /** It tries all, and does not choose at random. */
   readonly systematic: boolean;
+  /** It leaves out executions that are like others. */
+  readonly reduces: boolean;
+  /** What it concluded rests on less than is known now. */
+  outdated: boolean;
   /** Bounds of its own left schedules out. */
   readonly leftOut: boolean;
   picker(executions: number, maxDepth: number): Picker;
   /** After an execution: is there another? */
-  goesOn(executions: number, events: Parameters<Dpor["advance"]>[0]): boolean;
+  goesOn(executions: number, last: Execution): boolean;
 }
 
 function newSearch(options: ExploreOptions): Search {
@@ -157,6 +174,8 @@ function newSearch(options: ExploreOptions): Search {
   if (strategy === "random" || strategy === "pct")
     return {
       systematic: false,
+      reduces: false,
+      outdated: false,
       leftOut: false,
       picker: (executions, maxDepth) =>
         strategy === "random"
@@ -167,10 +186,12 @@ function newSearch(options: ExploreOptions): Search {
   const dpor = new Dpor({ reduce: strategy === "exhaustive", maxPreemptions: options.maxPreemptions });
   return {
     systematic: true,
+    reduces: strategy === "exhaustive" && options.maxPreemptions === undefined,
+    outdated: false,
     get leftOut() {
       return dpor.leftOut;
     },
     picker: () => (enabled, events) => dpor.pick(enabled, events),
-    goesOn: (_, events) => dpor.advance(events),
+    goesOn: (_, { events, blocked }) => dpor.advance(events, blocked),
   };
 }

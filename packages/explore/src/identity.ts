@@ -12,7 +12,7 @@ interface ProcessLike {
 
 /** Tells which task a promise's continuation belongs to, where the platform can (Node, Deno, Bun). */
 export function asyncIdentity<T>(): AsyncIdentity<T> | undefined {
-  const { process } = globalThis as { process?: ProcessLike };
+  const { process } = globalThis as unknown as { process?: ProcessLike };
   const hooks = process?.getBuiltinModule?.("node:async_hooks");
   return hooks && new hooks.AsyncLocalStorage<T>();
 }

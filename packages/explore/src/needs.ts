@@ -1,4 +1,5 @@
 import { asyncIdentity, type AsyncIdentity } from "./identity.js";
+import { KnownFootprints } from "./known-footprints.js";
 import type { Thread } from "./thread.js";
 
 /**
@@ -6,6 +7,7 @@ import type { Thread } from "./thread.js";
  * finds out throws the execution away, and the search begins anew.
  */
 export class Needs {
+  readonly footprints = new KnownFootprints();
   #identity: AsyncIdentity<Thread> | undefined;
 
   /**

@@ -11,6 +11,8 @@ export interface Pending {
   readonly touches?: { readonly key: string; readonly writes: boolean };
   /** Of a timer, as virtual time: it fires when no other is due before. */
   readonly deadline?: number;
+  /** Of a timer: the event that set it. */
+  readonly setBy?: number;
   /** The thread that it waits for. */
   readonly joins?: Thread;
   go(): void;
@@ -41,6 +43,8 @@ export interface Thread {
   /** It awaits something that is no scheduling point: a promise of another task's, for instance. */
   adrift: boolean;
   children: number;
+  /** How many events it has had. */
+  events: number;
   /** The event in which it ended. */
   lastEvent: number;
 }

@@ -22,7 +22,7 @@ interface BrowserLike {
  * called: what the explored program does is a finding, and no reason for the process to end.
  */
 export function onUnhandledRejection(listener: Listener): () => void {
-  const { process } = globalThis as { process?: ProcessLike };
+  const { process } = globalThis as unknown as { process?: ProcessLike };
   if (process?.on) {
     const others = process.listeners("unhandledRejection");
     for (const other of others) process.off("unhandledRejection", other);

@@ -1,0 +1,43 @@
+import { Footprint } from "./footprint.js";
+
+/**
+ * What each event touched in any execution so far.
+ *
+ * An event's footprint can depend on the state: a trylock that fails does not touch what it guards. The search takes
+ * two events for independent in all states where it saw them so in one, so each event counts as touching all that it
+ * ever touched. When an event turns out to touch more than it did before, what was concluded until then may be wrong.
+ */
+export class KnownFootprints {
+  readonly #known = new Map<string, Footprint>();
+  #grown = false;
+
+  /**
+   * Widens what one event touched to what it ever touched.
+   * @param event the same for the next event of a thread in whatever state the others are
+   * @param own the object that the event waits for: how it is touched depends on nothing but itself
+   */
+  widen(event: string, footprint: Footprint, own: string | undefined): void {
+    const known = this.#known.get(event);
+    if (!known) {
+      const first = new Footprint();
+      first.merge(footprint);
+      this.#known.set(event, first);
+      return;
+    }
+    for (const [object, writes] of footprint.touched) {
+      if (object === own && known.touched.has(object)) continue;
+      const before = known.touched.get(object);
+      if (before !== undefined && (before || !writes)) continue;
+      known.add(object, writes);
+      this.#grown = true;
+    }
+    for (const [object, writes] of known.touched) if (object !== own) footprint.add(object, writes);
+  }
+
+  /** An event touched more than it was known to, since this was asked last. */
+  takeGrown(): boolean {
+    const grown = this.#grown;
+    this.#grown = false;
+    return grown;
+  }
+}
