@@ -8,7 +8,7 @@ import {
   type ResetInitiator,
 } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import { AdminServer, DeviceAdmin, VfioUserServer } from "@vfiokit/user";
+import { VfioUserServer } from "@vfiokit/user";
 import { memfdMemory } from "@vfiokit/user/linux";
 import type { Scratch } from "./lab.js";
 import type { DeviceOptions } from "./qemu.js";
@@ -49,13 +49,11 @@ export class RecordedCard {
 export class RecordedFunction {
   readonly device: PciDevice;
   readonly options: DeviceOptions;
-  /** Path of the vfio-user socket. */
-  readonly socketPath: string;
   /** What reset it, in order: one entry a reset that really happened. */
   private readonly resets: ResetInitiator[] = [];
   private readonly server: VfioUserServer;
-  private readonly admin: AdminServer;
-  private log = "";
+  /** What the server said, a line each with its level. */
+  log = "";
 
   constructor(definition: PciDeviceDefinition, set: DeviceSet, scratch: Scratch, id: string) {
     const { resets } = this;
@@ -73,19 +71,13 @@ export class RecordedFunction {
     const log = (level: string, message: string): void => {
       this.log += `${level}: ${message}\n`;
     };
-    this.socketPath = scratch.outside(id);
-    this.server = new VfioUserServer(this.device, { socketPath: this.socketPath, log });
-    this.admin = new AdminServer(new DeviceAdmin(this.device, this.server), {
-      socketPath: `${this.socketPath}.ctl`,
-      log,
-    });
+    this.server = new VfioUserServer(this.device, { socketPath: scratch.outside(id), log });
     const socket = { type: "unix", path: scratch.inside(id) };
     this.options = { driver: "vfio-user-pci", id: id.replace(".", "-"), socket };
   }
 
   async listen(): Promise<void> {
     await this.server.listen();
-    this.admin.listen();
   }
 
   /** What resets the function while something is done. @throws Error when its generation does not count them all */
@@ -105,13 +97,7 @@ export class RecordedFunction {
     return config.get16(capabilities.pm!.offset + PciPm.CTRL) & PciPmCtrl.STATE_MASK;
   }
 
-  /** Lines of the log that tell of trouble. */
-  get complaints(): string[] {
-    return this.log.split("\n").filter((line) => /^(error|warn):/.test(line));
-  }
-
   async close(): Promise<void> {
-    await this.admin.close();
     await this.server.close();
     await this.device.close(new Task("end of the test"));
   }
