@@ -1,5 +1,5 @@
 import type { Body } from "@vfiokit/explore";
-import { formatProblem, lockdep, type Problem } from "@vfiokit/lockdep";
+import { lockdep, type Problem } from "@vfiokit/lockdep";
 import type { Bench } from "./bench.js";
 import type { Design } from "./design.js";
 import type { Invariant, Violation } from "./invariants.js";
@@ -54,7 +54,7 @@ export function scenarioBody(design: Design, scenario: Scenario, only?: Invarian
 
 /** What a report of the validator is a violation of. */
 export function violationOf(problem: Problem): Violation {
-  const text = formatProblem(problem);
+  const text = describeProblem(problem);
   switch (problem.kind) {
     case "cycle":
     case "recursion":
@@ -64,4 +64,11 @@ export function violationOf(problem: Problem): Violation {
     default:
       return { invariant: "no-crash", text };
   }
+}
+
+/** In one line. */
+export function describeProblem(problem: Problem): string {
+  if (problem.kind !== "cycle") return problem.kind;
+  const [first] = problem.orders;
+  return [first!.from, ...problem.orders.map(({ to }) => to)].join(" -> ");
 }

@@ -150,8 +150,13 @@ export class Card implements PciFunction {
   ): Promise<SessionData | undefined> {
     const name = `${migrationStateName(from)} -> ${migrationStateName(to)}`;
     const begun = this.hardware.resets;
-    signal.addEventListener("abort", () => this.touch());
-    await this.observer.step(`${this.name}: the driver works on ${name}`);
+    const touch = (): void => this.touch();
+    signal.addEventListener("abort", touch);
+    try {
+      await this.observer.step(`${this.name}: the driver works on ${name}`);
+    } finally {
+      signal.removeEventListener("abort", touch); // Node keeps a combined signal for as long as somebody listens
+    }
     const { hardware } = this;
     signal.throwIfAborted();
     if (hardware.resets !== begun) this.observer.resurrected(this, name);

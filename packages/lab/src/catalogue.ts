@@ -99,10 +99,14 @@ function triples(): Scenario[] {
   ]);
 }
 
-/** The report of lockdep, acted out: four tasks, each of which holds what another one waits for. */
-function quadruples(): Scenario[] {
-  const beside = ["STOP_COPY-STOP", "read-to-client", "map-bar"].map(operation);
-  return [scenario("ioctl", true, beside), scenario("hot-reset", true, beside)];
+/** lockdep's report, acted out: tasks each of which holds what another one waits for. */
+function circles(): Scenario[] {
+  const transfer = ["read-to-client", "map-bar"].map(operation);
+  return [
+    scenario("ioctl", true, transfer),
+    scenario("hot-reset", true, transfer),
+    scenario("ioctl", true, [operation("STOP_COPY-STOP"), ...transfer]),
+  ];
 }
 
 /** All of them. */
@@ -113,12 +117,23 @@ export const catalogue: readonly Scenario[] = [
   ...twice(),
   ...series(),
   ...triples(),
-  ...quadruples(),
+  ...circles(),
 ];
 
 /** Parts of the catalogue, by name. */
 export const subsets: Readonly<Record<string, (scenario: Scenario) => boolean>> = {
   all: () => true,
+  /** One of each kind: for a first look. */
+  quick: ({ beside, second, functions, ops, step, initiator, goesOn }) =>
+    step !== undefined ||
+    (beside[0]?.name === "read-to-client" && beside.length > 1) ||
+    (second === undefined &&
+      (functions === 1 || paths[initiator].wholeSet === true) &&
+      (goesOn
+        ? beside[0]?.name === "read"
+        : ops === "absent"
+          ? beside.length === 0
+          : beside.length === 1 && ["STOP_COPY-STOP", "read"].includes(beside[0]!.name))),
 };
 
 /** The scenarios whose name is `pattern`, or has its parts: "ioctl", "hot-reset/fails", "read". */

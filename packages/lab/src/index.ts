@@ -12,4 +12,4 @@ export {
   type Matrix,
 } from "./run.js";
 export type { Scenario } from "./scenario.js";
-export { replayWitness, type Replayed, type WitnessLine } from "./witness.js";
+export { parseWitness, replayWitness, type Replayed, type WitnessLine } from "./witness.js";

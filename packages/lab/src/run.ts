@@ -1,6 +1,5 @@
 import { explore, minimise, type FoundFailure } from "@vfiokit/explore";
-import { formatProblem } from "@vfiokit/lockdep";
-import { scenarioBody } from "./body.js";
+import { describeProblem, scenarioBody } from "./body.js";
 import type { Design } from "./design.js";
 import { invariantNames, type Invariant } from "./invariants.js";
 import { judged, underlying, violatedBy } from "./judge.js";
@@ -124,10 +123,7 @@ async function runDesign(
         exhausted,
         witness: formatWitness(design, undefined, WARM_UP),
       };
-      texts[name] =
-        formatProblem(problem)
-          .split("\n")
-          .find((line) => line.trim() !== "") ?? problem.kind;
+      texts[name] = describeProblem(problem);
     } else if (best) {
       const { schedule } = await shorten(design, name, best);
       cells[name] = {
@@ -161,10 +157,15 @@ class Tally {
 
   /** The one that is read fastest. */
   get best(): Candidate | undefined {
-    const cost = ({ scenario, failure }: Candidate): number =>
-      scenario.beside.length * 1000 + failure.trace.length;
-    return this.candidates.toSorted((a, b) => cost(a) - cost(b))[0];
+    return this.candidates.toSorted((a, b) => effort(a) - effort(b))[0];
   }
+}
+
+/** Few tasks first, then the resets that everybody knows, then few events. */
+function effort({ scenario: { initiator, beside, second }, failure }: Candidate): number {
+  const tasks = beside.length + (second ? 1 : 0);
+  const familiar = ["ioctl", "hot-reset", "sysfs"].indexOf(initiator);
+  return tasks * 10_000 + (familiar < 0 ? 3 : familiar) * 1000 + failure.trace.length;
 }
 
 async function shorten(

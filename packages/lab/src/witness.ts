@@ -2,7 +2,7 @@ import { replay } from "@vfiokit/explore";
 import { formatProblem, type Lock } from "@vfiokit/lockdep";
 import { observe, observer, type LockObserver } from "@vfiokit/lockdep/hooks";
 import type { Bench } from "./bench.js";
-import { scenarioBody } from "./body.js";
+import { scenarioBody, violationOf } from "./body.js";
 import { catalogue } from "./catalogue.js";
 import type { Design } from "./design.js";
 import { designs } from "./designs/index.js";
@@ -80,14 +80,13 @@ export async function replayWitness(text: string): Promise<Replayed> {
 }
 
 async function replayWarmUp(design: Design): Promise<Replayed> {
-  const problems = await warmUp(design);
+  const [problem] = await warmUp(design);
+  if (!problem) return { lines: [], violations: [] };
   return {
-    lines: problems.flatMap((problem) =>
-      formatProblem(problem)
-        .split("\n")
-        .map((text) => ({ task: "", text })),
-    ),
-    violations: problems.map(({ kind }) => ({ invariant: "no-cycle", text: kind })),
+    lines: formatProblem(problem)
+      .split("\n")
+      .map((text) => ({ task: "", text })),
+    violations: [violationOf(problem)],
   };
 }
 
