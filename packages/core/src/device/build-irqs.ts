@@ -8,14 +8,14 @@ export function buildIrqs(
   { config, capabilities }: { config: ConfigSpace; capabilities: Capabilities },
   msixTable: MsixTable | undefined,
 ): IrqController {
-  const { msi, msix, aer } = capabilities;
+  const { msi, msix, express } = capabilities;
   return new IrqController(
     {
       intx: definition.interruptPin ? 1 : 0,
       msi: msi?.vectors ?? 0,
       msix: msix?.vectors ?? 0,
-      // Linux: functions with PCI Express have ERR; here those that can record what happened.
-      err: aer ? 1 : 0,
+      // Linux: every function with PCI Express has ERR (vfio_pci_get_irq_count).
+      err: express ? 1 : 0,
       req: 1,
     },
     {
