@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { ctlCommand } from "./ctl/command.js";
 import { infoCommand } from "./info/command.js";
 import { demoCommand } from "./demo/command.js";
+import { labCommand } from "./lab/index.js";
 import { lockdepCommand } from "./lockdep/index.js";
 import { serveCommand } from "./serve/command.js";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
@@ -16,7 +17,8 @@ function createProgram(): Command {
     .addCommand(infoCommand())
     .addCommand(ctlCommand())
     .addCommand(demoCommand())
-    .addCommand(lockdepCommand());
+    .addCommand(lockdepCommand())
+    .addCommand(labCommand());
 }
 
 /** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */

@@ -11,5 +11,6 @@ export {
   type LabReport,
   type Matrix,
 } from "./run.js";
+export { mergeReports } from "./merge.js";
 export type { Scenario } from "./scenario.js";
 export { parseWitness, replayWitness, type Replayed, type WitnessLine } from "./witness.js";

@@ -1,0 +1,15 @@
+import { Command } from "commander";
+import { listCommand } from "./list.js";
+import { replayCommand } from "./replay.js";
+import { runCommand } from "./run.js";
+
+/** `vfiokit lab`: what a reset does to a migration, by five designs, in every order of events that matters. */
+export function labCommand(): Command {
+  return new Command("lab")
+    .description(
+      "Compares the known designs of a reset during a migration, in every interleaving that matters.",
+    )
+    .addCommand(runCommand())
+    .addCommand(replayCommand())
+    .addCommand(listCommand());
+}

@@ -1,0 +1,25 @@
+import { invariantNames, type Cell, type Matrix } from "@vfiokit/lab";
+import { table } from "../text.js";
+import type { Style } from "../style.js";
+
+/** The verdicts: a row an invariant, a column a design. */
+export function matrixTable(matrix: Matrix, style: Style): string[] {
+  const names = Object.keys(matrix);
+  const rows = table([
+    ["", ...names],
+    ...invariantNames.map((invariant) => [
+      invariant,
+      ...names.map((name) => cellText(matrix[name]![invariant])),
+    ]),
+  ]);
+  return rows.map((row) =>
+    row.replaceAll(/FAIL/g, style.red("FAIL")).replaceAll(/\bpass\b/g, style.green("pass")),
+  );
+}
+
+/** "pass 1,234": executions; "pass 1,234+" where a bound has ended them. */
+export function cellText(cell: Cell | undefined): string {
+  if (!cell) return "-";
+  const executions = cell.executions.toLocaleString("en-US");
+  return `${cell.verdict === "pass" ? "pass" : "FAIL"} ${executions}${cell.exhausted ? "" : "+"}`;
+}

@@ -1,0 +1,162 @@
+import {
+  mergeReports,
+  replayWitness,
+  runLab,
+  type Bounds,
+  type Design,
+  type LabReport,
+  type LabProgress,
+  type Scenario,
+} from "@vfiokit/lab";
+import { Command } from "commander";
+import { CommandError, UsageError } from "../errors.js";
+import { Style } from "../style.js";
+import { chooseDesigns, chooseScenarios } from "./choice.js";
+import { lines } from "./lines.js";
+import { matrixTable } from "./matrix.js";
+import { runInWorkers } from "./workers.js";
+
+interface Options {
+  readonly design?: string;
+  readonly scenario: string;
+  readonly bound?: string;
+  readonly workers: string;
+  readonly json?: true;
+}
+
+/** What the core uses: of the others it is known that they fail. */
+const DEFAULT_DESIGN = "generation";
+
+/** `vfiokit lab run`: the verdicts, and the shortest witness for each failure. */
+export function runCommand(): Command {
+  return new Command("run")
+    .description(
+      "Runs scenarios under designs, each in every interleaving that matters, and gives the verdicts.",
+    )
+    .option("--design <list>", 'designs, as in "callback,generation" (default: all)')
+    .option(
+      "--scenario <pattern>",
+      'a subset ("quick", "all"), a name, or parts of names as in "ioctl/fails"',
+      "all",
+    )
+    .option(
+      "--bound <bounds>",
+      'limits for one scenario, as in "executions=1000,preemptions=2" (default: none, the verdicts are proofs)',
+    )
+    .option("--workers <n>", "threads to share the designs", "1")
+    .option("--json", "print the verdicts as JSON")
+    .addHelpText("after", `\nExit code 1 if ${DEFAULT_DESIGN}, the design of the core, fails.`)
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const designs = chooseDesigns(options.design);
+  const scenarios = chooseScenarios(options.scenario);
+  const bounds = parseBounds(options.bound);
+  const workers = positive("--workers", options.workers);
+  const interrupt = new AbortController();
+  const onInterrupt = (): void => interrupt.abort();
+  process.once("SIGINT", onInterrupt);
+  const progress = new ProgressLine();
+  let report: LabReport;
+  try {
+    report = await explore(designs, scenarios, bounds, workers, progress, interrupt.signal);
+  } finally {
+    process.off("SIGINT", onInterrupt);
+    progress.end();
+  }
+  if (options.json) process.stdout.write(`${JSON.stringify({ matrix: report.matrix }, null, 2)}\n`);
+  else await print(report);
+  if (interrupt.signal.aborted)
+    throw new CommandError("interrupted: the verdicts are of what was run until then");
+  const own = Object.values(report.matrix[DEFAULT_DESIGN] ?? {});
+  if (own.some(({ verdict }) => verdict === "fail")) throw new CommandError(`${DEFAULT_DESIGN} fails`);
+}
+
+async function explore(
+  designs: readonly Design[],
+  scenarios: readonly Scenario[],
+  bounds: Bounds,
+  workers: number,
+  progress: ProgressLine,
+  signal: AbortSignal,
+): Promise<LabReport> {
+  if (workers === 1 || designs.length === 1)
+    return runLab({ designs, scenarios, bounds, signal, onProgress: (done) => progress.show([done]) });
+  return mergeReports(
+    await runInWorkers({
+      designs,
+      scenarios,
+      bounds,
+      workers,
+      signal,
+      onProgress: (all) => progress.show(all),
+    }),
+  );
+}
+
+/** @throws UsageError */
+function parseBounds(text: string | undefined): Bounds {
+  const bounds: { executions?: number; preemptions?: number } = {};
+  for (const part of text?.split(",") ?? []) {
+    const [name, value = ""] = part.split("=");
+    if (name !== "executions" && name !== "preemptions")
+      throw new UsageError(`--bound "${part}": "executions=N" or "preemptions=N"`);
+    bounds[name] = positive(`--bound ${name}`, value);
+  }
+  return bounds;
+}
+
+function positive(option: string, text: string): number {
+  const number = Number(text);
+  if (Number.isSafeInteger(number) && number > 0) return number;
+  throw new UsageError(`${option} "${text}": a whole number from 1 on`);
+}
+
+async function print(report: LabReport): Promise<void> {
+  const style = Style.of(process.stdout);
+  const out: string[] = matrixTable(report.matrix, style);
+  out.push(
+    "",
+    `${report.executions.toLocaleString("en-US")} executions of ${report.scenarios} scenarios in ${(report.time / 1000).toFixed(1)} s. ` +
+      "The numbers are executions; without a + behind them, there are no others that could differ.",
+  );
+  for (const [design, cells] of Object.entries(report.matrix)) {
+    for (const [invariant, cell] of Object.entries(cells)) {
+      if (cell.witness === undefined) continue;
+      const finding = (report.findings[design] as Record<string, string>)[invariant] ?? "";
+      out.push(
+        "",
+        style.bold(`${design}: ${invariant}`),
+        finding,
+        style.dim(`vfiokit lab replay '${cell.witness}'`),
+      );
+      // What lockdep prints for an order of locks fills a screen: the line above says which.
+      if (!cell.witness.endsWith("@warm-up"))
+        out.push(...lines(await replayWitness(cell.witness), style).map((line) => `  ${line}`));
+    }
+  }
+  process.stdout.write(`${out.join("\n")}\n`);
+}
+
+/** One line on a terminal, rewritten; nothing anywhere else. */
+class ProgressLine {
+  #shown = 0;
+
+  show(all: readonly LabProgress[]): void {
+    if (!process.stderr.isTTY || performance.now() - this.#shown < 100) return;
+    this.#shown = performance.now();
+    const sum = (of: (progress: LabProgress) => number): number =>
+      all.reduce((total, each) => total + of(each), 0);
+    const [done, total, executions] = [sum((p) => p.done), sum((p) => p.total), sum((p) => p.executions)];
+    const names = all.map(({ design }) => design).join(", ");
+    const bar = "#".repeat(Math.floor((20 * done) / total)).padEnd(20, ".");
+    process.stderr.write(
+      `\r\x1b[K[${bar}] ${done} of ${total} scenarios, ${executions.toLocaleString("en-US")} executions, ${names}`,
+    );
+  }
+
+  end(): void {
+    if (this.#shown > 0) process.stderr.write("\r\x1b[K");
+  }
+}
