@@ -141,7 +141,7 @@ export class Dpor {
         const since = later.took === undefined ? undefined : earlier.released.get(later.took);
         if (since !== undefined && since !== race) this.#tryReversed(events, order, since, at);
         const either =
-          later.cancelled || (later.deadline !== undefined && later.deadline === earlier.deadline);
+          later.cancelled || (later.timer && (this.#path[race]?.enabled.includes(later.thread) ?? false));
         if (since === undefined || since === race || either) this.#tryReversed(events, order, race, at);
       }
       for (const thread of later.stopped) this.#tryInstead(thread, at);

@@ -18,8 +18,8 @@ export interface ExecutedEvent {
   readonly took: string | undefined;
   /** It could have gone on without that: its wait was cancelled. */
   readonly cancelled: boolean;
-  /** Of a timer that fires. */
-  readonly deadline: number | undefined;
+  /** A timer fires. */
+  readonly timer: boolean;
   /** Threads that could have gone on before and never will: timers that were stopped. */
   readonly stopped: readonly string[];
 }

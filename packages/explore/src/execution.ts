@@ -182,7 +182,7 @@ export class Execution implements Scheduler {
       released: this.#released,
       took: deadline !== undefined ? CLOCK : isFree ? arrival.key : undefined,
       cancelled: arrival?.signals.some((signal) => this.#isAborted(signal)) ?? false,
-      deadline,
+      timer: deadline !== undefined,
       stopped: this.#stopped,
     };
   }

@@ -18,7 +18,9 @@ type Op =
   | { op: "join"; task: number }
   | { op: LockOp; lock: number; inside: readonly Op[] }
   /** Makes a task. */
-  | { op: "task"; inside: readonly Op[] };
+  | { op: "task"; inside: readonly Op[] }
+  /** Sets a timer, and stops it if it has not fired meanwhile. */
+  | { op: "timer"; time: number; inside: readonly Op[] };
 type LockOp = (typeof LOCK_OPS)[number];
 
 const LOCK_OPS = [
@@ -34,39 +36,32 @@ const LOCK_OPS = [
   "try-write",
 ] as const;
 
-const lockOp = fc.constantFrom(...LOCK_OPS);
-const small: fc.Arbitrary<Op> = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: fc.record({ op: fc.constantFrom("set" as const, "get" as const), cell: fc.nat(1) }),
-  },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant("plain" as const), cell: fc.nat(1) }) },
-  { weight: 1, arbitrary: fc.constant({ op: "step" as const }) },
-  {
-    weight: 1,
-    arbitrary: fc.record({ op: fc.constant("sleep" as const), time: fc.integer({ min: 1, max: 3 }) }),
-  },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant("abort" as const), task: fc.nat(2) }) },
-  { weight: 1, arbitrary: fc.constant({ op: "cancel" as const }) },
-  { weight: 1, arbitrary: fc.record({ op: fc.constant("join" as const), task: fc.nat(2) }) },
-);
-const nest = (inside: fc.Arbitrary<Op>, maxLength: number): fc.Arbitrary<Op> =>
-  fc.oneof(
-    {
-      weight: 6,
-      arbitrary: fc.record({ op: lockOp, lock: fc.nat(1), inside: fc.array(inside, { maxLength }) }),
-    },
-    {
-      weight: 1,
-      arbitrary: fc.record({
-        op: fc.constant("task" as const),
-        inside: fc.array(inside, { minLength: 1, maxLength }),
-      }),
-    },
+const time = fc.integer({ min: 1, max: 3 });
+
+/** @param objects cells, locks of a kind: the fewer, the more the tasks get in each other's way */
+function programs(objects: number): fc.Arbitrary<Op[][]> {
+  const which = fc.nat(objects - 1);
+  const op = <K extends Op["op"]>(...names: K[]): fc.Arbitrary<K> => fc.constantFrom(...names);
+  const small: fc.Arbitrary<Op> = fc.oneof(
+    { weight: 6, arbitrary: fc.record({ op: op("set", "get"), cell: which }) },
+    { weight: 2, arbitrary: fc.record({ op: op("plain"), cell: which }) },
+    { weight: 1, arbitrary: fc.record({ op: op("step", "cancel") }) },
+    { weight: 1, arbitrary: fc.record({ op: op("sleep"), time }) },
+    { weight: 3, arbitrary: fc.record({ op: op("abort", "join"), task: fc.nat(2) }) },
   );
-const inner = nest(small, 2);
-const op = fc.oneof(small, inner, nest(fc.oneof(small, inner), 2));
-const program = fc.array(fc.array(op, { minLength: 1, maxLength: 2 }), { minLength: 2, maxLength: 3 });
+  const nest = (each: fc.Arbitrary<Op>): fc.Arbitrary<Op> => {
+    const inside = fc.array(each, { maxLength: 2 });
+    return fc.oneof(
+      { weight: 8, arbitrary: fc.record({ op: fc.constantFrom(...LOCK_OPS), lock: which, inside }) },
+      { weight: 1, arbitrary: fc.record({ op: op("task"), inside }) },
+      { weight: 1, arbitrary: fc.record({ op: op("timer"), time, inside }) },
+    );
+  };
+  const inner = nest(small);
+  const outer = fc.oneof(small, inner, nest(fc.oneof(small, inner)));
+  return fc.array(fc.array(outer, { minLength: 1, maxLength: 2 }), { minLength: 2, maxLength: 3 });
+}
+const program = fc.oneof(programs(1), programs(2));
 
 /** Runs the program's tasks; every execution that ends adds what it came to. */
 function body(tasks: readonly (readonly Op[])[], outcomes: Set<string>): Body {
@@ -144,6 +139,12 @@ class Machine {
         this.task(`${task.name}'`, item.inside);
         return;
       }
+      case "timer": {
+        const timer = this.x.clock.setTimeout(() => this.note(task, "timer"), item.time);
+        for (const each of item.inside) await this.do(task, each);
+        this.x.clock.clearTimeout(timer);
+        return;
+      }
       default:
         return this.locked(task, item);
     }
@@ -210,7 +211,7 @@ class Machine {
   }
 }
 
-const RUNS = Number(process.env["REDUCTION_RUNS"] ?? 60);
+const RUNS = Number(process.env["REDUCTION_RUNS"] ?? 150);
 const SEED = process.env["REDUCTION_SEED"];
 
 describe("the reduction", () => {
