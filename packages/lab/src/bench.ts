@@ -270,6 +270,8 @@ export class Bench implements CardObserver {
     }
     if (migration.sessionOpen && card.sessionAt < resets)
       this.violate("reset-complete", `${card.name}: at the end the old session is open`);
+    if (card.migrationOps?.migrationResetState && resets > this.#before.get(card)! && card.cleanedAt < resets)
+      this.violate("reset-complete", `${card.name}: its driver was never asked to clean up after the reset`);
     if (
       by === "arc" &&
       state === mode &&
@@ -318,7 +320,17 @@ export class Bench implements CardObserver {
   }
 
   migrationReset(card: Card): void {
-    if (!this.#overtaken(card))
+    const { migration } = this.slots.find((slot) => slot.card === card)!.device;
+    const caller = migration!.stateMutex.owner;
+    for (const { device } of this.slots) {
+      if (caller && device.memoryLock.isHeldBy(caller))
+        this.violate(
+          "no-cycle",
+          `${card.name}: migrationResetState is called under ${device.name}'s memoryLock`,
+        );
+    }
+    if (!caller) this.violate("no-crash", `${card.name}: migrationResetState is called without stateMutex`);
+    if (card.hardware.by === "arc" && !this.#overtaken(card))
       this.#undone(card, "its migration is reset, though no reset came since it was begun");
   }
 

@@ -35,7 +35,7 @@ export interface CardObserver {
   resurrected(card: Card, what: string): void;
   /** The device was reset by whoever has this signal. */
   wasReset(card: Card, signal: AbortSignal | undefined): void;
-  /** The driver's migration is reset, though the device is where an arc brought it. */
+  /** The driver's migration is reset. */
   migrationReset(card: Card): void;
   /** How many of the device's resets had returned when the transition under way was asked for. */
   returnedBefore(card: Card): number;
@@ -74,6 +74,8 @@ export class Card implements PciFunction {
   arcsFail = false;
   /** `resets` when the last session was opened. */
   sessionAt = 0;
+  /** `resets` when migrationResetState was called last. */
+  cleanedAt = 0;
   #op: string | undefined;
   readonly migrationOps?: MigrationOps;
 
@@ -171,13 +173,14 @@ export class Card implements PciFunction {
       throw new VfioError("EIO", `${name}: the firmware has crashed`);
     }
     this.observer.note(`${this.name}: the device does ${name}`);
+    await this.observer.step(`${this.name}: the driver hears that ${name} is done`);
     if (!hasSession(to) || hasSession(from)) return undefined;
     this.sessionAt = hardware.resets;
-    return this.#session(to);
+    return this.#session(to, hardware.resets);
   }
 
-  #session(state: MigrationState): SessionData {
-    const opened = this.hardware.resets;
+  /** @param opened the resets that the device had gone through when it gave its image */
+  #session(state: MigrationState, opened: number): SessionData {
     const transfer = async (what: string): Promise<void> => {
       this.observer.transferred(this, this.hardware.resets - opened);
       await this.observer.step(`${this.name}: the session is ${what}`);
@@ -187,7 +190,8 @@ export class Card implements PciFunction {
   }
 
   async #resetMigration(): Promise<void> {
-    if (this.hardware.by === "arc") this.observer.migrationReset(this);
+    this.cleanedAt = this.hardware.resets;
+    this.observer.migrationReset(this);
     await this.observer.step(`${this.name}: migrationResetState`);
     const now = this.hardware;
     this.#hardware.value = { ...now, mode: RUNNING, by: now.by === "arc" ? "op" : now.by };
