@@ -132,26 +132,39 @@ export class Dpor {
 
   #findRaces(events: readonly ExecutedEvent[], from: number): void {
     const order = new HappensBefore(events);
-    for (let at = from; at < events.length; at++) {
-      const later = events[at]!;
-      for (const race of order.races[at]!) {
-        const earlier = events[race]!;
-        // A task that takes a mutex cannot do so before the event that let it go. What can be reversed is who took it
-        // first. In the same way, no timer fires before one that is due earlier, but that may be set later.
-        const since = later.took === undefined ? undefined : earlier.released.get(later.took);
-        if (since !== undefined && since !== race) this.#tryReversed(events, order, since, at);
-        const either =
-          later.cancelled || (later.timer && (this.#path[race]?.enabled.includes(later.thread) ?? false));
-        if (since === undefined || since === race || either) this.#tryReversed(events, order, race, at);
+    for (let later = from; later < events.length; later++) {
+      for (const race of order.races[later]!) this.#tryRace(events, order, race, later);
+      // A timer that was stopped could have fired before.
+      for (const timer of events[later]!.stopped) {
+        if (this.#couldRun(timer.thread, later)) this.#path[later]!.backtrack.add(timer.thread);
+        this.#findRaces([...events.slice(0, later), timer], later);
       }
-      for (const thread of later.stopped) this.#tryInstead(thread, at);
     }
   }
 
-  /** Makes sure that, in place of event `at`, the thread is tried if it could run. */
-  #tryInstead(thread: string, at: number): void {
-    const node = this.#path[at];
-    if (node?.enabled.includes(thread)) node.backtrack.add(thread);
+  /**
+   * A task that takes a mutex cannot do so before the event that let it go. What can be reversed is who took it first.
+   * In the same way, no timer fires before one that is due earlier; but that one may be set later.
+   */
+  #tryRace(events: readonly ExecutedEvent[], order: HappensBefore, earlier: number, later: number): void {
+    const { took, cancelled, timer, thread } = events[later]!;
+    const since = took === undefined ? [] : (events[earlier]!.released.get(took) ?? []);
+    for (const start of since) {
+      if (start === earlier) continue;
+      this.#tryReversed(events, order, start, later);
+      if (!this.#couldRun(thread, start)) this.#tryRace(events, order, start, later);
+    }
+    if (
+      since.length === 0 ||
+      since.includes(earlier) ||
+      cancelled ||
+      (timer && this.#couldRun(thread, earlier))
+    )
+      this.#tryReversed(events, order, earlier, later);
+  }
+
+  #couldRun(thread: string, at: number): boolean {
+    return this.#path[at]?.enabled.includes(thread) ?? false;
   }
 
   /** Makes sure that, before event `earlier`, a thread is tried that leads to `later` without it. */

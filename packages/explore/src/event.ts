@@ -11,15 +11,15 @@ export interface ExecutedEvent {
   readonly enabledBy: readonly number[];
   /**
    * What the event let go that kept others from going on, and the event since when it did: mutexes, and the clock,
-   * which a timer holds up until it fires.
+   * which a timer holds up until it fires or is stopped.
    */
-  readonly released: ReadonlyMap<string, number>;
+  readonly released: ReadonlyMap<string, readonly number[]>;
   /** What it could not do without. */
   readonly took: string | undefined;
   /** It could have gone on without that: its wait was cancelled. */
   readonly cancelled: boolean;
   /** A timer fires. */
   readonly timer: boolean;
-  /** Threads that could have gone on before and never will: timers that were stopped. */
-  readonly stopped: readonly string[];
+  /** Timers that it stopped, as what they would have done next. */
+  readonly stopped: readonly ExecutedEvent[];
 }

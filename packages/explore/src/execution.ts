@@ -50,8 +50,8 @@ export class Execution implements Scheduler {
   readonly #taken = new Map<string, number>();
   #active: Thread | undefined;
   #footprint = new Footprint();
-  #released = new Map<string, number>();
-  #stopped: string[] = [];
+  #released = new Map<string, number[]>();
+  #stopped: ExecutedEvent[] = [];
   #settingUp = true;
   #adrift = 0;
   #now = 0;
@@ -122,9 +122,7 @@ export class Execution implements Scheduler {
     if (stuck) this.failures.push(stuck);
     for (const thread of this.threads) {
       if (!thread.pending?.arrival) continue;
-      this.#footprint = new Footprint();
-      this.blocked.push({ ...this.#eventOf(thread, thread.pending), took: thread.pending.arrival.key });
-      this.#widen(thread, thread.pending);
+      this.blocked.push(this.#blockedEvent(thread, thread.pending));
     }
   }
 
@@ -155,7 +153,7 @@ export class Execution implements Scheduler {
     this.events.push(event);
     if (pending.deadline !== undefined) {
       this.#now = pending.deadline;
-      this.#released.set(CLOCK, pending.setBy!);
+      this.#release(CLOCK, pending.setBy!);
     } else if (event.took !== undefined) this.#taken.set(event.took, this.events.length - 1);
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
@@ -164,6 +162,20 @@ export class Execution implements Scheduler {
     this.#check(afterEvent);
     this.#widen(thread, pending);
     thread.events++;
+  }
+
+  /** What a thread would do next, that will not. */
+  #blockedEvent(thread: Thread, pending: Pending): ExecutedEvent {
+    const before = this.#footprint;
+    this.#footprint = new Footprint();
+    const event = this.#eventOf(thread, pending);
+    this.#widen(thread, pending);
+    this.#footprint = before;
+    return { ...event, took: pending.arrival?.key ?? CLOCK, released: new Map(), stopped: [] };
+  }
+
+  #release(what: string, since: number): void {
+    this.#released.set(what, [...(this.#released.get(what) ?? []), since]);
   }
 
   #widen(thread: Thread, { label, touches }: Pending): void {
@@ -282,7 +294,7 @@ export class Execution implements Scheduler {
     const key = this.#names.of(lock);
     this.#footprint.add(key, access === EXCLUSIVE);
     if (!(lock instanceof Mutex)) return;
-    this.#released.set(key, this.#taken.get(key) ?? this.events.length - 1);
+    this.#release(key, this.#taken.get(key) ?? this.events.length - 1);
     this.#taken.delete(key);
   }
 
@@ -353,9 +365,9 @@ export class Execution implements Scheduler {
     clearTimeout: (timer) => {
       const thread = timer && this.#timers.get(timer);
       if (!thread?.pending) return;
+      this.#stopped.push(this.#blockedEvent(thread, thread.pending));
       this.#footprint.add(CLOCK, true);
-      this.#released.set(CLOCK, thread.pending.setBy!);
-      this.#stopped.push(thread.key);
+      this.#release(CLOCK, thread.pending.setBy!);
       thread.pending = undefined;
     },
   };
