@@ -31,8 +31,8 @@ async function bundle(mutant: Mutant | undefined, outfile: string): Promise<type
 
 const mutate = ({ file, from, to }: Mutant): NonNullable<Parameters<typeof build>[0]["plugins"]>[number] => ({
   name: "mutate",
-  setup({ onLoad }) {
-    onLoad({ filter: new RegExp(`${file.replaceAll(".", "\\.")}$`) }, () => {
+  setup(building) {
+    building.onLoad({ filter: new RegExp(`${file.replaceAll(".", "\\.")}$`) }, () => {
       const text = readFileSync(root + file, "utf8");
       if (!text.includes(from)) return { errors: [{ text: `${file} has no longer: ${from}` }] };
       return { contents: text.replace(from, () => to), loader: "ts" };
