@@ -33,12 +33,16 @@ async function row({ name, program, mended }: Classic): Promise<Row> {
   };
 }
 
+/** As prettier formats it. */
 function table(rows: readonly Row[]): string {
-  return [
-    "| bug | explore finds it in execution | explore proves it mended in | fast-check's scheduler finds it in run (20 seeds) |",
-    "|---|---|---|---|",
-    ...rows.map(({ bug, found, all, runs }) => `| ${bug} | ${found} | ${all} executions | ${runs} |`),
-  ].join("\n");
+  const cells = [
+    ["Bug", "found by explore in execution", "mended: proved by", "found by fast-check in run (20 seeds)"],
+    ...rows.map(({ bug, found, all, runs }) => [bug, `${found}`, `${all} executions`, runs]),
+  ];
+  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)));
+  const lines = cells.map((line) => `| ${line.map((cell, i) => cell.padEnd(widths[i]!)).join(" | ")} |`);
+  lines.splice(1, 0, `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`);
+  return lines.join("\n");
 }
 
 describe("classic bugs of concurrent code", () => {
