@@ -1,3 +1,4 @@
+import type { ResetInitiator } from "@vfiokit/core";
 import { explore, minimise, type FoundFailure } from "@vfiokit/explore";
 import { describeProblem, scenarioBody } from "./body.js";
 import type { Design } from "./design.js";
@@ -115,7 +116,7 @@ async function runDesign(
   for (const [name, tally] of tallies) {
     if (tally.scenarios === 0 && tally.candidates.length === 0) continue;
     const { executions, exhausted } = tally;
-    const best = tally.best;
+    const best = tally.best(name);
     if (name === "no-cycle" && problem) {
       cells[name] = {
         verdict: "fail",
@@ -156,16 +157,21 @@ class Tally {
   }
 
   /** The one that is read fastest. */
-  get best(): Candidate | undefined {
-    return this.candidates.toSorted((a, b) => effort(a) - effort(b))[0];
+  best(invariant: Invariant): Candidate | undefined {
+    return this.candidates.toSorted((a, b) => effort(invariant, a) - effort(invariant, b))[0];
   }
 }
 
-/** Few tasks first, then the resets that everybody knows, then few events. */
-function effort({ scenario: { initiator, beside, second }, failure }: Candidate): number {
+/** The resets that everybody knows: where it is about all of them, the others say more. */
+const familiar: readonly ResetInitiator[] = ["ioctl", "hot-reset"];
+
+/** Few tasks first, then resets by how well they are known, then few events. */
+function effort(invariant: Invariant, { scenario, failure }: Candidate): number {
+  const { initiator, beside, second } = scenario;
   const tasks = beside.length + (second ? 1 : 0);
-  const familiar = ["ioctl", "hot-reset", "sysfs"].indexOf(initiator);
-  return tasks * 10_000 + (familiar < 0 ? 3 : familiar) * 1000 + failure.trace.length;
+  const known = familiar.includes(initiator) === (invariant !== "all-paths");
+  const fails = beside.some((operation) => operation.fails);
+  return tasks * 10_000 + (known ? 0 : 1000) + (fails ? 500 : 0) + failure.trace.length;
 }
 
 async function shorten(
