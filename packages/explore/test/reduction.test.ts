@@ -259,6 +259,17 @@ const FOUND: [tasks: Op[][]][] = [
       ],
     ],
   ],
+  // A task that is blocked for ever could have come first.
+  [
+    [
+      [
+        { op: "try", lock: 0, inside: [] },
+        { op: "mutex", lock: 1, inside: [{ op: "mutex", lock: 0, inside: [] }] },
+      ],
+      [{ op: "mutex", lock: 0, inside: [] }],
+      [{ op: "mutex", lock: 0, inside: [{ op: "mutex", lock: 1, inside: [] }] }],
+    ],
+  ],
 ];
 
 const RUNS = Number(process.env["REDUCTION_RUNS"] ?? 150);
