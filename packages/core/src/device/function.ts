@@ -41,7 +41,7 @@ export interface PciFunction {
   /**
    * Puts the device's registers at their power-on values. A device that was stopped is started again by `run`
    * afterwards. If it throws, or rejects, the reset did not happen. One that waits ends when `signal` aborts: the
-   * task that asked for it was cancelled.
+   * task that asked for it was cancelled. Registers change in its last step: a migration is cut off when it resolves.
    */
   reset(signal?: AbortSignal): void | Promise<void>;
   /** What migrates. A device with neither this nor `migrationOps` cannot be migrated. */
