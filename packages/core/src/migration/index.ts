@@ -26,3 +26,10 @@ export {
   type SectionOptions,
   type StateSections,
 } from "./sections.js";
+export {
+  describeIdentity,
+  StreamError,
+  StreamReader,
+  type DeviceIdentity,
+  type StreamRule,
+} from "./stream.js";
