@@ -26,6 +26,10 @@ export class Migration {
   readonly #generation: Shared<number>;
   /** The open session, or the last one: it stays so that its reader learns that it is dead. */
   readonly #session = new Shared<DataSession | undefined>("session", undefined);
+  /** A hand-over keeps the device in STOP: no client and no reset makes it run (hand-over.ts). */
+  readonly #held = new Shared("held", false);
+  /** Where the last arc to STOP came from. */
+  #stoppedFrom: MigrationState = MigrationState.RUNNING;
   /** Of the transition under way. */
   readonly #abort = new Shared<AbortController | undefined>("abort", undefined);
 
@@ -49,7 +53,21 @@ export class Migration {
 
   /** As any observer sees it. */
   get state(): MigrationState {
-    return this.strategy.isOutdated(this) ? MigrationState.RUNNING : this.#state.value;
+    return this.strategy.isOutdated(this) ? this.#stateAfterReset : this.#state.value;
+  }
+
+  /** A complete image has been loaded, and nothing has changed the device since. */
+  get imageLoaded(): boolean {
+    return this.state === MigrationState.STOP && this.#stoppedFrom === MigrationState.RESUMING;
+  }
+
+  /** An image was saved, and the device is as the image has it. */
+  get imageSaved(): boolean {
+    const { state } = this;
+    return (
+      state === MigrationState.STOP_COPY ||
+      (state === MigrationState.STOP && this.#stoppedFrom === MigrationState.STOP_COPY)
+    );
   }
 
   /** A data session is open, and neither a transition nor a reset has ended it. */
@@ -65,23 +83,19 @@ export class Migration {
   /**
    * Goes to `target` by the shortest path of arcs (VFIO uAPI: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE).
    * On failure the device stays where the last finished arc left it, or is in ERROR; `state` tells.
-   * @throws VfioError EINVAL for a pair without a path, ECANCELED when a reset overtook it, or what the driver says
+   * @throws VfioError EINVAL for a pair without a path, ECANCELED when a reset overtook it, EBUSY while a hand-over
+   *   keeps the device stopped, or what the driver says
    */
   async setState(task: Task, target: MigrationState): Promise<void> {
-    await this.#lock(task);
-    this.#abort.value = new AbortController();
-    const { signal } = this.#abort.value;
-    try {
-      await this.strategy.entered(this, task);
+    await this.exclusively(task, (signal) => {
       // VFIO uAPI: asking for the state that the device is in succeeds, and does nothing.
       if (!isSupported(target, this.flags)) nextState(this.#state.value, target, this.flags);
-      const cancelled = task.signal ? AbortSignal.any([signal, task.signal]) : signal;
-      while (this.#state.value !== target)
-        await this.#arc(task, nextState(this.#state.value, target, this.flags), cancelled);
-    } finally {
-      this.#abort.value = undefined;
-      await this.strategy.unlock(this, task);
-    }
+      if (this.#held.value && target !== this.#state.value) {
+        const to = migrationStateName(target);
+        throw new VfioError("EBUSY", `migration state ${to}: a hand-over keeps the device in STOP`);
+      }
+      return this.goTo(task, target, task.signal ? AbortSignal.any([signal, task.signal]) : signal);
+    });
   }
 
   /**
@@ -118,20 +132,52 @@ export class Migration {
 
   /**
    * The client went away (Linux: the driver's close_device): an unfinished migration is abandoned, its image
-   * dropped, and the device runs again. Out of ERROR only a reset leads: that is the caller's.
+   * dropped, and the device runs again, unless a hand-over keeps it in STOP. Out of ERROR only a reset leads: that is the caller's.
    */
   async abandon(task: Task): Promise<void> {
-    this.#abort.value?.abort(new VfioError("ECANCELED", "the client went away during the transition"));
+    if (!this.#held.value)
+      this.#abort.value?.abort(new VfioError("ECANCELED", "the client went away during the transition"));
     await this.#lock(task);
     try {
       await this.strategy.entered(this, task);
       this.#session.value?.close();
       this.#session.value = undefined;
-      if (this.#state.value !== MigrationState.RUNNING && this.#state.value !== MigrationState.ERROR)
+      const { RUNNING, ERROR } = MigrationState;
+      if (!this.#held.value && this.#state.value !== RUNNING && this.#state.value !== ERROR)
         await this.resetRecord(task);
     } finally {
       await this.strategy.unlock(this, task);
     }
+  }
+
+  // For the hand-over.
+
+  /**
+   * Runs `step` under stateMutex, on a record that is up to date.
+   * @param step gets the signal that aborts when a reset overtakes it, or the client goes away
+   */
+  async exclusively(task: Task, step: (signal: AbortSignal) => void | Promise<void>): Promise<void> {
+    await this.#lock(task);
+    const abort = new AbortController();
+    this.#abort.value = abort;
+    try {
+      await this.strategy.entered(this, task);
+      await step(abort.signal);
+    } finally {
+      this.#abort.value = undefined;
+      await this.strategy.unlock(this, task);
+    }
+  }
+
+  /** The arcs to `target`, until `signal` aborts. Under stateMutex. @throws as `setState` */
+  async goTo(task: Task, target: MigrationState, signal: AbortSignal): Promise<void> {
+    while (this.#state.value !== target)
+      await this.#arc(task, nextState(this.#state.value, target, this.flags), signal);
+  }
+
+  /** From here on only a hand-over makes the device run: neither a client nor a reset does. Under stateMutex. */
+  set held(held: boolean) {
+    this.#held.value = held;
   }
 
   // For the strategies.
@@ -143,11 +189,12 @@ export class Migration {
     );
   }
 
-  /** Puts the record at RUNNING, in the device's present generation, and lets the driver clean up. Under stateMutex. */
+  /** Puts the record at RUNNING (at STOP during a hand-over), in the device's present generation, and lets the driver clean up. Under stateMutex. */
   async resetRecord(task: Task): Promise<void> {
     // One step: no observer sees the new generation with the old state.
     this.#generation.value = this.device.generation;
-    this.#state.value = MigrationState.RUNNING;
+    this.#state.value = this.#stateAfterReset;
+    this.#stoppedFrom = MigrationState.RUNNING;
     // For designs that come here without a reset: no generation tells. And without its lock: nobody waits for a client
     // that reads slowly.
     this.#session.value?.close();
@@ -187,8 +234,13 @@ export class Migration {
     }
     if (this.strategy.isOutdated(this)) throw overtaken();
     this.#state.value = to;
+    if (to === MigrationState.STOP) this.#stoppedFrom = from;
     if (data) this.#session.value = new DataSession(this.#generation.value, data);
     else if (!hasSession(to)) await this.endSession(task);
+  }
+
+  get #stateAfterReset(): MigrationState {
+    return this.#held.value ? MigrationState.STOP : MigrationState.RUNNING;
   }
 
   #stateAfterFailure(): MigrationState {
