@@ -25,6 +25,7 @@ import {
 import { BAR_MEMORY, cardDefinition, type Card, type CardObserver, type Ops } from "./card.js";
 import type { Design } from "./design.js";
 import type { Invariant, Violation } from "./invariants.js";
+import type { LockEvent } from "./recorder.js";
 
 const { RUNNING } = MigrationState;
 
@@ -50,6 +51,7 @@ export interface Note {
   readonly after: number;
   readonly text: string;
   readonly task: string | undefined;
+  readonly lock: LockEvent | undefined;
 }
 
 /** The cards of one execution, and what was observed of them. */
@@ -199,8 +201,8 @@ export class Bench implements CardObserver {
   }
 
   /** @param task who, if it is not the one that runs */
-  note(text: string, task?: string): void {
-    this.notes.push({ after: this.events, text, task });
+  note(text: string, task?: string, lock?: LockEvent): void {
+    this.notes.push({ after: this.events, text, task, lock });
   }
 
   /** A path has returned whose resets of `slot` may have happened. Looks at the migration as any client could. */

@@ -17,12 +17,12 @@ export async function warmUp(design: Design): Promise<readonly Problem[]> {
   lockdep.configure({ mode: (problem) => problems.push(problem) });
   try {
     for (const ops of ["present", "absent"] as const) {
-      for (const { from, migrates, run } of operations.values()) {
+      for (const { name, from, migrates, run } of operations.values()) {
         if (migrates && ops === "absent") continue;
         const bench = new Bench(design, { functions: 1, ops });
         await bench.use(bench.slot);
         await bench.reach(bench.slot, from);
-        await bench.attempt("", () => run(bench, new Task("client")));
+        await bench.attempt("", () => run(bench, new Task(name)));
       }
       for (const [initiator, path] of Object.entries(paths))
         await setOff(design, initiator as ResetInitiator, path, ops);

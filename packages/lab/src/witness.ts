@@ -1,12 +1,14 @@
-import { replay } from "@vfiokit/explore";
-import { formatProblem, type Lock } from "@vfiokit/lockdep";
-import { observe, observer, type LockObserver } from "@vfiokit/lockdep/hooks";
+import { replay, type Exploration } from "@vfiokit/explore";
+import { formatProblem } from "@vfiokit/lockdep";
+import { observe, observer } from "@vfiokit/lockdep/hooks";
 import type { Bench } from "./bench.js";
 import { scenarioBody, violationOf } from "./body.js";
 import { catalogue } from "./catalogue.js";
 import type { Design } from "./design.js";
 import { designs } from "./designs/index.js";
 import type { Violation } from "./invariants.js";
+import { violatedBy } from "./judge.js";
+import { Recorder, type LockEvent } from "./recorder.js";
 import type { Scenario } from "./scenario.js";
 import { warmUp } from "./warm-up.js";
 
@@ -43,6 +45,7 @@ export interface WitnessLine {
   /** "" for what no task does. */
   readonly task: string;
   readonly text: string;
+  readonly lock?: LockEvent;
 }
 
 export interface Replayed {
@@ -61,22 +64,47 @@ export async function replayWitness(text: string): Promise<Replayed> {
       await warmUp(design);
       const validator = observer;
       x.finally(() => observe(validator));
-      await body(x);
+      let recorder: Recorder | undefined;
+      await body(announced(x, () => recorder?.begin()));
       ({ bench } = last());
-      if (bench) watchLocks(bench);
+      if (bench) recorder = new Recorder(bench);
     },
     schedule,
     { lockdep: false },
   );
   const [failure] = report.failures;
   const trace = failure?.trace ?? [];
-  const lines = (bench?.notes ?? []).map((note) => ({
-    task: note.task ?? trace[note.after]?.task ?? "",
-    text: note.text,
+  const lines: WitnessLine[] = (bench?.notes ?? []).map(({ task, text, after, lock }) => ({
+    task: task ?? trace[after]?.task ?? "",
+    text,
+    ...(lock && { lock }),
   }));
   if (failure && failure.kind !== "assertion")
     lines.push({ task: "", text: `${failure.kind}: ${failure.message}` });
-  return { lines, violations: last().violations };
+  const { violations } = last();
+  for (const { invariant, text } of violations) {
+    const line = `!! ${invariant}: ${text}`;
+    if (lines.every((each) => each.text !== line)) lines.push({ task: "", text: line });
+  }
+  if (violations.length > 0 || !failure) return { lines, violations };
+  const shown = violatedBy(scenario, failure);
+  return { lines, violations: Array.from(shown, ([invariant, text]) => ({ invariant, text })) };
+}
+
+/** Two tasks of one name are told apart, and the begin of each is known. */
+function announced(x: Exploration, onBegin: () => void): Exploration {
+  const names = new Map<string, number>();
+  return {
+    ...x,
+    task(name, run) {
+      const nth = (names.get(name) ?? 0) + 1;
+      names.set(name, nth);
+      return x.task(nth === 1 ? name : `${name} (${nth})`, (task) => {
+        onBegin();
+        return run(task);
+      });
+    },
+  };
 }
 
 async function replayWarmUp(design: Design): Promise<Replayed> {
@@ -88,40 +116,4 @@ async function replayWarmUp(design: Design): Promise<Replayed> {
       .map((text) => ({ task: "", text })),
     violations: [violationOf(problem)],
   };
-}
-
-/** Notes who takes which lock, and who waits for whom. */
-function watchLocks(bench: Bench): void {
-  const validator = observer;
-  const names = new Map<Lock, string>();
-  for (const { device } of bench.slots) {
-    const { name, memoryLock, deviceLock, migration, dma, irqs } = device;
-    names.set(device.set.lock, "deviceSet.lock");
-    for (const lock of [memoryLock, deviceLock, migration?.stateMutex, dma.mmapLock, irqs.igate])
-      if (lock) names.set(lock, `${name}'s ${lock.className}`);
-  }
-  const nameOf = (lock: Lock): string => names.get(lock) ?? lock.className;
-  const watching: LockObserver = {
-    acquire: (...args) => validator?.acquire(...args),
-    contended(waiter) {
-      const holders = waiter.lock.holders().map(({ name }) => name);
-      bench.note(`waits for ${nameOf(waiter.lock)}, held by ${holders.join(", ")}`);
-      validator?.contended(waiter);
-    },
-    abandoned: (waiter) => validator?.abandoned(waiter),
-    acquired(hold) {
-      const how = hold.mode === "exclusive" ? "" : hold.mode === "write" ? " for writing" : " for reading";
-      bench.note(`${hold.trylock ? "tries and takes" : "takes"} ${nameOf(hold.lock)}${how}`, hold.task.name);
-      validator?.acquired(hold);
-    },
-    downgraded: (hold) => validator?.downgraded(hold),
-    released(hold, wasLast) {
-      bench.note(`releases ${nameOf(hold.lock)}`);
-      validator?.released(hold, wasLast);
-    },
-    badUnlock: (task, lock) => validator?.badUnlock(task, lock),
-    recursion: (...args) => validator?.recursion(...args),
-    ended: (task) => validator?.ended(task),
-  };
-  observe(watching);
 }
