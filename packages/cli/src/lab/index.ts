@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { checkCommand } from "./check.js";
 import { listCommand } from "./list.js";
 import { replayCommand } from "./replay.js";
 import { runCommand } from "./run.js";
@@ -11,5 +12,6 @@ export function labCommand(): Command {
     )
     .addCommand(runCommand())
     .addCommand(replayCommand())
-    .addCommand(listCommand());
+    .addCommand(listCommand())
+    .addCommand(checkCommand());
 }

@@ -9,8 +9,9 @@ import {
   type Scenario,
 } from "@vfiokit/lab";
 import { Command } from "commander";
-import { CommandError, UsageError } from "../errors.js";
+import { CommandError } from "../errors.js";
 import { Style } from "../style.js";
+import { parseBounds, positive } from "./bounds.js";
 import { chooseDesigns, chooseScenarios } from "./choice.js";
 import { lines } from "./lines.js";
 import { matrixTable } from "./matrix.js";
@@ -93,24 +94,6 @@ async function explore(
       onProgress: (all) => progress.show(all),
     }),
   );
-}
-
-/** @throws UsageError */
-function parseBounds(text: string | undefined): Bounds {
-  const bounds: { executions?: number; preemptions?: number } = {};
-  for (const part of text?.split(",") ?? []) {
-    const [name, value = ""] = part.split("=");
-    if (name !== "executions" && name !== "preemptions")
-      throw new UsageError(`--bound "${part}": "executions=N" or "preemptions=N"`);
-    bounds[name] = positive(`--bound ${name}`, value);
-  }
-  return bounds;
-}
-
-function positive(option: string, text: string): number {
-  const number = Number(text);
-  if (Number.isSafeInteger(number) && number > 0) return number;
-  throw new UsageError(`${option} "${text}": a whole number from 1 on`);
 }
 
 async function print(report: LabReport): Promise<void> {

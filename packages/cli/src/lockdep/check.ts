@@ -1,18 +1,9 @@
-import { readFileSync } from "node:fs";
 import { problemGraph, toJson } from "@vfiokit/lockdep";
-import {
-  checkScenario,
-  formatFinding,
-  parseProtocol,
-  ProtocolError,
-  toPromela,
-  type Protocol,
-  type Scenario,
-  type ScenarioResult,
-} from "@vfiokit/lockdep/protocol";
+import { checkScenario, formatFinding, toPromela, type ScenarioResult } from "@vfiokit/lockdep/protocol";
 import { Command, Option } from "commander";
 import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
+import { loadScenarios } from "./load.js";
 import { addPictureOptions, printPictures, type PictureOptions } from "./output.js";
 
 interface Options extends PictureOptions {
@@ -44,10 +35,7 @@ export function checkCommand(): Command {
 }
 
 async function check(files: readonly string[], options: Options): Promise<void> {
-  const chosen = files.flatMap((file) =>
-    choose(load(file), options.scenario).map((scenario) => ({ file, scenario })),
-  );
-  if (chosen.length === 0) throw new UsageError(`no scenario is called "${options.scenario ?? ""}"`);
+  const chosen = loadScenarios(files, options.scenario);
   if (options.promela) {
     if (chosen.length > 1)
       throw new UsageError(
@@ -64,21 +52,6 @@ async function check(files: readonly string[], options: Options): Promise<void> 
   if (failed > 0)
     throw new CommandError(`${failed} of ${results.length} scenarios: not the expected verdict`);
 }
-
-function load(file: string): Protocol {
-  try {
-    return parseProtocol(readFileSync(file, "utf8"), file);
-  } catch (error) {
-    if (error instanceof ProtocolError || isSystemError(error)) throw new CommandError(error.message);
-    throw error;
-  }
-}
-
-const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
-  error instanceof Error && "syscall" in error;
-
-const choose = ({ scenarios }: Protocol, name: string | undefined): readonly Scenario[] =>
-  name === undefined ? scenarios : scenarios.filter((scenario) => scenario.name === name);
 
 function printText(results: readonly { file: string; result: ScenarioResult }[]): void {
   const style = Style.of(process.stdout);

@@ -13,6 +13,8 @@ export interface Finding {
   readonly problem: Problem;
   /** An interleaving that hangs, found by running the tasks under all of them. */
   readonly schedule?: Schedule;
+  /** The tasks of that interleaving: those that the problem is about, copies of them, and writers in between. */
+  readonly tasks?: readonly TaskSpec[];
   /** Every interleaving was tried, and none hangs: something keeps the tasks apart. */
   readonly harmless: boolean;
 }
@@ -156,7 +158,7 @@ function finding(problem: Problem, scenario: Scenario): Finding {
   for (const runners of attempts) {
     const result = searchHang(runners, scenario.locks);
     if (result === "too many states") harmless = false;
-    else if (result !== "none") return { problem, schedule: result, harmless: false };
+    else if (result !== "none") return { problem, schedule: result, tasks: runners, harmless: false };
   }
   return { problem, harmless };
 }
