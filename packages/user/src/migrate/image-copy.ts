@@ -1,0 +1,126 @@
+import { Bandwidth } from "./bandwidth.js";
+import type { Course } from "./course.js";
+import type { MigrationSource, MigrationTarget } from "./endpoint.js";
+import { Meter, remainingBytes } from "./meter.js";
+import type { MigrateClock, MigrateOptions, PrecopyEnd } from "./options.js";
+import { pump } from "./pump.js";
+
+/** Milliseconds between two "progress" events. */
+const PROGRESS_EVERY = 200;
+
+/** Copies the device's image: in rounds while the device runs, and the rest while it is stopped. */
+export class ImageCopy {
+  readonly meter: Meter;
+  precopyEnd: PrecopyEnd = "none";
+  stopCopyBytes = 0;
+  /** When the source was told to stop. */
+  stoppedAt = 0;
+  /** Nobody accesses the device: `beforeStop` was called, and the source has not run since. */
+  held = false;
+  readonly #bandwidth: Bandwidth;
+  #progressAt = -Infinity;
+
+  constructor(
+    private readonly source: MigrationSource,
+    private readonly target: MigrationTarget,
+    private readonly options: MigrateOptions,
+    private readonly clock: MigrateClock,
+    private readonly course: Course,
+  ) {
+    this.meter = new Meter(clock);
+    this.#bandwidth = new Bandwidth(options.bandwidth_Bps, clock);
+  }
+
+  /** A whole image, from its beginning until the target has it, and can run on it. */
+  async run(id: string, precopy: boolean): Promise<void> {
+    const { course, source, target } = this;
+    this.meter.restart();
+    await course.enter("precopy");
+    await target.begin();
+    await course.point("target-ready");
+    if (precopy) await this.#precopy();
+
+    await course.enter("stop");
+    this.held = true;
+    await course.hooks.beforeStop?.();
+    await course.point("held");
+    this.stoppedAt = this.clock.now();
+    await source.setState("STOP_COPY");
+
+    await course.enter("stop-copy");
+    const before = this.meter.bytes;
+    this.meter.begin(await this.#remaining());
+    await this.#pump("stop-copy", Infinity);
+    this.meter.end();
+    this.stopCopyBytes = this.meter.bytes - before;
+    this.meter.remaining = 0;
+
+    await course.enter("prepare");
+    await target.prepare(id);
+    await course.point("prepared");
+  }
+
+  async #precopy(): Promise<void> {
+    const { course, meter, options } = this;
+    await this.source.setState("PRE_COPY");
+    await course.point("source-ready");
+    let remaining = await this.#remaining();
+    do {
+      meter.round++;
+      meter.begin(remaining);
+      // What changes while this is copied is the next round's: a device that changes faster than it is copied has
+      // rounds all the same.
+      const copied = await this.#pump("precopy", Math.max(remaining, 1));
+      remaining = await this.#remaining();
+      meter.endRound(remaining);
+      course.onEvent({ event: "round", ...meter.progress("precopy") });
+      await course.point("round");
+      this.#endPrecopy(copied);
+    } while (this.precopyEnd === "none");
+    const expected = meter.expectedDowntime;
+    if (this.precopyEnd !== "converged")
+      course.onEvent({
+        event: "warning",
+        message:
+          `pre-copy has ended without reaching --max-downtime ${options.maxDowntime_ms} ms: ` +
+          `${expected === undefined ? "an unknown time" : `${Math.ceil(expected)} ms`} is expected`,
+      });
+  }
+
+  /** Decides whether this was the last round. */
+  #endPrecopy(copied: number): void {
+    const { meter, options } = this;
+    const { expectedDowntime } = meter;
+    if (expectedDowntime !== undefined && expectedDowntime <= options.maxDowntime_ms)
+      this.precopyEnd = "converged";
+    else if (copied === 0) this.precopyEnd = "nothing-left";
+    else if (meter.round >= options.maxRounds) this.precopyEnd = "rounds";
+    else this.precopyEnd = "none";
+  }
+
+  #pump(phase: "precopy" | "stop-copy", limit: number): Promise<number> {
+    const { course, meter } = this;
+    return pump(this.source, this.target, limit, {
+      beforeWrite: (bytes) => {
+        const point = course.point("write");
+        const wait = this.#bandwidth.take(bytes, course.signal);
+        return point && wait ? point.then(() => wait) : (point ?? wait);
+      },
+      written: (bytes) => {
+        meter.bytes += bytes;
+        const now = this.clock.now();
+        if (now - this.#progressAt < PROGRESS_EVERY) return;
+        this.#progressAt = now;
+        course.onEvent({ event: "progress", ...meter.progress(phase) });
+      },
+    });
+  }
+
+  async #remaining(): Promise<number> {
+    const { source, course } = this;
+    return remainingBytes(
+      course.phase === "precopy" ? await source.precopy() : undefined,
+      await source.dataSize(),
+    );
+  }
+}

@@ -1,0 +1,15 @@
+/** Live migration between vfio-user servers: docs/migration.md. */
+export type { EndpointDescription, MigrationSource, MigrationTarget, PrecopyProgress } from "./endpoint.js";
+export { EndpointGoneError, MigrateError } from "./errors.js";
+export { migrate } from "./migrate.js";
+export {
+  migratePhases,
+  type MigrateClock,
+  type MigrateEvent,
+  type MigrateHooks,
+  type MigrateOptions,
+  type MigratePhase,
+  type MigrateProgress,
+  type MigrateResult,
+  type PrecopyEnd,
+} from "./options.js";

@@ -1,0 +1,79 @@
+import type { PrecopyProgress } from "./endpoint.js";
+import type { MigrateClock, MigrateProgress } from "./options.js";
+
+/** Counts what is sent, and says from it what stopping would cost. */
+export class Meter {
+  /** Bytes sent, of all images. */
+  bytes = 0;
+  /** Of this image. */
+  round = 0;
+  /** Bytes still to be sent, as the source estimated last. */
+  remaining = 0;
+  #dirtyRate: number | undefined;
+  /** Milliseconds in which something was being sent, without the present round's. */
+  #sending = 0;
+  #begun = { at: 0, bytes: 0 };
+  #busy = false;
+
+  constructor(private readonly clock: MigrateClock) {}
+
+  /** A new image: the estimates of the last one are worth nothing. */
+  restart(): void {
+    this.end();
+    this.round = 0;
+    this.remaining = 0;
+    this.#dirtyRate = undefined;
+  }
+
+  /** Something is being sent from now on. @param remaining what is to be sent */
+  begin(remaining: number): void {
+    this.remaining = remaining;
+    this.#begun = { at: this.clock.now(), bytes: this.bytes };
+    this.#busy = true;
+  }
+
+  end(): void {
+    if (this.#busy) this.#sending += this.clock.now() - this.#begun.at;
+    this.#busy = false;
+  }
+
+  /** The end of a round. @param remaining what is to be sent now: beyond what was left, the device has changed it */
+  endRound(remaining: number): void {
+    const { at, bytes } = this.#begun;
+    const elapsed = this.clock.now() - at;
+    this.end();
+    const left = Math.max(0, this.remaining - (this.bytes - bytes));
+    this.#dirtyRate = elapsed > 0 ? (Math.max(0, remaining - left) / elapsed) * 1000 : undefined;
+    this.remaining = remaining;
+  }
+
+  /** Bytes per second; undefined before anything was sent. */
+  get rate(): number | undefined {
+    const sending = this.#sending + (this.#busy ? this.clock.now() - this.#begun.at : 0);
+    return this.bytes > 0 && sending > 0 ? (this.bytes / sending) * 1000 : undefined;
+  }
+
+  /** Milliseconds that the rest would take; undefined before anything was sent. */
+  get expectedDowntime(): number | undefined {
+    if (this.remaining === 0) return 0;
+    const { rate } = this;
+    return rate === undefined ? undefined : (this.remaining / rate) * 1000;
+  }
+
+  progress(phase: MigrateProgress["phase"]): MigrateProgress {
+    return {
+      phase,
+      round: this.round,
+      bytes: this.bytes,
+      remaining: this.remaining,
+      rate_Bps: this.rate,
+      dirtyRate_Bps: this.#dirtyRate,
+      expectedDowntime_ms: this.expectedDowntime,
+    };
+  }
+}
+
+/** What STOP_COPY would send. Servers differ in whether MIG_DATA_SIZE counts what pre-copy has not sent yet. */
+export function remainingBytes(precopy: PrecopyProgress | undefined, dataSize: number): number {
+  return precopy ? Math.max(dataSize, precopy.initialBytes + precopy.dirtyBytes) : dataSize;
+}
