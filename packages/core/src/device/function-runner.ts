@@ -3,7 +3,7 @@ import type { IrqController } from "../irq/index.js";
 import type { PciFunction } from "./function.js";
 
 /** Why a function is stopped: several reasons can hold at a time. */
-export type StopReason = "migration" | "administrator";
+export type StopReason = "migration" | "hand-over" | "administrator";
 
 /** Starts and stops a device's function: while it is stopped it begins nothing and interrupts nobody. */
 export class FunctionRunner {

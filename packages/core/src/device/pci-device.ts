@@ -10,6 +10,7 @@ import {
   type SharedMemory,
 } from "../memory.js";
 import { MigrationState } from "../migration/fsm.js";
+import { HandOver } from "../migration/hand-over.js";
 import { Migration } from "../migration/machine.js";
 import { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "../migration/ops.js";
 import { SectionMigration } from "../migration/section-migration.js";
@@ -72,6 +73,8 @@ export class PciDevice implements DeviceInSet {
   readonly runtimePm: RuntimePm;
   /** Undefined for a device with neither `state` nor migration ops: it cannot be migrated. */
   readonly migration: Migration | undefined;
+  /** The two-phase hand-over to another device. Undefined where `migration` is. */
+  readonly handOver: HandOver | undefined;
   /** Hears of what deserves attention and is no error. */
   readonly warn: (message: string) => void;
 
@@ -119,6 +122,7 @@ export class PciDevice implements DeviceInSet {
     if (ops) {
       checkMigrationOps(this.name, ops, options.resetStateOp ?? "warn", this.warn);
       this.migration = new Migration(this, ops, this.strategy);
+      this.handOver = new HandOver(this, this.migration);
     }
     this.set = options.set ?? new DeviceSet();
     this.set.add(this);
@@ -342,6 +346,14 @@ export class PciDevice implements DeviceInSet {
 
   runFunction(): void {
     this.#runner.run("migration");
+  }
+
+  holdFunction(): void {
+    this.#runner.stop("hand-over");
+  }
+
+  releaseFunction(): void {
+    this.#runner.run("hand-over");
   }
 
   async resumeFrom(task: Task, idle: IdlePower): Promise<void> {

@@ -6,6 +6,15 @@ export {
   nextState,
   type MigrationStateName,
 } from "./fsm.js";
+export {
+  checkHandOverId,
+  HandOver,
+  isFrom,
+  newHandOverId,
+  type HandOverOutcome,
+  type HandOverPhase,
+  type HandOverStatus,
+} from "./hand-over.js";
 export { Migration } from "./machine.js";
 export { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "./ops.js";
 export type { SessionData } from "./session.js";
@@ -15,6 +24,7 @@ export {
   bytes,
   section,
   sections,
+  trackedMemory,
   u16,
   u32,
   u64,
@@ -33,3 +43,4 @@ export {
   type DeviceIdentity,
   type StreamRule,
 } from "./stream.js";
+export { TrackedMemory } from "./tracked-memory.js";
