@@ -19,6 +19,6 @@ async function replay(witness: string, options: { readonly json?: true }): Promi
     throw new UsageError(error instanceof Error ? error.message : String(error));
   });
   if (options.json) process.stdout.write(`${JSON.stringify(replayed, null, 2)}\n`);
-  else process.stdout.write(`${lines(replayed, Style.of(process.stdout)).join("\n")}\n`);
+  else process.stdout.write(`${lines(replayed.lines, Style.of(process.stdout)).join("\n")}\n`);
   if (replayed.violations.length === 0) throw new CommandError("nothing was violated");
 }

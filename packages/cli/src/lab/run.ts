@@ -116,7 +116,7 @@ async function print(report: LabReport): Promise<void> {
       );
       // What lockdep prints for an order of locks fills a screen: the line above says which.
       if (!cell.witness.endsWith("@warm-up"))
-        out.push(...lines(await replayWitness(cell.witness), style).map((line) => `  ${line}`));
+        out.push(...lines((await replayWitness(cell.witness)).lines, style).map((line) => `  ${line}`));
     }
   }
   process.stdout.write(`${out.join("\n")}\n`);
