@@ -1,6 +1,7 @@
 import { VfioError } from "../errno.js";
 import { ByteReader, ByteWriter, type Codec } from "./codec.js";
 import type { Field } from "./fields.js";
+import type { TrackedMemory } from "./tracked-memory.js";
 
 export { array, bool, bytes, u16, u32, u64, u8, type Field, type FieldOptions } from "./fields.js";
 
@@ -175,6 +176,11 @@ export function memory(length: number, view: () => Uint8Array): Section {
       throw new VfioError("EINVAL", "missing from the stream");
     },
   };
+}
+
+/** Memory that is sent while the device runs, and of which only what changed is sent again (PRE_COPY). */
+export function trackedMemory(tracked: TrackedMemory): Section {
+  return memory(tracked.size, () => tracked.bytes);
 }
 
 /**
