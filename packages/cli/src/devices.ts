@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { PciDeviceDefinition } from "@vfiokit/core";
-import { counterCard, serialCard } from "@vfiokit/devices";
+import { counterCard, memoryCard, serialCard } from "@vfiokit/devices";
 import { chardevHelp, chardevSyntax, openChardev, parseChardev, type ChardevSpec } from "./chardev/index.js";
 import type { Logger } from "./log.js";
 
@@ -76,5 +76,41 @@ function parseFunctions(text: string): number {
   return Number(text);
 }
 
+const memory: ServedDevice = {
+  name: "memory-card",
+  summary: "a card with memory of its own (1b36:0103) that it can write by itself: something to migrate",
+  configure(command) {
+    command
+      .addOption(
+        new Option("--size <bytes>", "its memory, in K, M or G: a multiple of 4K, up to 4G")
+          .argParser(parseBytes)
+          .default(64 * 1024 ** 2, "64M"),
+      )
+      .addOption(
+        new Option("--dirty-rate <bytes>", "what it writes by itself in a second, in K, M or G")
+          .argParser(parseBytes)
+          .default(0),
+      );
+  },
+  open(options) {
+    const size = options["size"] as number;
+    const dirtyRate = options["dirtyRate"] as number;
+    return Promise.resolve({
+      definitions: [memoryCard({ size, dirtyRate })],
+      ends: {},
+      json: {},
+      usesStdout: false,
+    });
+  },
+};
+
+/** "64M" is 64 MiB. */
+function parseBytes(text: string): number {
+  const [, digits, unit] = /^([0-9]{1,15})([KMG]?)$/.exec(text) ?? [];
+  if (digits === undefined)
+    throw new InvalidArgumentError("must be a number of bytes, as 4096, 512K, 64M, 1G.");
+  return Number(digits) * 1024 ** ["", "K", "M", "G"].indexOf(unit!);
+}
+
 /** Everything that `vfiokit serve` can serve: one line a device. */
-export const devices: readonly ServedDevice[] = [serial, counter];
+export const devices: readonly ServedDevice[] = [serial, counter, memory];

@@ -1,2 +1,3 @@
 export * from "./serial/index.js";
 export * from "./multifunction/index.js";
+export * from "./memory-card/index.js";
