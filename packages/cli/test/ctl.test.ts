@@ -178,6 +178,7 @@ describe("vfiokit ctl", () => {
       removed: false,
       generation: 0,
       migratable: true,
+      handOver: { phase: "none" },
       set: ["counter.0", "counter.1"],
     });
   });
@@ -193,6 +194,37 @@ describe("vfiokit ctl", () => {
     expect(lines(await ctl("hot-reset"))).toEqual(["reset; resets so far:", "counter.0  1", "counter.1  2"]);
     expect(await client.migration.state()).toBe("RUNNING");
     await expect(client.migration.read(16)).rejects.toMatchObject({ code: "ENODEV" });
+  });
+
+  it("hand-over: give and take-back; meanwhile no client is taken, and the log says how to end that", async () => {
+    const { instance } = (await json("hand-over", "status")) as { instance: string };
+    const id = `${instance}${"0".repeat(16)}`;
+    {
+      using client = await VfioUserClient.connect(socket);
+      await client.migration.setState("STOP_COPY");
+      expect(lines(await ctl("hand-over", "give", id))).toEqual([
+        "phase   given",
+        `id      ${id}`,
+        "state   STOP",
+        "resets  2",
+      ]);
+    }
+    expect(lines(await ctl("info"))).toContain(`hand-over  given ${id}`);
+    await expect(VfioUserClient.connect(socket)).rejects.toThrow();
+    await server.says(
+      new RegExp(`was handed over \\(${id}\\).*vfiokit ctl ${socket} hand-over take-back ${id}`),
+      "stderr",
+    );
+    expect(lines(await ctl("hand-over", "take-back", id))).toEqual([
+      "phase    none",
+      "outcome  taken back",
+      "state    RUNNING",
+      "resets   2",
+    ]);
+    const { code, stderr } = await ctl("hand-over", "give", "12");
+    expect([code, stderr]).toEqual([1, 'error: EINVAL: id "12": 32 hexadecimal digits, lower case\n']);
+    using client = await VfioUserClient.connect(socket);
+    expect(await client.migration.state()).toBe("RUNNING");
   });
 
   it("pause and resume", async () => {
@@ -226,8 +258,12 @@ describe("vfiokit ctl", () => {
     ["nothing", [], /missing required argument/],
     ["an unknown command", ["explode"], /Allowed choices are info, reset/],
     ["inject without an error", ["inject"], /inject needs an error: correctable, nonfatal, fatal/],
-    ["an unknown error", ["inject", "big"], /Allowed choices are correctable, nonfatal, fatal/],
-    ["an error where none belongs", ["reset", "fatal"], /reset takes nothing behind it/],
+    ["an unknown error", ["inject", "big"], /inject needs an error: correctable, nonfatal, fatal/],
+    ["an error where none belongs", ["reset", "fatal"], /reset takes nothing behind it, and there is fatal/],
+    ["two errors", ["inject", "fatal", "fatal"], /inject fatal takes nothing behind it/],
+    ["hand-over without a step", ["hand-over"], /hand-over needs a step: prepare, activate, discard, give/],
+    ["an unknown step", ["hand-over", "push"], /hand-over needs a step: prepare/],
+    ["a step without an id", ["hand-over", "give"], /hand-over give needs the hand-over's id/],
   ])("wrong usage, exit code 2: %s", async (_name, args, message) => {
     const { code, stdout, stderr } = await ctl(...args);
     expect([code, stdout]).toEqual([2, ""]);

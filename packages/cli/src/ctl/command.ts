@@ -1,7 +1,14 @@
 import { resolve } from "node:path";
 import { Argument, Command } from "commander";
 import { VfioError, injectableErrors, type InjectableError } from "@vfiokit/core";
-import { AdminClient, type AdminCommand, type AdminRequest, type AdminResults } from "@vfiokit/user";
+import {
+  AdminClient,
+  handOverSteps,
+  type AdminCommand,
+  type AdminRequest,
+  type AdminResults,
+  type HandOverStep,
+} from "@vfiokit/user";
 import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
 import { table } from "../text.js";
@@ -18,6 +25,7 @@ const commands: Readonly<Record<AdminCommand, string>> = {
   resume: "end a pause",
   tasks: "who is at work on it, with the locks that each holds and waits for",
   migration: "its migration state, and whether a data session is open",
+  "hand-over": `a step of a hand-over: ${handOverSteps.join(", ")}`,
 };
 
 /** What a program that is no control socket answers, or a server that has just gone. */
@@ -29,17 +37,19 @@ export function ctlCommand(): Command {
     .description("Administers a device that vfiokit serve serves.")
     .argument("<socket>", "path of the device's socket, or of its control socket")
     .addArgument(new Argument("<command>", "what to do").choices(Object.keys(commands)))
-    .addArgument(new Argument("[error]", "of inject").choices(Object.keys(injectableErrors)))
+    .addArgument(new Argument("[what]", "the error of inject, the step of hand-over"))
+    .addArgument(new Argument("[id]", "of hand-over: 32 hexadecimal digits"))
     .option("--json", "print the result as one line of JSON")
     .addHelpText("after", () => ["", "Commands:", ...table(helpRows()), ""].join("\n"))
     .action(
       async (
         socket: string,
         command: AdminCommand,
-        error: InjectableError | undefined,
+        what: string | undefined,
+        id: string | undefined,
         { json }: Options,
       ) => {
-        const request = requestOf(command, error);
+        const request = requestOf(command, what, id);
         const result = await ask(resolve(socket), request);
         const lines = json
           ? [JSON.stringify(result)]
@@ -53,21 +63,53 @@ interface Options {
   readonly json?: true;
 }
 
+const parameters: Readonly<Partial<Record<AdminCommand, string>>> = {
+  inject: " <error>",
+  "hand-over": " <step> <id>",
+};
+
 function helpRows(): string[][] {
-  return Object.entries(commands).map(([name, summary]) => [
-    `  ${name}${name === "inject" ? " <error>" : ""}`,
-    summary,
+  return (Object.keys(commands) as AdminCommand[]).map((name) => [
+    `  ${name}${parameters[name] ?? ""}`,
+    commands[name],
   ]);
 }
 
 /** @throws UsageError */
-function requestOf(command: AdminCommand, error: InjectableError | undefined): AdminRequest {
-  if (command === "inject") {
-    if (error) return { command, error };
-    throw new UsageError(`inject needs an error: ${Object.keys(injectableErrors).join(", ")}`);
+function requestOf(command: AdminCommand, what: string | undefined, id: string | undefined): AdminRequest {
+  if (command === "hand-over") {
+    const step = choose<HandOverStep>(command, "step", handOverSteps, what);
+    if (step === "status") return { command, step, ...(id !== undefined && { id }) };
+    if (id === undefined) throw new UsageError(`${command} ${step} needs the hand-over's id`);
+    return { command, step, id };
   }
-  if (error) throw new UsageError(`${command} takes nothing behind it, and there is ${error}`);
-  return { command };
+  const stray = command === "inject" ? id : (what ?? id);
+  if (stray !== undefined)
+    throw new UsageError(
+      `${[command, command === "inject" && what].filter(Boolean).join(" ")} takes nothing behind it, and there is ${stray}`,
+    );
+  if (command !== "inject") return { command };
+  return {
+    command,
+    error: choose<InjectableError>(
+      command,
+      "error",
+      Object.keys(injectableErrors) as InjectableError[],
+      what,
+    ),
+  };
+}
+
+/** @throws UsageError */
+function choose<T extends string>(
+  command: AdminCommand,
+  name: string,
+  values: readonly T[],
+  value: string | undefined,
+): T {
+  const known = values.find((known) => known === value);
+  if (known !== undefined) return known;
+  throw new UsageError(`${command} needs ${name === "error" ? "an" : "a"} ${name}: ${values.join(", ")}`);
 }
 
 /** @throws CommandError, SyscallError, VfioError */

@@ -15,6 +15,9 @@ const formatters: Formatters = {
       ["worker", info.paused ? "paused" : "running"],
       ["resets", `${info.generation}`],
       ["migration", info.migratable ? "possible" : "not possible"],
+      ...(info.handOver?.id === undefined
+        ? []
+        : [["hand-over", `${info.handOver.phase} ${info.handOver.id}`]]),
       ["hot reset", info.set.join(" ")],
     ]),
   ],
@@ -32,6 +35,14 @@ const formatters: Formatters = {
     table([
       ["state", state],
       ["session", sessionOpen ? "open" : "none"],
+      ["resets", `${generation}`],
+    ]),
+  "hand-over": ({ phase, id, wasReset, outcome, state, generation }) =>
+    table([
+      ["phase", `${phase}${wasReset ? ", and reset since" : ""}`],
+      ...(id === undefined ? [] : [["id", id]]),
+      ...(outcome === undefined ? [] : [["outcome", outcome]]),
+      ["state", state],
       ["resets", `${generation}`],
     ]),
 };

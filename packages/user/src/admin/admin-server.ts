@@ -88,10 +88,7 @@ export class AdminServer {
   async #answer(line: Uint8Array, who: string, gone: AbortSignal): Promise<AdminReply> {
     try {
       const request = parseRequest(line);
-      this.#log(
-        changes(request.command) ? "info" : "debug",
-        `${who} asks for ${Object.values(request).join(" ")}`,
-      );
+      this.#log(changes(request) ? "info" : "debug", `${who} asks for ${Object.values(request).join(" ")}`);
       return { result: await this.admin.perform(request, gone) };
     } catch (error) {
       if (error instanceof VfioError) return failureOf(error);

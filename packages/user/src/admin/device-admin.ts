@@ -1,12 +1,22 @@
 import {
   VfioError,
   migrationStateName,
+  type HandOver,
   type InjectableError,
+  type Migration,
   type MigrationStateName,
   type PciDevice,
 } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import type { AdminCommand, AdminRequest, AdminResults, DeviceStatus, MigrationStatus } from "./protocol.js";
+import type {
+  AdminCommand,
+  AdminRequest,
+  AdminResults,
+  DeviceStatus,
+  HandOverReport,
+  HandOverRequest,
+  MigrationStatus,
+} from "./protocol.js";
 import { listTasks, type TaskReport } from "./tasks.js";
 
 /** What the administrator sees of whoever serves the device: a VfioUserServer, say. */
@@ -29,6 +39,7 @@ export class DeviceAdmin {
   info(): DeviceStatus {
     const { device, server } = this;
     const { vendor, device: id } = device.definition.id;
+    const handOver = device.handOver?.status();
     return {
       name: device.name,
       id: `${hex4(vendor)}:${hex4(id)}`,
@@ -38,6 +49,7 @@ export class DeviceAdmin {
       removed: device.removed,
       generation: device.generation,
       migratable: device.migration !== undefined,
+      ...(handOver && { handOver: { phase: handOver.phase, ...(handOver.id && { id: handOver.id }) } }),
       set: device.set.devices.map(({ name }) => name),
     };
   }
@@ -97,10 +109,33 @@ export class DeviceAdmin {
 
   /** @throws VfioError ENOTTY: the device cannot be migrated */
   migration(): MigrationStatus {
-    const { name, migration, generation } = this.device;
-    if (!migration) throw new VfioError("ENOTTY", `${name} cannot be migrated: it declares no state`);
-    const state = migrationStateName(migration.state) as MigrationStateName;
-    return { state, generation, sessionOpen: migration.sessionOpen };
+    const { migration } = this.#migratable();
+    const { generation } = this.device;
+    return { state: this.#state(), generation, sessionOpen: migration.sessionOpen };
+  }
+
+  /**
+   * Takes a step of a hand-over, or only tells where it is. A step that has begun ends, whatever becomes of `signal`.
+   * @param signal ends a wait for the device's locks
+   * @throws VfioError ENOTTY: the device cannot be migrated; ENODEV: it was removed; as `HandOver` does
+   */
+  async handOver(request: HandOverRequest, signal?: AbortSignal): Promise<HandOverReport> {
+    const { handOver } = this.#migratable();
+    if (request.step !== "status") {
+      const { step, id } = request;
+      this.#assertPresent();
+      await this.#run("hand-over", signal, (task) =>
+        handOver[step === "take-back" ? "takeBack" : step](task, id),
+      );
+    }
+    const outcome = request.id === undefined ? undefined : handOver.outcomeOf(request.id);
+    return {
+      ...handOver.status(),
+      ...(outcome && { outcome }),
+      state: this.#state(),
+      generation: this.device.generation,
+      instance: handOver.instance,
+    };
   }
 
   /** Carries out a request, as the methods above do. */
@@ -124,7 +159,20 @@ export class DeviceAdmin {
         return { tasks: this.tasks() };
       case "migration":
         return this.migration();
+      case "hand-over":
+        return this.handOver(request, signal);
     }
+  }
+
+  /** @throws VfioError ENOTTY */
+  #migratable(): { migration: Migration; handOver: HandOver } {
+    const { name, migration, handOver } = this.device;
+    if (migration && handOver) return { migration, handOver };
+    throw new VfioError("ENOTTY", `${name} cannot be migrated: it declares no state`);
+  }
+
+  #state(): MigrationStateName {
+    return migrationStateName(this.#migratable().migration.state) as MigrationStateName;
   }
 
   #assertPresent(): void {

@@ -9,6 +9,10 @@ export type {
   AdminResults,
   DeviceStatus,
   FunctionStatus,
+  HandOverReport,
+  HandOverRequest,
+  HandOverStep,
   MigrationStatus,
 } from "./protocol.js";
+export { handOverSteps } from "./protocol.js";
 export type { LockReport, TaskReport, WaitReport } from "./tasks.js";

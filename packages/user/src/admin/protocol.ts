@@ -7,6 +7,8 @@ import {
   VfioError,
   injectableErrors,
   type ErrnoName,
+  type HandOverOutcome,
+  type HandOverPhase,
   type InjectableError,
   type MigrationStateName,
 } from "@vfiokit/core";
@@ -28,13 +30,25 @@ export interface AdminResults {
   readonly resume: { readonly paused: boolean };
   readonly tasks: { readonly tasks: readonly TaskReport[] };
   readonly migration: MigrationStatus;
+  readonly "hand-over": HandOverReport;
 }
 
 export type AdminCommand = keyof AdminResults;
 
 export type AdminRequest<C extends AdminCommand = AdminCommand> = C extends "inject"
   ? { readonly command: C; readonly error: InjectableError }
-  : { readonly command: C };
+  : C extends "hand-over"
+    ? { readonly command: C } & HandOverRequest
+    : { readonly command: C };
+
+/** Without an id, `status` does not look for the outcome of a hand-over. */
+export type HandOverRequest =
+  { readonly step: HandOverStep; readonly id: string } | { readonly step: "status"; readonly id?: string };
+
+/** What each step does: docs/migration.md, "Hand-over". */
+export const handOverSteps = ["prepare", "activate", "discard", "give", "take-back", "status"] as const;
+
+export type HandOverStep = (typeof handOverSteps)[number];
 
 export interface DeviceStatus {
   readonly name: string;
@@ -49,6 +63,8 @@ export interface DeviceStatus {
   /** Resets so far. */
   readonly generation: number;
   readonly migratable: boolean;
+  /** Of a device that can be migrated. */
+  readonly handOver?: { readonly phase: HandOverPhase; readonly id?: string };
   /** Names of the functions that a hot reset resets. */
   readonly set: readonly string[];
 }
@@ -64,6 +80,21 @@ export interface MigrationStatus {
   readonly sessionOpen: boolean;
 }
 
+/** Where a device is in a hand-over. */
+export interface HandOverReport {
+  readonly phase: HandOverPhase;
+  /** Of the hand-over under way: in `prepared` and `given`. */
+  readonly id?: string;
+  /** It was reset since `prepare`, whose image is lost, or since `give`. */
+  readonly wasReset: boolean;
+  /** How the hand-over that was asked about has ended here, where it has, and is remembered. */
+  readonly outcome?: HandOverOutcome;
+  readonly state: MigrationStateName;
+  readonly generation: number;
+  /** Of the device in this very process: ids of hand-overs from it begin with it. */
+  readonly instance: string;
+}
+
 /** A request that failed. */
 export interface AdminFailure {
   readonly errno: number;
@@ -73,28 +104,51 @@ export interface AdminFailure {
 
 export type AdminReply = { readonly result: AdminResults[AdminCommand] } | { readonly error: AdminFailure };
 
-/** The fields of each request beside `command`, and the values that they may have. */
-const fields: Readonly<Record<AdminCommand, Readonly<Record<string, readonly string[]>>>> = {
+/** What a field of a request has to be. */
+interface FieldRule {
+  /** In messages. */
+  readonly rule: string;
+  readonly holds: (value: string) => boolean;
+  /** Whether this request may be without it. */
+  readonly optional?: (request: Readonly<Record<string, unknown>>) => boolean;
+}
+
+function oneOf(values: readonly string[]): FieldRule {
+  return { rule: `one of ${values.join(", ")}`, holds: (value) => values.includes(value) };
+}
+
+const handOverId: FieldRule = {
+  rule: "32 hexadecimal digits, lower case",
+  holds: (value) => /^[0-9a-f]{32}$/.test(value),
+  optional: ({ step }) => step === "status",
+};
+
+/** The fields of each request beside `command`. */
+const fields: Readonly<Record<AdminCommand, Readonly<Record<string, FieldRule>>>> = {
   info: {},
   reset: {},
   "hot-reset": {},
-  inject: { error: Object.keys(injectableErrors) },
+  inject: { error: oneOf(Object.keys(injectableErrors)) },
   remove: {},
   pause: {},
   resume: {},
   tasks: {},
   migration: {},
+  "hand-over": { step: oneOf(handOverSteps), id: handOverId },
 };
 
-/** Whether a command does something to the device, and does not only look at it. */
-export function changes(command: AdminCommand): boolean {
-  return command !== "info" && command !== "tasks" && command !== "migration";
+const lookingOnly: ReadonlySet<AdminCommand> = new Set(["info", "tasks", "migration"]);
+
+/** Whether a request does something to the device, and does not only look at it. */
+export function changes(request: AdminRequest): boolean {
+  if (request.command === "hand-over") return request.step !== "status";
+  return !lookingOnly.has(request.command);
 }
 
 /** @throws VfioError EINVAL naming the field, the value and the rule */
 export function parseRequest(line: Uint8Array): AdminRequest {
   const request = parseObject("request", line);
-  const command = oneOf(request, "command", Object.keys(fields)) as AdminCommand;
+  const command = check(request, "command", oneOf(Object.keys(fields))) as AdminCommand;
   const own = fields[command];
   const stray = Object.keys(request).find((name) => name !== "command" && !Object.hasOwn(own, name));
   if (stray !== undefined) {
@@ -103,7 +157,7 @@ export function parseRequest(line: Uint8Array): AdminRequest {
       `field ${show(stray)}: ${command} takes ${["command", ...Object.keys(own)].join(" and ")}`,
     );
   }
-  for (const [name, values] of Object.entries(own)) oneOf(request, name, values);
+  for (const [name, rule] of Object.entries(own)) check(request, name, rule);
   return request as unknown as AdminRequest;
 }
 
@@ -147,12 +201,14 @@ function parseObject(what: string, line: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-function oneOf(request: Record<string, unknown>, name: string, values: readonly string[]): string {
+function check(request: Record<string, unknown>, name: string, field: FieldRule): string | undefined {
   const value = Object.hasOwn(request, name) ? request[name] : undefined;
-  const rule = `one of ${values.join(", ")}`;
-  if (value === undefined) throw new VfioError("EINVAL", `field ${show(name)} is missing: ${rule}`);
-  if (typeof value !== "string" || !values.includes(value))
-    throw new VfioError("EINVAL", `${name} ${show(value)}: ${rule}`);
+  if (value === undefined) {
+    if (field.optional?.(request)) return undefined;
+    throw new VfioError("EINVAL", `field ${show(name)} is missing: ${field.rule}`);
+  }
+  if (typeof value !== "string" || !field.holds(value))
+    throw new VfioError("EINVAL", `${name} ${show(value)}: ${field.rule}`);
   return value;
 }
 

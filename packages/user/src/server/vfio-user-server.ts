@@ -10,7 +10,8 @@ const ACCEPT_RETRY_MS = 100;
  * Serves a device to vfio-user clients, one after the other.
  *
  * While one is connected, others are turned away: their connection is closed at once, so that they fail with a
- * message instead of hanging. When it leaves, the device keeps its state for the next.
+ * message instead of hanging. When it leaves, the device keeps its state for the next. A device that a hand-over keeps
+ * stopped takes no new client either.
  */
 export class VfioUserServer {
   /** Settles when nothing more will be served: after `close`, or, with `fd`, when that client is gone. */
@@ -91,15 +92,34 @@ export class VfioUserServer {
   }
 
   #admit(fd: Fd): void {
-    if (!this.#connection) {
+    const handedOver = this.#handedOver();
+    if (handedOver !== undefined) {
+      this.#turnAway(fd, handedOver);
+    } else if (!this.#connection) {
       this.#serve(fd);
     } else if (!this.#next && this.#connection.isOver()) {
       this.#next = fd;
     } else {
-      const { pid } = peerCredentials(fd);
-      this.#settings.log("warn", `process ${pid} was turned away: another client is connected`);
-      fd.close();
+      this.#turnAway(fd, "another client is connected");
     }
+  }
+
+  #turnAway(fd: Fd, why: string): void {
+    const { pid } = peerCredentials(fd);
+    this.#settings.log("warn", `process ${pid} was turned away: ${why}`);
+    fd.close();
+  }
+
+  /** Why a hand-over keeps new clients away, and what ends that. A device that it keeps in STOP is of no use to them. */
+  #handedOver(): string | undefined {
+    const { phase, id } = this.device.handOver?.status() ?? { phase: "none" };
+    if (phase === "none") return undefined;
+    const ctl = (step: string) =>
+      `vfiokit ctl ${this.options.socketPath ?? "SOCKET"} hand-over ${step} ${id}`;
+    return phase === "given"
+      ? `the device was handed over (${id}). If it certainly does not run elsewhere: ${ctl("take-back")}`
+      : `the device waits for the end of hand-over ${id}. If it certainly does not run elsewhere: ` +
+          `${ctl("activate")}, or ${ctl("discard")}`;
   }
 
   #serve(fd: Fd): void {
@@ -121,7 +141,7 @@ export class VfioUserServer {
     if (this.#closing) return;
     const next = this.#next;
     this.#next = undefined;
-    if (next) this.#serve(next);
+    if (next) this.#admit(next);
     else if (!this.#listener) this.#settle();
   }
 }

@@ -104,7 +104,14 @@ describe("requests", () => {
     await admin.ask({ command: "tasks" });
     const who = `process ${process.pid} of user ${process.getuid!()}`;
     await admin.ask({ command: "inject", error: "fatal" });
-    expect(now.log).toEqual([`debug: ${who} asks for tasks`, `info: ${who} asks for inject fatal`]);
+    await admin.ask({ command: "hand-over", step: "status" });
+    await admin.ask({ command: "hand-over", step: "take-back", id: "0".repeat(32) });
+    expect(now.log).toEqual([
+      `debug: ${who} asks for tasks`,
+      `info: ${who} asks for inject fatal`,
+      `debug: ${who} asks for hand-over status`,
+      `info: ${who} asks for hand-over take-back ${"0".repeat(32)}`,
+    ]);
   });
 
   it("that fail are answered with errno and message", async () => {
@@ -127,7 +134,7 @@ describe("requests", () => {
 });
 
 describe("what is wrong with a request", () => {
-  const commands = "info, reset, hot-reset, inject, remove, pause, resume, tasks, migration";
+  const commands = "info, reset, hot-reset, inject, remove, pause, resume, tasks, migration, hand-over";
 
   it.each([
     ["no JSON", "reset", 'request "reset": not JSON'],
@@ -143,6 +150,21 @@ describe("what is wrong with a request", () => {
       "an unknown error",
       '{"command":"inject","error":"big"}',
       'error "big": one of correctable, nonfatal, fatal',
+    ],
+    [
+      "no step",
+      '{"command":"hand-over"}',
+      'field "step" is missing: one of prepare, activate, discard, give, take-back, status',
+    ],
+    [
+      "a step without an id",
+      '{"command":"hand-over","step":"give"}',
+      'field "id" is missing: 32 hexadecimal digits, lower case',
+    ],
+    [
+      "an id that is too short",
+      '{"command":"hand-over","step":"status","id":"12"}',
+      'id "12": 32 hexadecimal digits, lower case',
     ],
     [
       "a field too many",

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { IrqIndex, MigrationState, PciErr, PciErrCor, PciErrUncor, RegionIndex } from "@vfiokit/core";
+import {
+  IrqIndex,
+  MigrationState,
+  newHandOverId,
+  PciErr,
+  PciErrCor,
+  PciErrUncor,
+  RegionIndex,
+} from "@vfiokit/core";
 import { Mutex, Task } from "@vfiokit/lockdep";
 import { DeviceAdmin } from "@vfiokit/user";
 import { BAR_REGISTERS, Fixture, testDevice, VALUE } from "../server/support.js";
@@ -31,6 +39,7 @@ describe("info", () => {
       removed: false,
       generation: 0,
       migratable: true,
+      handOver: { phase: "none" },
       set: ["test"],
     });
   });
@@ -179,6 +188,35 @@ describe("migration", () => {
     const { admin } = setUp({ migratable: false });
     expect(() => admin.migration()).toThrow(/ENOTTY: test cannot be migrated/);
     expect(admin.info().migratable).toBe(false);
+  });
+});
+
+describe("hand-over", () => {
+  it("takes the steps, and tells where it is and how it ended", async () => {
+    const { admin, device, task } = setUp();
+    const { instance } = await admin.handOver({ step: "status" });
+    const id = newHandOverId(instance);
+    await device.migration!.setState(task, MigrationState.STOP_COPY);
+    const given = { phase: "given", id, wasReset: false, state: "STOP", generation: 0, instance };
+    expect(await admin.handOver({ step: "give", id })).toEqual(given);
+    expect(await admin.handOver({ step: "status", id })).toEqual(given);
+    expect(admin.info().handOver).toEqual({ phase: "given", id });
+    const ended = { phase: "none", wasReset: false, outcome: "taken back", state: "RUNNING" };
+    expect(await admin.handOver({ step: "take-back", id })).toMatchObject(ended);
+    await expect(admin.handOver({ step: "activate", id })).rejects.toThrow(
+      /ECANCELED: .*is over: taken back/,
+    );
+    await expect(admin.handOver({ step: "give", id: "12" })).rejects.toThrow(/EINVAL: hand-over id "12"/);
+  });
+
+  it("ENOTTY for a device that cannot be migrated; ENODEV for one that was removed", async () => {
+    const other = setUp({ migratable: false });
+    await expect(other.admin.handOver({ step: "status" })).rejects.toThrow(/ENOTTY/);
+    expect(other.admin.info()).not.toHaveProperty("handOver");
+    const { admin } = setUp();
+    await admin.remove();
+    await expect(admin.handOver({ step: "take-back", id: "0".repeat(32) })).rejects.toThrow(/ENODEV/);
+    expect(await admin.handOver({ step: "status" })).toMatchObject({ phase: "none" });
   });
 });
 

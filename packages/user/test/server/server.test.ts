@@ -1,6 +1,6 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { MigrationState, type PciDevice } from "@vfiokit/core";
+import { MigrationState, newHandOverId, type PciDevice } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import { createEventFd, createMemfd, socketPair } from "@vfiokit/user/linux";
 import { Feature, FeatureFlags, FeatureMigState, IrqSetFlags } from "@vfiokit/user/wire";
@@ -118,6 +118,33 @@ describe("clients, one after the other", () => {
     expect(log).toContain(`warn: process ${process.pid} was turned away: another client is connected`);
     expect(await first.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
     first.close();
+  });
+
+  it("turned away while a hand-over keeps the device stopped; the one who is connected goes on", async () => {
+    const task = new Task("test");
+    const handOver = device.handOver!;
+    const id = newHandOverId(handOver.instance);
+    const mover = await connect();
+    await device.migration!.setState(task, MigrationState.STOP_COPY);
+    await handOver.give(task, id);
+    const turnedAway = async () => {
+      const client = connectRaw(path);
+      expect(await client.nextOrEnd()).toBeUndefined();
+      client.close();
+      expect(log.pop()).toBe(
+        `warn: process ${process.pid} was turned away: the device was handed over (${id}). If it certainly does ` +
+          `not run elsewhere: vfiokit ctl ${path} hand-over take-back ${id}`,
+      );
+    };
+    await turnedAway();
+    expect(await mover.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
+    mover.close();
+    await untilDisconnected();
+    await turnedAway();
+    await handOver.takeBack(task, id);
+    const client = await connect();
+    expect(device.migration!.state).toBe(MigrationState.RUNNING);
+    client.close();
   });
 });
 
