@@ -1,3 +1,5 @@
 export { VfioUserServer, type Log, type LogLevel, type ServerOptions } from "./server/index.js";
 export * from "./client/index.js";
 export * from "./admin/index.js";
+export * from "./relay/index.js";
+export * from "./migrate/remote/index.js";

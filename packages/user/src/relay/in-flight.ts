@@ -1,0 +1,84 @@
+import { Header, HEADER_SIZE, RegionAccess } from "../wire/index.js";
+import type { Inbox } from "../server/inbox.js";
+import type { StatefulRequest } from "./stateful.js";
+
+/** Requests of a client that can be under way at a time; further ones wait in its socket. */
+export const MAX_IN_FLIGHT = 1024;
+
+/** What is kept of every request: all of a REGION_READ. */
+const KEPT_BYTES = HEADER_SIZE + RegionAccess.size;
+
+/**
+ * The requests of the client that a server has and has not answered. The server knows each by its slot, which is the
+ * message id that it was forwarded with. Nothing is allocated for accesses to regions.
+ */
+export class InFlight {
+  readonly #free = new Uint16Array(MAX_IN_FLIGHT);
+  #freeCount = MAX_IN_FLIGHT;
+  readonly #kept = new Uint8Array(MAX_IN_FLIGHT * KEPT_BYTES);
+  readonly #keptView = new DataView(this.#kept.buffer);
+  /** When it was forwarded, counted in requests; 0: the slot is free. */
+  readonly #order = new Float64Array(MAX_IN_FLIGHT);
+  #lastOrder = 0;
+  /** Of the requests that change what a server must be told again. */
+  readonly #stateful: (StatefulRequest | undefined)[] = [];
+
+  constructor() {
+    for (let slot = 0; slot < MAX_IN_FLIGHT; slot++) this.#free[MAX_IN_FLIGHT - 1 - slot] = slot;
+  }
+
+  get count(): number {
+    return MAX_IN_FLIGHT - this.#freeCount;
+  }
+
+  get full(): boolean {
+    return this.#freeCount === 0;
+  }
+
+  /** Takes a slot for the first message of `inbox`. Not while full. */
+  add(inbox: Inbox, size: number, stateful?: StatefulRequest): number {
+    const slot = this.#free[--this.#freeCount]!;
+    const at = slot * KEPT_BYTES;
+    const kept = Math.min(size, KEPT_BYTES);
+    for (let i = 0; i < kept; i++) this.#kept[at + i] = inbox.bytes[inbox.head + i]!;
+    this.#order[slot] = ++this.#lastOrder;
+    if (stateful) this.#stateful[slot] = stateful;
+    return slot;
+  }
+
+  has(slot: number): boolean {
+    return slot < MAX_IN_FLIGHT && this.#order[slot] !== 0;
+  }
+
+  /** The client's id of the request. */
+  idOf(slot: number): number {
+    return this.#keptView.getUint16(slot * KEPT_BYTES + Header.offset.msg_id, true);
+  }
+
+  commandOf(slot: number): number {
+    return this.#keptView.getUint16(slot * KEPT_BYTES + Header.offset.cmd, true);
+  }
+
+  statefulOf(slot: number): StatefulRequest | undefined {
+    return this.#stateful[slot];
+  }
+
+  /** The beginning of the request, as the client sent it. */
+  beginningOf(slot: number): Uint8Array {
+    return this.#kept.subarray(slot * KEPT_BYTES, (slot + 1) * KEPT_BYTES);
+  }
+
+  /** The request has its answer. */
+  remove(slot: number): void {
+    this.#order[slot] = 0;
+    if (this.#stateful[slot]) this.#stateful[slot] = undefined;
+    this.#free[this.#freeCount++] = slot;
+  }
+
+  /** All slots in use, in the order of their requests. */
+  slots(): number[] {
+    const slots: number[] = [];
+    for (let slot = 0; slot < MAX_IN_FLIGHT; slot++) if (this.#order[slot] !== 0) slots.push(slot);
+    return slots.sort((a, b) => this.#order[a]! - this.#order[b]!);
+  }
+}

@@ -1,0 +1,247 @@
+/** A client and a server that cannot tell that there is a relay between them. */
+
+import { describe, expect, onTestFinished, test } from "vitest";
+import { IrqIndex, PciCommand, PciHeader, RegionFlags } from "@vfiokit/core";
+import { Task } from "@vfiokit/lockdep";
+import { openFds, openMappings } from "@vfiokit/user/linux";
+import { encodeRequest, HeaderFlags, Header } from "@vfiokit/user/wire";
+import type { VfioUserClient } from "../../src/client/index.js";
+import {
+  BAR_MEMORY,
+  BAR_REGISTERS,
+  BROKEN,
+  connectRaw,
+  CONFIG,
+  INTERRUPT,
+  VALUE,
+} from "../server/support.js";
+import { Place, type TestServer } from "./support.js";
+
+const bytesOf = (value: number): Uint8Array => Uint8Array.from([value, 0, 0, 0]);
+
+async function setup(
+  options: Parameters<Place["server"]>[0] = {},
+  clientOptions: Parameters<Place["client"]>[0] = {},
+): Promise<{ place: Place; server: TestServer; client: VfioUserClient }> {
+  const place = new Place();
+  const server = await place.server(options);
+  place.relay(server.path);
+  return { place, server, client: await place.client(clientOptions) };
+}
+
+describe("the server's answers arrive", () => {
+  test("about the device, its regions and its interrupts", async () => {
+    const { client } = await setup();
+    expect(await client.getInfo()).toEqual({ flags: 3, numRegions: 9, numIrqs: 5 });
+    expect(await client.getRegionInfo(CONFIG)).toMatchObject({ flags: RegionFlags.READ | RegionFlags.WRITE });
+    expect(await client.getIrqInfo(IrqIndex.MSIX)).toMatchObject({ count: 4 });
+  });
+
+  test("with the server's own errors", async () => {
+    const { client } = await setup();
+    await expect(client.getRegionInfo(9)).rejects.toMatchObject({ code: "EINVAL" });
+    await expect(client.regionRead(BAR_REGISTERS, 0x40, bytesOf(0))).rejects.toMatchObject({
+      code: "EINVAL",
+    });
+    await expect(client.regionRead(BAR_REGISTERS, BROKEN, bytesOf(0))).rejects.toMatchObject({ code: "EIO" });
+    await expect(client.dmaUnmap(0x1000n, 0x1000n)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  test("to reads and writes of regions", async () => {
+    const { client, server } = await setup();
+    await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(42));
+    expect(server.fn.value).toBe(42);
+    const into = new Uint8Array(4);
+    await client.regionRead(BAR_REGISTERS, VALUE, into);
+    expect(into).toEqual(bytesOf(42));
+  });
+
+  test("to a thousand commands that did not wait for each other, each to its own", async () => {
+    const { client } = await setup();
+    const reads = Array.from({ length: 3000 }, async (_, i) => {
+      const into = new Uint8Array(1 + (i % 4));
+      await client.regionRead(CONFIG, i % 4 === 3 ? 0 : i % 4, into);
+      return into;
+    });
+    const config = new Uint8Array(8);
+    await client.regionRead(CONFIG, 0, config);
+    for (const [i, bytes] of (await Promise.all(reads)).entries()) {
+      const at = i % 4 === 3 ? 0 : i % 4;
+      expect(bytes).toEqual(config.slice(at, at + 1 + (i % 4)));
+    }
+  });
+
+  test("to a reset, and to writes of many at a time", async () => {
+    const { client, server } = await setup();
+    const write = (offset: number, value: number) => ({
+      region: BAR_REGISTERS,
+      offset,
+      data: bytesOf(value),
+    });
+    await client.regionWriteMulti([write(VALUE, 1), write(VALUE, 2), write(8, 3)]);
+    expect(server.fn.writes).toEqual(["0=1/4", "0=2/4", "8=3/4"]);
+    await client.reset();
+    expect(server.fn.resets).toBe(1);
+  });
+
+  test("in transfers as large as the limit", async () => {
+    const { client } = await setup();
+    const data = Uint8Array.from({ length: 0x4000 }, (_, i) => i * 7);
+    await client.regionWrite(CONFIG, PciHeader.COMMAND, Uint8Array.from([PciCommand.MEMORY, 0]));
+    await client.regionWrite(BAR_MEMORY, 0, data);
+    const back = new Uint8Array(data.length);
+    await client.regionRead(BAR_MEMORY, 0, back);
+    expect(back).toEqual(data);
+  });
+});
+
+test("a region is never offered for mapping", async () => {
+  const { client, server } = await setup();
+  expect(server.device.regionInfo(BAR_MEMORY).mmapAreas).toHaveLength(1);
+  const info = await client.getRegionInfo(BAR_MEMORY);
+  expect(info.flags).toBe(RegionFlags.READ | RegionFlags.WRITE);
+  expect(info.mmapAreas).toEqual([]);
+  expect(info).toMatchObject({ size: 0x4000 });
+});
+
+test("no ioeventfd is handed out: it would go past the relay", async () => {
+  const { client } = await setup();
+  const fds = await client.getRegionIoFds(BAR_REGISTERS);
+  expect(fds.subRegions).toEqual([]);
+});
+
+test("interrupts go straight to the client", async () => {
+  const { client } = await setup();
+  const intx = client.irq(IrqIndex.INTX);
+  await intx.enable(1);
+  const next = intx.next();
+  await client.regionWrite(BAR_REGISTERS, INTERRUPT, bytesOf(1));
+  expect(await next).toBe(0);
+});
+
+describe.each([
+  ["over the same socket", false],
+  ["over a second socket", true],
+])("the server reaches the client's memory %s", (_name, twinSocket) => {
+  test("by messages", async () => {
+    const { client, server } = await setup({ twinSocket }, { twinSocket });
+    expect(client.limits.twinSocket).toBe(twinSocket);
+    const memory = { bytes: Uint8Array.from({ length: 0x2000 }, (_, i) => i) };
+    await client.dmaMap({ address: 0x10000n, memory });
+    const task = new Task("device");
+    const into = new Uint8Array(16);
+    await server.device.dma.read(0x10010n, into, task);
+    expect(into).toEqual(memory.bytes.slice(0x10, 0x20));
+    await server.device.dma.write(0x10100n, into, task);
+    expect(memory.bytes.slice(0x100, 0x110)).toEqual(into);
+    await client.dmaUnmap(0x10000n, 0x2000n);
+    await expect(server.device.dma.read(0x10010n, into, task)).rejects.toMatchObject({ code: "EFAULT" });
+  });
+
+  test("in a file that it maps", async () => {
+    const { client, server } = await setup({ twinSocket }, { twinSocket });
+    const memory = client.shareMemory(0x2000);
+    memory.bytes[5] = 77;
+    await client.dmaMap({ address: 0x10000n, memory });
+    const into = new Uint8Array(1);
+    await server.device.dma.read(0x10005n, into, new Task("device"));
+    expect(into).toEqual(Uint8Array.of(77));
+  });
+});
+
+describe("a client that breaks the protocol", () => {
+  test.each([
+    ["a size below a header", () => Header.encode({ msg_id: 1, cmd: 4, msg_size: 3, flags: 0, error_no: 0 })],
+    [
+      "a size of 4 GiB",
+      () => Header.encode({ msg_id: 1, cmd: 4, msg_size: 0xffff_fff0, flags: 0, error_no: 0 }),
+    ],
+    [
+      "a type of message that there is not",
+      () => Header.encode({ msg_id: 1, cmd: 4, msg_size: 16, flags: 7, error_no: 0 }),
+    ],
+    [
+      "an answer to nothing",
+      () => Header.encode({ msg_id: 1, cmd: 11, msg_size: 16, flags: 1, error_no: 0 }),
+    ],
+  ])("by %s is disconnected, and the next one is served", async (_name, message) => {
+    const place = new Place();
+    const server = await place.server();
+    place.relay(server.path);
+    using raw = connectRaw(place.relayPath);
+    await raw.negotiate();
+    await raw.send(message());
+    expect(await raw.nextOrEnd()).toBeUndefined();
+    const client = await connectSoon(place);
+    expect(await client.getInfo()).toMatchObject({ numRegions: 9 });
+  });
+
+  test("by a first message that is not VERSION never reaches a server", async () => {
+    const place = new Place();
+    const server = await place.server();
+    place.relay(server.path);
+    using raw = connectRaw(place.relayPath);
+    await raw.send(encodeRequest("DEVICE_RESET", 1, {}));
+    expect(await raw.nextOrEnd()).toBeUndefined();
+    expect(server.log).toEqual([]);
+  });
+
+  test("in a way that only the server knows gets the server's answer", async () => {
+    const place = new Place();
+    const server = await place.server();
+    place.relay(server.path);
+    using raw = connectRaw(place.relayPath);
+    await raw.negotiate();
+    const unknown = await raw.exchange(
+      Header.encode({ msg_id: 9, cmd: 14, msg_size: 16, flags: 0, error_no: 0 }),
+    );
+    expect(unknown).toMatchObject({ id: 9, cmd: 14, flags: HeaderFlags.ERROR | 1, errno: 22 });
+    expect(await raw.read(CONFIG, 0, 2)).toBe(0x1b36);
+  });
+});
+
+test("many clients one after the other leave nothing behind", async () => {
+  const place = new Place();
+  const server = await place.server();
+  place.relay(server.path);
+  const before = { fds: openFds(), mappings: openMappings() };
+  for (let round = 0; round < 20; round++) {
+    const client = await connectSoon(place, { twinSocket: round % 2 === 0 });
+    const memory = client.shareMemory(0x1000);
+    await client.dmaMap({ address: 0x1000n, memory });
+    await client.irq(IrqIndex.MSIX).enable(4);
+    await client.getRegionInfo(BAR_MEMORY);
+    client.close();
+    memory[Symbol.dispose]();
+  }
+  const last = await connectSoon(place);
+  last.close();
+  await expect.poll(() => ({ fds: openFds(), mappings: openMappings() })).toEqual(before);
+});
+
+test("a second client is turned away while one is connected", async () => {
+  const { place } = await setup();
+  await expect(place.client()).rejects.toMatchObject({ code: "ECONNRESET" });
+});
+
+test("without a server the client is told so", async () => {
+  const place = new Place();
+  place.relay(place.path("nobody.sock"));
+  await expect(place.client()).rejects.toThrow();
+  onTestFinished(() => undefined);
+});
+
+/** The relay may still be busy with the last one's end. */
+async function connectSoon(
+  place: Place,
+  options: Parameters<Place["client"]>[0] = {},
+): Promise<VfioUserClient> {
+  for (;;) {
+    try {
+      return await place.client(options);
+    } catch (error) {
+      if (!/ECONNRESET|EAGAIN|EPIPE/.test(String(error))) throw error;
+      await new Promise(setImmediate);
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/** Servers, a relay and clients in one process. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import type { PciDevice } from "@vfiokit/core";
+import { Task } from "@vfiokit/lockdep";
+import { VfioUserClient, type ClientOptions } from "../../src/client/index.js";
+import { Relay, type RelayOptions } from "../../src/relay/index.js";
+import { VfioUserServer, type ServerOptions } from "../../src/server/index.js";
+import { testDevice, type TestFunction } from "../server/support.js";
+
+export interface TestServer {
+  readonly path: string;
+  readonly device: PciDevice;
+  readonly fn: TestFunction;
+  readonly server: VfioUserServer;
+  readonly log: string[];
+  close(): Promise<void>;
+}
+
+export class Place {
+  readonly folder = mkdtempSync(join(tmpdir(), "vfiokit-"));
+  readonly log: string[] = [];
+  #relay: Relay | undefined;
+  #count = 0;
+
+  constructor() {
+    onTestFinished(() => rmSync(this.folder, { recursive: true, force: true }));
+  }
+
+  get relayPath(): string {
+    return join(this.folder, "relay.sock");
+  }
+
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  async server(options: Omit<ServerOptions, "fd" | "socketPath"> = {}): Promise<TestServer> {
+    const path = this.path(`server${this.#count++}.sock`);
+    return this.serverAt(path, options);
+  }
+
+  async serverAt(path: string, options: Omit<ServerOptions, "fd" | "socketPath"> = {}): Promise<TestServer> {
+    const { device, fn } = testDevice();
+    const log: string[] = [];
+    const server = new VfioUserServer(device, {
+      ...options,
+      socketPath: path,
+      log: (level, message) => log.push(`${level}: ${message}`),
+    });
+    await server.listen();
+    let closed: Promise<void> | undefined;
+    const close = (): Promise<void> => (closed ??= server.close().then(() => device.close(new Task("test"))));
+    onTestFinished(close);
+    return { path, device, fn, server, log, close };
+  }
+
+  relay(serverPath: string, options: Partial<RelayOptions> = {}): Relay {
+    const relay = new Relay({
+      listenPath: this.relayPath,
+      serverPath,
+      log: (level, message) => this.log.push(`${level}: ${message}`),
+      ...options,
+    });
+    relay.listen();
+    this.#relay = relay;
+    onTestFinished(() => relay.close());
+    return relay;
+  }
+
+  async client(options: ClientOptions = {}): Promise<VfioUserClient> {
+    const client = await VfioUserClient.connect(this.relayPath, options);
+    onTestFinished(() => client.close());
+    return client;
+  }
+}
