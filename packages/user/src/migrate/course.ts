@@ -30,8 +30,7 @@ export class Course {
   /** A point of the present phase. @throws VfioError ECANCELED: the migration was cancelled */
   point(step: string): Promise<void> | undefined {
     this.assertWanted();
-    const { fault } = this.hooks;
-    return fault && this.#fault(fault, step);
+    return this.hooks.fault && this.#fault(step);
   }
 
   /** @throws VfioError ECANCELED */
@@ -39,8 +38,8 @@ export class Course {
     if (this.signal?.aborted) throw new VfioError("ECANCELED", "the migration was cancelled");
   }
 
-  async #fault(fault: NonNullable<MigrateHooks["fault"]>, step: string): Promise<void> {
-    await fault.call(this.hooks, `${this.phase}:${step}:${this.#points++}`);
+  async #fault(step: string): Promise<void> {
+    await this.hooks.fault!(`${this.phase}:${step}:${this.#points++}`);
     this.assertWanted();
   }
 }

@@ -12,6 +12,8 @@ export interface EndpointDescription {
   readonly generation: number | undefined;
   /** Whether the server takes part in the two-phase hand-over; libvfio-user's servers do not. */
   readonly handOver: boolean;
+  /** `HandOver.instance` of a source: ids of hand-overs from it begin with it. */
+  readonly instance?: string;
 }
 
 /** What is still to be sent in PRE_COPY (VFIO uAPI: struct vfio_precopy_info). Bytes. */

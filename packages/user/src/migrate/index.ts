@@ -1,6 +1,9 @@
 /** Live migration between vfio-user servers: docs/migration.md. */
 export type { EndpointDescription, MigrationSource, MigrationTarget, PrecopyProgress } from "./endpoint.js";
 export { EndpointGoneError, MigrateError } from "./errors.js";
+export type { LocalEndOptions } from "./local-end.js";
+export { LocalSource } from "./local-source.js";
+export { LocalTarget } from "./local-target.js";
 export { migrate } from "./migrate.js";
 export {
   migratePhases,

@@ -1,4 +1,4 @@
-import { VfioError, type ErrnoName } from "@vfiokit/core";
+import { newHandOverId, VfioError, type ErrnoName } from "@vfiokit/core";
 import { canPrecopy, checkEnds } from "./check.js";
 import { realClock } from "./clock.js";
 import { Course } from "./course.js";
@@ -27,7 +27,10 @@ export async function migrate(
 }
 
 class Migrating {
-  readonly #id: string;
+  /** Of this attempt: a hand-over that was discarded is over, and its id with it. */
+  #id: string;
+  /** `HandOver.instance` of the source. */
+  #instance: string | undefined;
   readonly #clock: MigrateClock;
   readonly #course: Course;
   readonly #copy: ImageCopy;
@@ -40,7 +43,7 @@ class Migrating {
     private readonly options: MigrateOptions,
     private readonly onEvent: (event: MigrateEvent) => void,
   ) {
-    this.#id = options.id ?? crypto.randomUUID().replaceAll("-", "");
+    this.#id = options.id ?? "";
     this.#clock = options.clock ?? realClock;
     this.#course = new Course(options, onEvent);
     this.#copy = new ImageCopy(source, target, options, this.#clock, this.#course);
@@ -83,6 +86,8 @@ class Migrating {
     const target = await this.target.describe();
     await this.#course.point("target");
     this.#names = { source: source.name, target: target.name };
+    this.#instance = source.instance;
+    if (this.#id === "") this.#id = this.#newId();
     const precopy = canPrecopy(source, target) && this.options.maxRounds > 0;
     const recoverable = source.handOver && target.handOver;
     this.onEvent({ event: "check", id: this.#id, source, target, precopy, recoverable });
@@ -122,12 +127,13 @@ class Migrating {
     const cancelled = this.options.signal?.aborted === true;
     const again = isReset(error) && !cancelled && this.#restarts < (this.options.maxRestarts ?? MAX_RESTARTS);
     const lost = await failureOf(() => this.#resumeSource());
-    if (again && lost === undefined) {
+    const kept = await failureOf(() => this.#discard());
+    if (again && lost === undefined && kept === undefined) {
       this.#restarts++;
+      this.#id = this.#newId();
       this.onEvent({ event: "restart", restarts: this.#restarts, reason: reasonOf(error) });
       return;
     }
-    const kept = await failureOf(() => this.target.discard(this.#id));
     const { source, target } = this.#names;
     const what = cancelled ? "cancelled" : reasonOf(error);
     const sourceNow = lost === undefined ? `${source} runs on` : `${source} does not run: ${lost}`;
@@ -140,6 +146,21 @@ class Migrating {
       lost === undefined ? "source" : "none",
       { cause: error },
     );
+  }
+
+  #newId(): string {
+    return this.#instance === undefined
+      ? crypto.randomUUID().replaceAll("-", "")
+      : newHandOverId(this.#instance);
+  }
+
+  async #discard(): Promise<void> {
+    try {
+      await this.target.discard(this.#id);
+    } catch (error) {
+      // With its server, the image is gone.
+      if (!(error instanceof EndpointGoneError)) throw error;
+    }
   }
 
   async #resumeSource(): Promise<void> {

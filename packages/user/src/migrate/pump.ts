@@ -32,7 +32,7 @@ export async function pump(
       const next = reads[0];
       if (!next) break;
       const bytes = await next;
-      reads.shift();
+      void reads.shift();
       if (bytes.length === 0) {
         // Those behind it may have some all the same, in PRE_COPY: they are drained.
         ended = true;

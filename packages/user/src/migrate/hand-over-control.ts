@@ -1,0 +1,95 @@
+import { VfioError } from "@vfiokit/core";
+import { AdminClient, type HandOverReport, type HandOverStep } from "../admin/index.js";
+import { SyscallError } from "../linux/index.js";
+import { EndpointGoneError, isAnswer } from "./errors.js";
+
+/** Nobody listens there. */
+const NOBODY: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED"]);
+/** A step waits for the device's locks, which a reset or a transition of a client may have. Milliseconds. */
+const TIMEOUT_MS = 30_000;
+
+/** A device's part in the hand-over, through its control socket. The connection lives as long as the server. */
+export class HandOverControl implements Disposable {
+  private constructor(
+    readonly path: string,
+    private readonly admin: AdminClient,
+  ) {}
+
+  /**
+   * @param socket path of the device's socket
+   * @param controlPath of the control socket; default: the device's and ".ctl"
+   * @returns undefined: there is none, or the device has no hand-over
+   * @throws VfioError EACCES: it is not for this user; EPROTO: it is no control socket
+   */
+  static async open(socket: string, controlPath?: string): Promise<HandOverControl | undefined> {
+    const path = controlPath ?? `${socket}.ctl`;
+    let admin: AdminClient;
+    try {
+      admin = new AdminClient(path);
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      if (NOBODY.has(error.code) && controlPath === undefined) return undefined;
+      throw new VfioError(
+        "EACCES",
+        `${path}: the control socket is needed for the hand-over: ${error.message}`,
+      );
+    }
+    const control = new HandOverControl(path, admin);
+    try {
+      await control.status();
+      return control;
+    } catch (error) {
+      control.close();
+      // ENOTTY: the device has no migration. EINVAL: a server from before there was a hand-over.
+      if (error instanceof VfioError && (error.code === "ENOTTY" || error.code === "EINVAL"))
+        return undefined;
+      throw error;
+    }
+  }
+
+  status(id?: string): Promise<HandOverReport> {
+    return this.#within(
+      this.admin.request({ command: "hand-over", step: "status", ...(id !== undefined && { id }) }),
+    );
+  }
+
+  /**
+   * @throws EndpointGoneError: the server has ended; VfioError: what the device answers; ETIMEDOUT: nobody knows whether
+   *   it was done
+   */
+  step(step: Exclude<HandOverStep, "status">, id: string): Promise<HandOverReport> {
+    return this.#within(this.admin.request({ command: "hand-over", step, id }));
+  }
+
+  close(): void {
+    this.admin.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #within(request: Promise<HandOverReport>): Promise<HandOverReport> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new VfioError("ETIMEDOUT", `${this.path}: no answer within ${TIMEOUT_MS / 1000} s`));
+      }, TIMEOUT_MS);
+    });
+    try {
+      return await Promise.race([request, late]);
+    } catch (error) {
+      if (isAnswer(error)) throw error;
+      request.catch(() => undefined);
+      if (error instanceof VfioError && error.code === "ETIMEDOUT") {
+        // Its answer may come yet, and would be taken for that of the next request.
+        this.close();
+        throw error;
+      }
+      // The server closes this connection only at its end, and the kernel does when it is killed.
+      throw new EndpointGoneError(`${this.path}: the server has ended`);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import { RegionIndex, VfioError, type DeviceIdentity, type MigrationStateName } from "@vfiokit/core";
+import type { HandOverReport } from "../admin/index.js";
+import { CommandError, VfioUserClient } from "../client/index.js";
+import { Feature } from "../wire/index.js";
+import type { EndpointDescription } from "./endpoint.js";
+import { HandOverControl } from "./hand-over-control.js";
+
+/** Header of the configuration space (PCI 3.0 §6.1). */
+const ConfigOffset = {
+  VENDOR: 0x00,
+  DEVICE: 0x02,
+  REVISION: 0x08,
+  /** 24 bits. */
+  CLASS: 0x09,
+  SUBSYSTEM_VENDOR: 0x2c,
+  SUBSYSTEM_DEVICE: 0x2e,
+} as const;
+const CONFIG_HEADER = 0x40;
+
+export interface LocalEndOptions {
+  /** Path of the control socket. Default: the socket's and ".ctl", if there is one. */
+  readonly controlPath?: string;
+  /** Milliseconds that each command may take. Default 30000. */
+  readonly timeoutMs?: number;
+}
+
+/** A server takes one client at a time, and turns others away before it has said anything. */
+const TURNED_AWAY: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
+
+/** A vfio-user server on this host, with its control socket where it has one. */
+export class LocalEnd {
+  private constructor(
+    readonly path: string,
+    readonly client: VfioUserClient,
+    /** Undefined: the server takes no part in the hand-over, as libvfio-user's do not. */
+    readonly control: HandOverControl | undefined,
+  ) {}
+
+  /**
+   * @throws VfioError EBUSY: the server has another client
+   * @throws SyscallError, VfioError as VfioUserClient.connect
+   */
+  static async connect(path: string, { controlPath, timeoutMs }: LocalEndOptions = {}): Promise<LocalEnd> {
+    const control = await HandOverControl.open(path, controlPath);
+    try {
+      const status = await control?.status();
+      if (status && status.phase !== "none") throw handOverPending(path, status);
+      const client = await VfioUserClient.connect(path, {
+        twinSocket: false,
+        ...(timeoutMs !== undefined && { timeoutMs }),
+      });
+      return new LocalEnd(path, client, control);
+    } catch (error) {
+      control?.close();
+      if (error instanceof VfioError && TURNED_AWAY.has(error.code)) throw otherClient(path);
+      throw error;
+    }
+  }
+
+  async describe(): Promise<EndpointDescription> {
+    const status = await this.control?.status();
+    return {
+      name: this.path,
+      identity: await this.#identity(),
+      flags: await this.named(this.client.migration.flags()),
+      state: await this.#state(),
+      generation: status?.generation,
+      handOver: status !== undefined,
+      ...(status && { instance: status.instance }),
+    };
+  }
+
+  /** What the client throws, with the end's name. */
+  async named<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      throw this.#named(error);
+    }
+  }
+
+  close(): void {
+    this.client.close();
+    this.control?.close();
+  }
+
+  #named(error: unknown): unknown {
+    if (!(error instanceof VfioError)) return error;
+    const message = error.message.replace(`${error.code}: `, "");
+    return new VfioError(error.code, `${this.path}: ${message}`);
+  }
+
+  async #identity(): Promise<DeviceIdentity> {
+    const bytes = new Uint8Array(CONFIG_HEADER);
+    const count = await this.named(this.client.regionRead(RegionIndex.CONFIG, 0, bytes));
+    if (count < CONFIG_HEADER)
+      throw new VfioError("EPROTO", `${this.path}: the configuration space has ${count} bytes`);
+    const view = new DataView(bytes.buffer);
+    return {
+      vendor: view.getUint16(ConfigOffset.VENDOR, true),
+      device: view.getUint16(ConfigOffset.DEVICE, true),
+      subsystemVendor: view.getUint16(ConfigOffset.SUBSYSTEM_VENDOR, true),
+      subsystemDevice: view.getUint16(ConfigOffset.SUBSYSTEM_DEVICE, true),
+      classCode: view.getUint32(ConfigOffset.REVISION, true) >>> 8,
+      revision: view.getUint8(ConfigOffset.REVISION),
+    };
+  }
+
+  /** RUNNING for a device that has no migration state: its flags say so. */
+  async #state(): Promise<MigrationStateName> {
+    try {
+      return await this.client.migration.state();
+    } catch (error) {
+      if (error instanceof CommandError) return "RUNNING";
+      throw error;
+    }
+  }
+
+  /** Bytes that STOP_COPY would send; 0 where the server does not tell (libvfio-user). */
+  async dataSize(): Promise<number> {
+    if (!(await this.client.migration.probe(Feature.MIG_DATA_SIZE, "get"))) return 0;
+    return Number(await this.client.migration.dataSize());
+  }
+}
+
+function otherClient(path: string): VfioError {
+  return new VfioError(
+    "EBUSY",
+    `${path}: another client is connected, and a server has one at a time. Disconnect it, or put a relay between ` +
+      `it and the server (vfiokit relay) and migrate that`,
+  );
+}
+
+function handOverPending(path: string, { phase, id }: HandOverReport): VfioError {
+  return new VfioError(
+    "EBUSY",
+    `${path}: the device is ${phase} in hand-over ${id}, which was not finished. To finish it: ` +
+      `vfiokit migrate --recover FROM TO`,
+  );
+}

@@ -1,0 +1,61 @@
+import type { EndpointDescription, MigrationTarget } from "./endpoint.js";
+import { LocalEnd, type LocalEndOptions } from "./local-end.js";
+
+/** The device of a vfio-user server on this host, to be loaded. */
+export class LocalTarget implements MigrationTarget, Disposable {
+  #begun = false;
+
+  private constructor(private readonly end: LocalEnd) {}
+
+  /**
+   * Connects to the server at `path`, as its only client.
+   * @throws VfioError EBUSY: it has another client, or is in a hand-over
+   * @throws SyscallError ENOENT, ECONNREFUSED (nobody listens), EACCES …
+   */
+  static async connect(path: string, options: LocalEndOptions = {}): Promise<LocalTarget> {
+    return new LocalTarget(await LocalEnd.connect(path, options));
+  }
+
+  describe(): Promise<EndpointDescription> {
+    return this.end.named(this.end.describe());
+  }
+
+  async begin(): Promise<void> {
+    const { client } = this.end;
+    const { migration } = client;
+    this.#begun = true;
+    // Nothing but a reset drops what a device in RESUMING has received.
+    if ((await this.end.named(migration.state())) !== "RUNNING") await this.end.named(client.reset());
+    await this.end.named(migration.setState("RESUMING"));
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return this.end.named(this.end.client.migration.write(bytes));
+  }
+
+  async prepare(id: string): Promise<void> {
+    const { control, client } = this.end;
+    await this.end.named(client.migration.setState("STOP"));
+    await control?.step("prepare", id);
+  }
+
+  async activate(id: string): Promise<void> {
+    const { control, client } = this.end;
+    if (control) await control.step("activate", id);
+    else await this.end.named(client.migration.setState("RUNNING"));
+  }
+
+  async discard(id: string): Promise<void> {
+    const { control, client } = this.end;
+    if (control) await control.step("discard", id);
+    else if (this.#begun) await this.end.named(client.reset());
+  }
+
+  close(): void {
+    this.end.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
