@@ -9,6 +9,9 @@ import { fileURLToPath } from "node:url";
 const COMMAND = "npm start";
 const COLUMNS = 112;
 
+/** Erases the line (ECMA-48, EL). */
+const ERASE = "\x1b[K";
+
 const FONT_SIZE = 13;
 const CHARACTER = 7.83;
 const LINE = 18;
@@ -62,6 +65,7 @@ function draw(lines) {
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
 <title>What ${COMMAND} prints</title>
+<style>text { white-space: pre; }</style>
 <rect width="${width}" height="${height}" rx="8" fill="#0d1117"/>
 <g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="${FONT_SIZE}" fill="#c9d1d9" xml:space="preserve">
 ${rows.join("\n")}
@@ -70,7 +74,12 @@ ${rows.join("\n")}
 `;
 }
 
-const printed = record(COMMAND).replaceAll("\r", "").trim().split("\n");
+const printed = record(COMMAND)
+  .replaceAll("\r", "")
+  .trim()
+  .split("\n")
+  // What a progress line showed before it was erased (EL) is gone.
+  .map((line) => line.split(ERASE).at(-1));
 writeFileSync(
   new URL("../docs/demo.svg", import.meta.url),
   draw([`\x1b[2m$\x1b[0m ${COMMAND}`, "", ...printed]),

@@ -11,16 +11,19 @@ import { qemuDevice, qemuMemory, shellLine } from "../serve/attach.js";
 import { endSignal } from "../serve/signals.js";
 import { CardProcess, FarEnd } from "./cards.js";
 import { Guest } from "./guest.js";
+import { laboratory } from "./laboratory.js";
 import { Narrator, duration, timed } from "./narrator.js";
 
 const READS = 1000;
 const BULK = 2048;
 const INITIATE_FLR = 0x8000;
 
-/** `vfiokit demo`: the serial card in ten seconds, with processes, sockets and eventfds as in earnest. */
+/** `vfiokit demo`: the serial card, with processes, sockets and eventfds as in earnest, and the laboratory. */
 export function demoCommand(): Command {
   return new Command("demo")
-    .description("Shows a PCI serial card written in TypeScript: used, interrupted, reset and migrated.")
+    .description(
+      "Shows a PCI serial card written in TypeScript: used, interrupted, reset and migrated, and why resets are safe.",
+    )
     .action(() => {
       void endSignal().then((signal) => process.exit(128 + constants.signals[signal]));
       return demo();
@@ -33,6 +36,20 @@ async function demo(): Promise<void> {
   const tell = new Narrator();
   const start = performance.now();
 
+  await cards(tell, directory);
+
+  tell.line(`\n${tell.style.bold("Try it in a virtual machine")} (QEMU 10.1 or newer)`);
+  tell.note(tell.style.cyan("npx vfiokit serve serial --socket-path /tmp/card.sock"));
+  tell.note(tell.style.cyan(`qemu-system-x86_64 … ${shellLine(qemuMemory)} \\`));
+  tell.note(`  ${tell.style.cyan(shellLine(qemuDevice("/tmp/card.sock")))}`);
+  tell.note("The guest has one more serial port then; its other end is the terminal that serve names.");
+
+  await laboratory(tell);
+  tell.dim(`This took ${((performance.now() - start) / 1000).toFixed(1)} s.`);
+}
+
+/** The card as a guest uses it, and as it moves from one process to another. */
+async function cards(tell: Narrator, directory: string): Promise<void> {
   await tell.chapter("Two serial cards, each in a process of its own (vfiokit serve serial)");
   const starting = [CardProcess.start("a", directory), CardProcess.start("b", directory)] as const;
   await using cardA = await starting[0];
@@ -56,13 +73,6 @@ async function demo(): Promise<void> {
   await guestA.openTty();
   await migration(tell, [clientA, guestA, lineA], [clientB, new Guest(clientB), lineB]);
   await resetInMigration(tell, clientB);
-
-  tell.line(`\n${tell.style.bold("Try it in a virtual machine")} (QEMU 10.1 or newer)`);
-  tell.note(tell.style.cyan("npx vfiokit serve serial --socket-path /tmp/card.sock"));
-  tell.note(tell.style.cyan(`qemu-system-x86_64 … ${shellLine(qemuMemory)} \\`));
-  tell.note(`  ${tell.style.cyan(shellLine(qemuDevice("/tmp/card.sock")))}`);
-  tell.note("The guest has one more serial port then; its other end is the terminal that serve names.");
-  tell.dim(`This took ${((performance.now() - start) / 1000).toFixed(1)} s.`);
 }
 
 /** The first line of everything that `vfiokit info` prints of the function. */
