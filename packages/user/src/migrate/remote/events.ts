@@ -1,0 +1,31 @@
+/** What a receiver tells, one line each of `vfiokit receive --json`. */
+export interface ReceiverEvent {
+  readonly event:
+    | "listening"
+    /** A connection was not let in. */
+    | "refused"
+    /** A mover has begun to talk about a device. */
+    | "connected"
+    /** Its connection broke; it may continue. */
+    | "broken"
+    | "resumed"
+    /** An image is coming. */
+    | "begun"
+    | "prepared"
+    | "activated"
+    | "discarded"
+    /** The mover is gone and the device is prepared: somebody has to decide. */
+    | "left-prepared"
+    /** A mover is done. */
+    | "ended";
+  readonly level: "info" | "warn" | "error";
+  /** Address of the mover, and whose certificate it has shown. */
+  readonly peer?: string;
+  readonly device?: string;
+  /** Of the migration, where it is known. */
+  readonly migration?: string;
+  /** Of the image so far. */
+  readonly bytes?: number;
+  /** All of it as a sentence. */
+  readonly message: string;
+}

@@ -1,0 +1,6 @@
+/** Migration between hosts: docs/migration-remote.md. */
+export { isDeviceName, isRemoteUrl, parseRemoteUrl, type RemoteAddress } from "./address.js";
+export type { ReceiverEvent } from "./events.js";
+export { Receiver, type ReceiverOptions } from "./receiver.js";
+export { connectRemoteTarget, type RemoteTargetOptions } from "./remote-target.js";
+export { checkIdentity, type RemoteSecurity, type TlsIdentity } from "./security.js";

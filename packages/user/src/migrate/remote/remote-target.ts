@@ -1,0 +1,385 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { MigrationState, migrationStateName, VfioError, type MigrationStateName } from "@vfiokit/core";
+import type { Log } from "../../server/options.js";
+import type { EndpointDescription, MigrationTarget } from "../endpoint.js";
+import { hostAndPort, parseRemoteUrl, type RemoteAddress } from "./address.js";
+import { zstd, type Codec } from "./compression.js";
+import { BrokenLink, brokenLink, openLink, type Link } from "./link.js";
+import {
+  Compression,
+  countOf,
+  DataFlags,
+  encodeFrame,
+  failureOf,
+  GENERATION_UNKNOWN,
+  HandOver,
+  MAGIC,
+  MAX_DATA,
+  migrationBytes,
+  PROOF_SIZE,
+  SESSION_SIZE,
+  VERSION,
+  type Frame,
+  type FrameValue,
+} from "./protocol.js";
+import type { RemoteSecurity } from "./security.js";
+import { SendWindow } from "./send-window.js";
+import { defaultTiming, type Timing } from "./timing.js";
+
+export interface RemoteTargetOptions {
+  readonly security: RemoteSecurity;
+  /** Make the bytes smaller on the way, where both ends can. Default "none". */
+  readonly compression?: "none" | "zstd" | undefined;
+  readonly log?: Log | undefined;
+  readonly timing?: Partial<Timing> | undefined;
+  /** Instead of Node's own. */
+  readonly codec?: Codec | undefined;
+}
+
+/** Bytes in flight at most, whatever window the receiver offers: they are kept to be sent again. */
+const MAX_WINDOW = 16 * 1024 * 1024;
+
+/** Between two attempts to connect again: twice as long each time. */
+const FIRST_DELAY_MS = 100;
+const LAST_DELAY_MS = 2000;
+
+/**
+ * A device behind a receiver (`vfiokit receive`) as the target of a migration. A connection that breaks later is made
+ * again, as long as the receiver waits for it; the operations do not notice.
+ * @param url `tls://host:port`, or with `/NAME` where the receiver has several devices
+ * @throws VfioError EINVAL: the URL; EACCES: a certificate is not accepted, by this side or by the receiver; ENOENT, EBUSY
+ * and others: the receiver's reason; ENOTCONN, ECONNRESET, ETIMEDOUT: no connection; EPROTO: no receiver
+ */
+export async function connectRemoteTarget(
+  url: string,
+  options: RemoteTargetOptions,
+): Promise<MigrationTarget> {
+  const address = parseRemoteUrl(url);
+  const wanted = options.compression === "zstd" ? (options.codec ?? zstd) : undefined;
+  const hello: FrameValue<"HELLO"> = {
+    magic: MAGIC,
+    version: VERSION,
+    compression: wanted ? Compression.ZSTD : 0,
+    session: randomBytes(SESSION_SIZE),
+    proof: new Uint8Array(PROOF_SIZE),
+    device: address.device,
+  };
+  const timing = { ...defaultTiming, ...options.timing };
+  const link = await openLink(address, options.security, hello, timing);
+  const { version, compression } = link.welcome;
+  if (version !== VERSION) {
+    link.frames.destroy();
+    throw new VfioError(
+      "EPROTO",
+      `${url}: it speaks version ${version} of the protocol, and this side ${VERSION}`,
+    );
+  }
+  const codec = compression & Compression.ZSTD ? wanted : undefined;
+  if (options.compression === "zstd" && !codec) {
+    const who = wanted ? "the receiver's" : "this";
+    options.log?.("warn", `${url}: not compressed, as ${who} Node has no zstd (22.15 has)`);
+  }
+  return new RemoteTarget({ url, address, hello, timing, codec, options }, link);
+}
+
+interface Settings {
+  readonly url: string;
+  readonly address: RemoteAddress;
+  /** Of the first connection. */
+  readonly hello: FrameValue<"HELLO">;
+  readonly timing: Timing;
+  readonly codec: Codec | undefined;
+  readonly options: RemoteTargetOptions;
+}
+
+type Answer = Extract<Frame, { readonly frame: "DONE" | "DESCRIPTION" }>;
+
+/** A request that was sent and is not answered: there is one at a time. */
+interface Outstanding {
+  readonly request: number;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+class RemoteTarget implements MigrationTarget {
+  /** The connection; undefined: it is broken. */
+  #link: Link | undefined;
+  readonly #welcome: FrameValue<"WELCOME">;
+  readonly #window = new SendWindow();
+  readonly #maxBytes: number;
+  readonly #closing = new AbortController();
+  readonly #alive: NodeJS.Timeout;
+  #requests = 0;
+  #outstanding: Outstanding | undefined;
+  /** Settles when the last request so far is answered. */
+  #answered: Promise<unknown> = Promise.resolve();
+  /** The number of its BEGIN; 0: none. */
+  #image = 0;
+  /** Why the target does not take this image. */
+  #imageError: VfioError | undefined;
+  /** Why nothing works any more. */
+  #failure: Error | undefined;
+  /** Who waits for room in the window. */
+  #wakeWriter: () => void = () => undefined;
+
+  constructor(
+    private readonly settings: Settings,
+    link: Link,
+  ) {
+    this.#welcome = link.welcome;
+    this.#maxBytes = Math.min(link.welcome.window, MAX_WINDOW);
+    this.#alive = setInterval(() => this.#sayAlive(), settings.timing.alive_ms).unref();
+    void this.#run(link).catch((error: unknown) => this.#fail(error as Error));
+  }
+
+  async describe(): Promise<EndpointDescription> {
+    const answer = await this.#ask("DESCRIBE", {});
+    if (answer.frame !== "DESCRIPTION")
+      throw new VfioError("EPROTO", `${answer.frame}: DESCRIBE has another answer`);
+    return describedBy(answer.value, this.settings.url);
+  }
+
+  async begin(): Promise<void> {
+    this.#image = 0;
+    try {
+      await this.#ask("BEGIN", {}, (request) => {
+        this.#image = request;
+        this.#imageError = undefined;
+        this.#window.clear();
+      });
+    } catch (error) {
+      this.#image = 0;
+      throw error;
+    }
+  }
+
+  /** Settles when all of it is in the window. @throws VfioError what the target answered to this or to earlier bytes */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#image === 0) throw new VfioError("EINVAL", "bytes of no image: begin comes first");
+    for (let at = 0; at < bytes.length; at += MAX_DATA) {
+      const piece = bytes.subarray(at, at + MAX_DATA);
+      const packed = await this.settings.codec?.compress(piece);
+      while (!this.#window.hasRoom(piece.length, this.#maxBytes) && !this.#failure && !this.#imageError)
+        await new Promise<void>((resolve) => (this.#wakeWriter = resolve));
+      this.#check();
+      const smaller = packed !== undefined && packed.length < piece.length;
+      const frame = encodeFrame("DATA", {
+        image: this.#image,
+        flags: smaller ? DataFlags.COMPRESSED : 0,
+        offset: BigInt(this.#window.offset),
+        size: piece.length,
+        data: smaller ? packed : piece,
+      });
+      this.#window.data(frame, piece.length);
+      this.#pump();
+    }
+  }
+
+  async prepare(id: string): Promise<void> {
+    this.#check();
+    await this.#ask("PREPARE", { migration: migrationBytes(id) });
+  }
+
+  async activate(id: string): Promise<void> {
+    await this.#ask("ACTIVATE", { migration: migrationBytes(id) });
+  }
+
+  async discard(id: string): Promise<void> {
+    await this.#ask("DISCARD", { migration: migrationBytes(id) });
+    this.#image = 0;
+  }
+
+  /** What is not prepared is discarded by the receiver then; what is prepared stays so. */
+  close(): void {
+    if (this.#closing.signal.aborted) return;
+    const link = this.#link;
+    link?.frames.send("BYE", {});
+    this.#fail(new VfioError("ECANCELED", `${this.settings.url}: closed`));
+    link?.frames.end();
+  }
+
+  #check(): void {
+    if (this.#failure) throw this.#failure;
+    if (this.#imageError) throw this.#imageError;
+  }
+
+  /** @param begun runs before the request is sent, after all others were answered */
+  #ask<N extends "DESCRIBE" | "BEGIN" | "PREPARE" | "ACTIVATE" | "DISCARD">(
+    name: N,
+    fields: Omit<FrameValue<N>, "request">,
+    begun?: (request: number) => void,
+  ): Promise<Answer> {
+    const answer = this.#answered.then(
+      () =>
+        new Promise<Answer>((resolve, reject) => {
+          if (this.#failure) throw this.#failure;
+          const request = ++this.#requests;
+          begun?.(request);
+          this.#outstanding = { request, resolve, reject };
+          this.#window.request(encodeFrame(name, { ...fields, request } as FrameValue<N>));
+          this.#pump();
+        }),
+    );
+    this.#answered = answer.catch(() => undefined);
+    return answer;
+  }
+
+  /** Sends what there is room for on the connection. */
+  #pump(): void {
+    const frames = this.#link?.frames;
+    while (frames?.hasRoom) {
+      const frame = this.#window.next();
+      if (!frame) return;
+      frames.write(frame);
+    }
+  }
+
+  async #run(link: Link): Promise<void> {
+    for (let current = link; ;) {
+      const why = await this.#converse(current);
+      if (this.#closing.signal.aborted) return;
+      const { url, options } = this.settings;
+      options.log?.("warn", `${url}: the connection broke (${textOf(why)}): connecting again`);
+      current = await this.#reconnect(why);
+      options.log?.("info", `${url}: connected again`);
+    }
+  }
+
+  /** Until the connection breaks. @throws what cannot be mended by another one */
+  async #converse(link: Link): Promise<BrokenLink> {
+    const { frames } = link;
+    const where = hostAndPort(this.settings.address);
+    this.#link = link;
+    frames.onRoom = () => this.#pump();
+    this.#pump();
+    try {
+      for (;;) {
+        const frame = await frames.read(this.settings.timing.idle_ms);
+        if (!frame) throw new BrokenLink(`${where}: it closed the connection`, "ECONNRESET");
+        this.#take(frame);
+      }
+    } catch (error) {
+      this.#link = undefined;
+      if (!this.#closing.signal.aborted) frames.destroy();
+      const broken = brokenLink(error, where);
+      if (broken instanceof BrokenLink || this.#closing.signal.aborted) return broken as BrokenLink;
+      throw broken;
+    }
+  }
+
+  #take(frame: Frame): void {
+    switch (frame.frame) {
+      case "RECEIVER_ALIVE":
+        break;
+      case "ACK":
+        // Of an image that was begun again: of no interest.
+        if (frame.value.image === this.#image) this.#window.acknowledge(countOf("taken", frame.value.taken));
+        break;
+      case "DONE":
+      case "DESCRIPTION":
+        this.#answer(frame.value.request).resolve(frame);
+        break;
+      case "FAILED": {
+        const { request } = frame.value;
+        const error = failureOf(frame.value);
+        if (request === this.#outstanding?.request) this.#answer(request).reject(error);
+        else if (request === this.#image) this.#imageError = error;
+        break;
+      }
+      case "REFUSED":
+        throw failureOf(frame.value);
+      default:
+        throw new VfioError("EPROTO", `${frame.frame}: no frame for this moment`);
+    }
+    this.#wakeWriter();
+  }
+
+  /** Takes the request that is answered from those that wait. */
+  #answer(request: number): Outstanding {
+    const outstanding = this.#outstanding;
+    if (outstanding?.request !== request)
+      throw new VfioError("EPROTO", `an answer to request ${request}, which is not open`);
+    this.#outstanding = undefined;
+    this.#window.answered();
+    return outstanding;
+  }
+
+  /** @throws VfioError ETIMEDOUT: not within the time that the receiver waits; what the receiver refuses */
+  async #reconnect(why: BrokenLink): Promise<Link> {
+    const { url, address, hello, timing, options } = this.settings;
+    const { resumeWindow, proof } = this.#welcome;
+    const deadline = performance.now() + resumeWindow;
+    let last = why;
+    for (let delay = 0; ; delay = Math.min(LAST_DELAY_MS, Math.max(FIRST_DELAY_MS, 2 * delay))) {
+      const left = deadline - performance.now() - delay;
+      if (left <= 0) {
+        const text = `${url}: the connection broke (${textOf(why)}) and could not be made again within`;
+        throw new VfioError("ETIMEDOUT", `${text} ${resumeWindow / 1000} s: ${textOf(last)}`);
+      }
+      await sleep(delay, undefined, { signal: this.#closing.signal });
+      try {
+        const limit = { ...timing, hello_ms: Math.min(timing.hello_ms, left) };
+        const link = await openLink(address, options.security, { ...hello, proof }, limit);
+        this.#resume(link);
+        return link;
+      } catch (error) {
+        if (!(error instanceof BrokenLink)) throw error;
+        last = error;
+      }
+    }
+  }
+
+  #resume({ frames, welcome }: Link): void {
+    if (this.#closing.signal.aborted) {
+      frames.send("BYE", {});
+      frames.end();
+      throw this.#closing.signal.reason as Error;
+    }
+    this.#window.restart();
+    if (welcome.image !== 0 && welcome.image === this.#image)
+      this.#window.acknowledge(countOf("taken", welcome.taken));
+    this.#wakeWriter();
+  }
+
+  #sayAlive(): void {
+    if (this.#link?.frames.hasRoom) this.#link.frames.send("MOVER_ALIVE", {});
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    this.#link = undefined;
+    this.#closing.abort(error);
+    clearInterval(this.#alive);
+    this.#outstanding?.reject(error);
+    this.#outstanding = undefined;
+    this.#wakeWriter();
+  }
+}
+
+function describedBy(value: FrameValue<"DESCRIPTION">, name: string): EndpointDescription {
+  const states: readonly number[] = Object.values(MigrationState);
+  if (!states.includes(value.state))
+    throw new VfioError("EPROTO", `state ${value.state}: no migration state`);
+  const { vendor, device, subsystemVendor, subsystemDevice, classRevision, generation } = value;
+  return {
+    name,
+    identity: {
+      vendor,
+      device,
+      subsystemVendor,
+      subsystemDevice,
+      classCode: classRevision >>> 8,
+      revision: classRevision & 0xff,
+    },
+    flags: value.migrationFlags,
+    state: migrationStateName(value.state) as MigrationStateName,
+    generation: generation === GENERATION_UNKNOWN ? undefined : countOf("generation", generation),
+    handOver: (value.handOver & HandOver.SUPPORTED) !== 0,
+  };
+}
+
+function textOf(error: VfioError): string {
+  return error.message.replace(`${error.code}: `, "");
+}

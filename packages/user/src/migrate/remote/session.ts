@@ -1,0 +1,347 @@
+import { randomBytes, timingSafeEqual } from "node:crypto";
+import { MigrationState, VfioError } from "@vfiokit/core";
+import { asVfioError } from "../../client/errors.js";
+import type { MigrationTarget } from "../endpoint.js";
+import type { Codec } from "./compression.js";
+import type { ReceiverEvent } from "./events.js";
+import type { FrameSocket } from "./frame-socket.js";
+import {
+  Compression,
+  DataFlags,
+  encodeFrame,
+  failure,
+  GENERATION_UNKNOWN,
+  HandOver,
+  MAX_DATA,
+  migrationId,
+  PROOF_SIZE,
+  VERSION,
+  type Frame,
+  type FrameValue,
+} from "./protocol.js";
+
+/** How far the device is. Only what is loading, or may be, is discarded when its mover goes away. */
+type Phase = "open" | "loading" | "prepared" | "activated";
+
+type Request = Extract<Frame, { readonly frame: "DESCRIBE" | "BEGIN" | "PREPARE" | "ACTIVATE" | "DISCARD" }>;
+
+/** How long the end of a session waits for a device that does not answer. Milliseconds. */
+const END_MS = 5000;
+
+/** Why a session is over, and what its mover is told about it. */
+interface Farewell {
+  readonly reason: string;
+  readonly problem?: VfioError;
+}
+
+export interface SessionSettings {
+  readonly window: number;
+  readonly resumeWindow_ms: number;
+  readonly idle_ms: number;
+  readonly report: (event: Omit<ReceiverEvent, "device">) => void;
+}
+
+/** One mover at work on one device, over one connection after the other. */
+export class Session {
+  readonly #id: Uint8Array;
+  readonly #proof = randomBytes(PROOF_SIZE);
+  #codec: Codec | undefined;
+  #phase: Phase = "open";
+  /** Of the migration: known from PREPARE on. */
+  #migration: string | undefined;
+  /** The last request that was carried out, and its answer, which may have to be given again. */
+  #request = 0;
+  #reply: Uint8Array | undefined;
+  #image = 0;
+  #taken = 0;
+  #imageError: VfioError | undefined;
+  /** Settles when the target has nothing to do. */
+  #working: Promise<unknown> = Promise.resolve();
+  /** The connection that may go on; undefined: it is broken. */
+  #frames: FrameSocket | undefined;
+  /** The mover has used what WELCOME told it: it can come again. */
+  #known = false;
+  #timer: NodeJS.Timeout | undefined;
+  #ended: Promise<void> | undefined;
+
+  constructor(
+    private readonly target: MigrationTarget,
+    hello: FrameValue<"HELLO">,
+    codec: Codec | undefined,
+    private readonly settings: SessionSettings,
+  ) {
+    this.#id = hello.session.slice();
+    this.#codec = hello.compression & Compression.ZSTD ? codec : undefined;
+  }
+
+  /** Whether the mover is away and has nothing more to send: another one may decide what becomes of the device. */
+  get yields(): boolean {
+    return (
+      this.#ended !== undefined ||
+      (!this.#frames && (this.#phase === "prepared" || this.#phase === "activated"))
+    );
+  }
+
+  /** Whether a HELLO wants to continue this session, and may. */
+  isContinuedBy({ session, proof }: FrameValue<"HELLO">): boolean {
+    return !this.#ended && Buffer.compare(session, this.#id) === 0 && timingSafeEqual(proof, this.#proof);
+  }
+
+  /**
+   * Serves a connection until it ends: "over", and the session with it; "broken", and it may be continued; "replaced":
+   * it was, already.
+   */
+  async serve(frames: FrameSocket, peer: string): Promise<"over" | "broken" | "replaced"> {
+    if (this.#ended) return "replaced";
+    clearTimeout(this.#timer);
+    const resumed = this.#known;
+    // A mover that has connected again knows better than we whether the old connection still works.
+    this.#frames?.destroy();
+    this.#frames = frames;
+    await this.#working;
+    if (this.#frames !== frames) return "replaced";
+    if (resumed) this.#report("resumed", "info", `${peer} continues at byte ${this.#taken}`, { peer });
+    frames.send("WELCOME", this.#welcome());
+    if (this.#imageError) frames.send("FAILED", { request: this.#image, ...failure(this.#imageError) });
+    const farewell = await this.#converse(frames).catch((error: unknown) => {
+      if (isBreak(error)) return undefined;
+      const problem = asVfioError(error);
+      return { reason: `${peer} broke the protocol: ${problem.message}`, problem };
+    });
+    if (this.#frames !== frames) return "replaced";
+    if (!farewell && this.#known) {
+      this.#frames = undefined;
+      frames.destroy();
+      return "broken";
+    }
+    await this.end(farewell?.reason ?? `${peer} went away`, farewell?.problem);
+    return "over";
+  }
+
+  /** The connection is broken: waits for another one. */
+  wait(expired: () => void): void {
+    const { resumeWindow_ms } = this.settings;
+    const seconds = resumeWindow_ms / 1000;
+    this.#report(
+      "broken",
+      "warn",
+      `the connection broke at byte ${this.#taken}: it can be continued for ${seconds} s`,
+    );
+    // Nothing more can be done to a device that runs, and its guest may be waiting for its socket.
+    if (this.#phase === "activated") this.target.close();
+    this.#timer = setTimeout(expired, resumeWindow_ms);
+  }
+
+  /**
+   * Ends the session: what is being loaded is discarded, what is prepared stays so (docs/migration-remote.md). Settles
+   * when the target is closed.
+   */
+  end(reason: string, last?: VfioError): Promise<void> {
+    this.#ended ??= this.#end(reason, last);
+    return this.#ended;
+  }
+
+  async #end(reason: string, last: VfioError | undefined): Promise<void> {
+    clearTimeout(this.#timer);
+    const frames = this.#frames;
+    this.#frames = undefined;
+    if (last) frames?.send("REFUSED", failure(last));
+    frames?.end();
+    await within(END_MS, this.#working);
+    if (this.#phase === "loading") await this.#discard(reason);
+    if (this.#phase === "prepared") {
+      const how = `"vfiokit migrate --recover FROM TO" decides which side runs`;
+      this.#report("left-prepared", "error", `${reason}, and the device is prepared and stopped: ${how}`);
+    }
+    this.target.close();
+    this.#report("ended", "info", reason);
+  }
+
+  async #discard(reason: string): Promise<void> {
+    const discarded = this.target.discard(this.#migration ?? migrationId(this.#id)).then(
+      () =>
+        this.#report("discarded", "warn", `${reason}: what was loaded is discarded`, { bytes: this.#taken }),
+      (error: unknown) => {
+        const why = asVfioError(error).message;
+        this.#report("discarded", "error", `${reason}: what was loaded could not be discarded (${why})`);
+      },
+    );
+    await within(END_MS, discarded);
+  }
+
+  #welcome(): FrameValue<"WELCOME"> {
+    return {
+      version: VERSION,
+      compression: this.#codec ? Compression.ZSTD : 0,
+      window: this.settings.window,
+      resumeWindow: this.settings.resumeWindow_ms,
+      proof: this.#proof,
+      request: this.#request,
+      image: this.#image,
+      taken: BigInt(this.#taken),
+    };
+  }
+
+  /** @returns why the mover has said goodbye; undefined: it has not. @throws VfioError */
+  async #converse(frames: FrameSocket): Promise<Farewell | undefined> {
+    for (;;) {
+      const frame = await frames.read(this.settings.idle_ms);
+      if (!frame || this.#frames !== frames) return undefined;
+      this.#known = true;
+      if (frame.frame === "BYE") return { reason: "the mover is done" };
+      if (frame.frame === "MOVER_ALIVE") continue;
+      const work = this.#perform(frame);
+      this.#working = work.catch(() => undefined);
+      const reply = await work;
+      if (this.#frames !== frames) return undefined;
+      if (reply) frames.write(reply);
+      // A mover that does not read its answers gets nothing done.
+      await frames.room(this.settings.idle_ms);
+    }
+  }
+
+  /** @returns the answer. @throws VfioError EPROTO: the mover breaks the protocol */
+  async #perform(frame: Frame): Promise<Uint8Array | undefined> {
+    switch (frame.frame) {
+      case "DATA":
+        return this.#data(frame.value);
+      case "DESCRIBE":
+      case "BEGIN":
+      case "PREPARE":
+      case "ACTIVATE":
+      case "DISCARD": {
+        const { request } = frame.value;
+        if (request === this.#request && this.#reply) return this.#reply;
+        if (request !== this.#request + 1)
+          throw new VfioError("EPROTO", `request ${request} after request ${this.#request}`);
+        const reply = await this.#carryOut(frame);
+        this.#request = request;
+        return (this.#reply = reply);
+      }
+      default:
+        throw new VfioError("EPROTO", `${frame.frame}: no frame for this moment`);
+    }
+  }
+
+  async #data({ image, flags, offset, size, data }: FrameValue<"DATA">): Promise<Uint8Array | undefined> {
+    if (image === 0 || image > this.#request)
+      throw new VfioError("EPROTO", `bytes of image ${image}, which was not begun`);
+    if (image !== this.#image || this.#imageError) return undefined; // sent before the mover knew
+    if (offset !== BigInt(this.#taken))
+      throw new VfioError("EPROTO", `bytes from ${offset} on, and ${this.#taken} were taken`);
+    const plain = await this.#unpack(flags, size, data);
+    try {
+      await this.target.write(plain);
+    } catch (error) {
+      this.#imageError = asVfioError(error);
+      return encodeFrame("FAILED", { request: image, ...failure(error) });
+    }
+    this.#taken += size;
+    return encodeFrame("ACK", { image, taken: BigInt(this.#taken) });
+  }
+
+  async #unpack(flags: number, size: number, data: Uint8Array): Promise<Uint8Array> {
+    if (size < 1 || size > MAX_DATA) throw new VfioError("EPROTO", `DATA of ${size} bytes: 1 to ${MAX_DATA}`);
+    if ((flags & DataFlags.COMPRESSED) === 0) {
+      if (data.length !== size)
+        throw new VfioError("EPROTO", `DATA of ${size} bytes: the frame holds ${data.length}`);
+      return data;
+    }
+    if (!this.#codec) throw new VfioError("EPROTO", "DATA is compressed, and that was not agreed upon");
+    return this.#codec.decompress(data, size);
+  }
+
+  async #carryOut(frame: Request): Promise<Uint8Array> {
+    const { request } = frame.value;
+    try {
+      if (frame.frame === "DESCRIBE") return await this.#describe(request);
+      if (frame.frame === "BEGIN") await this.#begin(request);
+      else await this.#handOver(frame);
+      return encodeFrame("DONE", { request });
+    } catch (error) {
+      return encodeFrame("FAILED", { request, ...failure(error) });
+    }
+  }
+
+  async #describe(request: number): Promise<Uint8Array> {
+    const { identity, flags, state, generation, handOver } = await this.target.describe();
+    const { vendor, device, subsystemVendor, subsystemDevice, classCode, revision } = identity;
+    return encodeFrame("DESCRIPTION", {
+      request,
+      vendor,
+      device,
+      subsystemVendor,
+      subsystemDevice,
+      classRevision: ((classCode << 8) | revision) >>> 0,
+      migrationFlags: flags,
+      state: MigrationState[state],
+      handOver: handOver ? HandOver.SUPPORTED : 0,
+      generation: generation === undefined ? GENERATION_UNKNOWN : BigInt(generation),
+    });
+  }
+
+  async #begin(request: number): Promise<void> {
+    const before = this.#phase;
+    this.#phase = "loading";
+    this.#image = 0;
+    this.#imageError = undefined;
+    this.#taken = 0;
+    try {
+      await this.target.begin();
+    } catch (error) {
+      // A device that is prepared refuses, and stays what it is.
+      if (before === "prepared") this.#phase = before;
+      throw error;
+    }
+    this.#image = request;
+    this.#report("begun", "info", "an image is coming");
+  }
+
+  async #handOver({
+    frame,
+    value,
+  }: Exclude<Request, { readonly frame: "DESCRIBE" | "BEGIN" }>): Promise<void> {
+    const id = migrationId(value.migration);
+    if (frame === "PREPARE") {
+      if (this.#imageError) throw this.#imageError;
+      this.#migration = id;
+      await this.target.prepare(id);
+      this.#phase = "prepared";
+      this.#report("prepared", "info", "the image is loaded, and the device waits for the source", {
+        bytes: this.#taken,
+      });
+    } else if (frame === "ACTIVATE") {
+      this.#migration = id;
+      await this.target.activate(id);
+      this.#phase = "activated";
+      this.#report("activated", "info", "the device runs");
+    } else {
+      await this.target.discard(id);
+      this.#phase = "open";
+      this.#image = 0;
+      this.#report("discarded", "info", "the mover has discarded what was loaded");
+    }
+  }
+
+  #report(
+    event: ReceiverEvent["event"],
+    level: ReceiverEvent["level"],
+    message: string,
+    more: { readonly peer?: string; readonly bytes?: number } = {},
+  ): void {
+    const migration = this.#migration === undefined ? {} : { migration: this.#migration };
+    this.settings.report({ event, level, message, ...migration, ...more });
+  }
+}
+
+/** Whether it is the connection that failed, and not what came over it. */
+function isBreak(error: unknown): boolean {
+  return error instanceof VfioError && (error.code === "ECONNRESET" || error.code === "ETIMEDOUT");
+}
+
+async function within(limit_ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, limit_ms)));
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,83 @@
+import { VfioError } from "@vfiokit/core";
+import { asVfioError } from "../../client/errors.js";
+import type { MigrationTarget } from "../endpoint.js";
+import type { Codec } from "./compression.js";
+import type { FrameSocket } from "./frame-socket.js";
+import type { FrameValue } from "./protocol.js";
+import { Session, type SessionSettings } from "./session.js";
+
+/** A device of the receiver, and the one mover that may be at work on it. */
+export class Slot {
+  #session: Session | undefined;
+  /** A session is being made. */
+  #opening = false;
+  #closed = false;
+
+  constructor(
+    readonly name: string,
+    private readonly open: () => Promise<MigrationTarget>,
+    private readonly codec: Codec | undefined,
+    private readonly settings: SessionSettings,
+  ) {}
+
+  /**
+   * Serves a connection whose HELLO has named this device, until it ends.
+   * @throws VfioError EBUSY: another mover is at work; ECONNRESET: there is nothing to continue; what the device answers
+   */
+  async serve(frames: FrameSocket, hello: FrameValue<"HELLO">, peer: string): Promise<void> {
+    const session = isNew(hello) ? await this.#begin(hello, peer) : this.#continue(hello);
+    const end = await session.serve(frames, peer);
+    if (end === "broken") session.wait(() => void this.#end(session, "the mover has not come again"));
+    if (end === "over") this.#forget(session);
+  }
+
+  /** Ends the session, if there is one. */
+  async close(last: VfioError): Promise<void> {
+    this.#closed = true;
+    if (this.#session) await this.#session.end("the receiver ends", last);
+  }
+
+  async #begin(hello: FrameValue<"HELLO">, peer: string): Promise<Session> {
+    while (this.#session?.yields) await this.#end(this.#session, "another mover decides");
+    if (this.#session || this.#opening)
+      throw new VfioError(
+        "EBUSY",
+        `${this.name}: another migration is under way, or broke and may still be continued`,
+      );
+    this.#opening = true;
+    try {
+      const target = await this.open();
+      const session = new Session(target, hello, this.codec, this.settings);
+      this.#session = session;
+      if (this.#closed) {
+        await this.#end(session, "the receiver ends");
+        throw new VfioError("ECONNRESET", "the receiver was ended");
+      }
+      this.settings.report({ event: "connected", level: "info", peer, message: `${peer} is here` });
+      return session;
+    } catch (error) {
+      throw asVfioError(error);
+    } finally {
+      this.#opening = false;
+    }
+  }
+
+  #continue(hello: FrameValue<"HELLO">): Session {
+    if (this.#session?.isContinuedBy(hello)) return this.#session;
+    // ECONNRESET and not an answer: what was asked for over the broken connection may have been done.
+    throw new VfioError("ECONNRESET", `${this.name}: the receiver does not know this migration any more`);
+  }
+
+  async #end(session: Session, reason: string): Promise<void> {
+    await session.end(reason);
+    this.#forget(session);
+  }
+
+  #forget(session: Session): void {
+    if (this.#session === session) this.#session = undefined;
+  }
+}
+
+function isNew({ proof }: FrameValue<"HELLO">): boolean {
+  return proof.every((byte) => byte === 0);
+}
