@@ -168,12 +168,14 @@ export class HandOver {
   /**
    * The source, the commit point: the device is stopped for good, until `takeBack`.
    * @throws VfioError ECANCELED: it is not as its image has it, for a reset or its client's end came between; or `id` was
-   *   taken back. EBUSY: another hand-over is under way
+   *   taken back. EINVAL: `id` was not made for a hand-over from here. EBUSY: another one is under way
    */
   async give(task: Task, id: string): Promise<void> {
     await this.#step(task, id, async (aborted) => {
       if (this.#assertFree(id, "given")) return;
       this.#refuseEnded(id, "give");
+      if (!isFrom(id, this.instance))
+        throw this.#error("EINVAL", `give: id ${id} does not begin with the device's ${this.instance}`);
       const { migration } = this;
       const assertSaved = () => {
         if (migration.imageSaved) return;
@@ -263,7 +265,7 @@ export class HandOver {
     return this.#error("ECANCELED", `hand-over ${id}: a reset has dropped the image that was loaded`);
   }
 
-  #error(code: "ECANCELED" | "EBUSY", message: string): VfioError {
+  #error(code: "ECANCELED" | "EBUSY" | "EINVAL", message: string): VfioError {
     return new VfioError(code, `${this.device.name}: ${message}`);
   }
 }

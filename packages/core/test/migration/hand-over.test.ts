@@ -165,6 +165,14 @@ describe("a step out of order is refused", () => {
     );
   });
 
+  it("give of an id that was made for another device", async () => {
+    const { from } = await upTo("copied");
+    const id = newHandOverId("0".repeat(16));
+    await expect(from.handOver.give(from.task, id)).rejects.toThrow(
+      `EINVAL: from: give: id ${id} does not begin with the device's ${from.handOver.instance}`,
+    );
+  });
+
   it("steps of another hand-over, or of the other side", async () => {
     const { from, to, id } = await upTo("given");
     const other = newHandOverId(from.handOver.instance);

@@ -1,4 +1,4 @@
-import { newHandOverId, VfioError, type ErrnoName } from "@vfiokit/core";
+import { isFrom, newHandOverId, VfioError, type ErrnoName } from "@vfiokit/core";
 import { canPrecopy, checkEnds } from "./check.js";
 import { realClock } from "./clock.js";
 import { Course } from "./course.js";
@@ -88,6 +88,9 @@ class Migrating {
     this.#names = { source: source.name, target: target.name };
     this.#instance = source.instance;
     if (this.#id === "") this.#id = this.#newId();
+    // Or a recovery could not tell the source from a server that was started anew in its place.
+    if (source.instance !== undefined && !isFrom(this.#id, source.instance))
+      throw new VfioError("EINVAL", `id ${this.#id}: it does not begin with the source's ${source.instance}`);
     const precopy = canPrecopy(source, target) && this.options.maxRounds > 0;
     const recoverable = source.handOver && target.handOver;
     this.onEvent({ event: "check", id: this.#id, source, target, precopy, recoverable });

@@ -14,7 +14,7 @@ export const migratePhases = [
 export type MigratePhase = (typeof migratePhases)[number];
 
 export interface MigrateOptions {
-  /** Names this migration in the hand-over, at both ends: 32 hex digits. Default: random. */
+  /** Names this migration in the hand-over, at both ends: `newHandOverId` of the source. Default: that. */
   readonly id?: string;
   /** Stop as soon as the rest is expected to take no longer than this. Milliseconds. */
   readonly maxDowntime_ms: number;
