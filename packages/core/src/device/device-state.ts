@@ -35,6 +35,7 @@ const PREFIX = "pci.";
 export function deviceState(parts: Parts): StateSections {
   const core = coreSections(parts);
   return {
+    memories: new Map([...(core.memories ?? []), ...(parts.device.memories ?? [])]),
     save: () => {
       const own = parts.device.save();
       for (const { name } of own) {

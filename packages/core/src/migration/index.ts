@@ -31,6 +31,7 @@ export {
   u8,
   type Field,
   type FieldOptions,
+  type MigratedMemory,
   type SavedSection,
   type Section,
   type SectionOptions,
@@ -38,9 +39,16 @@ export {
 } from "./sections.js";
 export {
   describeIdentity,
+  describeStream,
   StreamError,
+  StreamInspector,
   StreamReader,
   type DeviceIdentity,
+  type SectionProgress,
+  type StreamBegin,
+  type StreamDescription,
+  type StreamProblem,
+  type StreamReaderOptions,
   type StreamRule,
 } from "./stream.js";
 export { TrackedMemory } from "./tracked-memory.js";

@@ -15,8 +15,22 @@ export interface SavedSection {
   readonly bytes: Uint8Array;
 }
 
+/** Memory that migrates: a stream is read from it and loaded into it directly, without a copy in between. */
+export interface MigratedMemory {
+  /** The newest version of its section: what its bytes mean. */
+  readonly version: number;
+  /** Bytes. */
+  readonly size: number;
+  readonly bytes: Uint8Array;
+  /** Undefined: nobody knows which of its pages are written. */
+  readonly tracked: TrackedMemory | undefined;
+  write(offset: number, from: Uint8Array): void;
+}
+
 /** A state that can be saved and loaded: what `sections` returns. */
 export interface StateSections {
+  /** The sections that are memory, by name. */
+  readonly memories?: ReadonlyMap<string, MigratedMemory>;
   /** @throws VfioError EINVAL if a value does not fit its codec (a mistake in the device). */
   save(): SavedSection[];
   /**
@@ -33,6 +47,8 @@ export interface Section {
   readonly version: number;
   /** See SavedSection. */
   readonly optional: boolean;
+  /** For a section that is memory: it is loaded into directly. */
+  readonly memory?: MigratedMemory;
   /** Undefined: nothing worth sending (`decodeAbsent` restores it). */
   encode(): { readonly version: number; readonly bytes: Uint8Array } | undefined;
   /** Checks everything, changes nothing, returns the commit. @throws VfioError EINVAL */
@@ -158,29 +174,52 @@ function copyOf<T>(codec: Codec<T>, value: T): T {
 }
 
 /**
- * `length` bytes of live memory (a memory-like BAR): saved without a copy, loaded with one. Always the whole
- * memory, in a section of its own.
+ * `length` bytes of live memory, always the whole of it, in a section of its own: sent while the device is stopped, and
+ * loaded without a second copy. Memory that is written by the device alone is better a `trackedMemory`.
  */
 export function memory(length: number, view: () => Uint8Array): Section {
-  return {
+  return memorySection({
     version: 1,
+    size: length,
+    get bytes() {
+      return view();
+    },
+    tracked: undefined,
+    write: (offset, from) => view().set(from, offset),
+  });
+}
+
+/** Memory that is sent while the device runs, and of which only what has changed is sent again (PRE_COPY). */
+export function trackedMemory(tracked: TrackedMemory): Section {
+  const { size, bytes } = tracked;
+  return memorySection({
+    version: 1,
+    size,
+    bytes,
+    tracked,
+    write: (offset, from) => tracked.write(offset, from),
+  });
+}
+
+function memorySection(memory: MigratedMemory): Section {
+  return {
+    version: memory.version,
     optional: false,
-    encode: () => ({ version: 1, bytes: view() }),
+    memory,
+    encode: () => ({ version: memory.version, bytes: memory.bytes }),
     decode(saved) {
-      if (saved.byteLength !== length) {
-        throw new VfioError("EINVAL", `${saved.byteLength} bytes, the memory has ${length}`);
+      if (saved.byteLength !== memory.size) {
+        throw new VfioError("EINVAL", `${saved.byteLength} bytes, the memory has ${memory.size}`);
       }
-      return () => view().set(saved);
+      return () => {
+        // What a stream has loaded is there already.
+        if (saved !== memory.bytes) memory.write(0, saved);
+      };
     },
     decodeAbsent() {
       throw new VfioError("EINVAL", "missing from the stream");
     },
   };
-}
-
-/** Memory that is sent while the device runs, and of which only what changed is sent again (PRE_COPY). */
-export function trackedMemory(tracked: TrackedMemory): Section {
-  return memory(tracked.size, () => tracked.bytes);
 }
 
 /**
@@ -193,7 +232,9 @@ export function sections(declared: Record<string, Field<unknown> | Section>): St
   for (const [name, item] of Object.entries(declared)) {
     known.set(name, "codec" in item ? section({ value: item }) : item);
   }
-  return { save: () => save(known), prepare: (saved) => prepare(known, saved) };
+  const memories = new Map<string, MigratedMemory>();
+  for (const [name, { memory }] of known) if (memory) memories.set(name, memory);
+  return { memories, save: () => save(known), prepare: (saved) => prepare(known, saved) };
 }
 
 function save(known: ReadonlyMap<string, Section>): SavedSection[] {

@@ -5,14 +5,19 @@ import { VfioError } from "../errno.js";
  * header, a body and a CRC-32C. All numbers are little-endian.
  */
 
-/** The newest format that this code writes and reads. */
-export const STREAM_FORMAT = 1;
+/** Sections one after the other, each whole. */
+export const FORMAT_SECTIONS = 1;
+/** Memory in pages as well, in any order and repeated: what a device gives while it runs. */
+export const FORMAT_PAGES = 2;
+/** The newest format that this code reads. It writes the oldest that does. */
+export const STREAM_FORMAT = FORMAT_PAGES;
 
 /** Record types: four ASCII characters, read as a number. */
 export const RecordType = {
   BEGIN: fourcc("BEGN"),
   SECTION: fourcc("SECT"),
   DATA: fourcc("DATA"),
+  PAGES: fourcc("PAGE"),
   END: fourcc("END "),
 } as const;
 
@@ -58,6 +63,18 @@ export const SectionOffset = {
   NAME: 16,
 } as const;
 export const SECTION_OPTIONAL = 1 << 0;
+/** Format 2: PAGE records carry it, in any order, and no DATA. */
+export const SECTION_MEMORY = 1 << 1;
+
+/** Offsets in the body of PAGE (format 2). Both ends of its bytes are on pages, or at the end of the section. */
+export const PagesOffset = {
+  /** Of the SECT records since BEGIN, counted from 0. */
+  SECTION: 0,
+  RESERVED: 4,
+  /** Where in the section the bytes belong. */
+  OFFSET: 8,
+  BYTES: 16,
+} as const;
 
 /** Offsets in the body of END. */
 export const EndOffset = {
@@ -68,9 +85,9 @@ export const EndOffset = {
 } as const;
 export const END_BODY = 16;
 
-/** Bytes in a DATA record, and so in any record's body. */
-export const MAX_BODY = 64 * 1024;
-export const MAX_RECORD = RECORD_HEADER + MAX_BODY + RECORD_CRC;
+/** Bytes of a section in one record, DATA or PAGE. */
+export const MAX_DATA = 64 * 1024;
+export const MAX_RECORD = RECORD_HEADER + PagesOffset.BYTES + MAX_DATA + RECORD_CRC;
 export const MAX_NAME = 255;
 export const MAX_SECTIONS = 4096;
 
@@ -83,6 +100,15 @@ export interface DeviceIdentity {
   /** 24 bits: base class, subclass, programming interface. */
   readonly classCode: number;
   readonly revision: number;
+}
+
+/** What a BEGIN says. */
+export interface StreamBegin {
+  readonly format: number;
+  readonly identity: DeviceIdentity;
+  readonly streamId: Uint8Array;
+  /** How often the source had been reset. */
+  readonly generation: bigint;
 }
 
 /** "1b36:0002 subsystem 1af4:1100 class 070002 revision 01" */
@@ -100,6 +126,7 @@ export type StreamRule =
   | "not-a-stream"
   | "newer-format"
   | "other-device"
+  | "other-memory"
   | "damaged"
   | "out-of-order"
   | "malformed"
@@ -111,10 +138,15 @@ export class StreamError extends VfioError {
   constructor(
     readonly rule: StreamRule,
     message: string,
+    /** Where in the stream: the byte at which the record begins that breaks the rule, or at which the stream does. */
+    readonly offset: number,
   ) {
     super("EINVAL", `migration stream: ${message}`);
   }
 }
+
+/** Makes the error for the record at hand. */
+export type Fail = (rule: StreamRule, message: string) => StreamError;
 
 /** Section names: printable ASCII without spaces, so that they can be shown as they are. */
 export function isSectionName(name: string): boolean {

@@ -2,10 +2,18 @@
 export {
   describeIdentity,
   StreamError,
-  STREAM_FORMAT,
   STREAM_ID_SIZE,
   type DeviceIdentity,
+  type StreamBegin,
   type StreamRule,
 } from "./stream-format.js";
-export { StreamReader, type StreamLimits } from "./stream-reader.js";
-export { StreamWriter, type StreamOrigin } from "./stream-writer.js";
+export type { SectionProgress } from "./stream-image.js";
+export {
+  describeStream,
+  StreamInspector,
+  type StreamDescription,
+  type StreamProblem,
+} from "./stream-inspector.js";
+export type { StreamOrigin } from "./record-writer.js";
+export { StreamReader, type StreamReaderOptions } from "./stream-reader.js";
+export { StreamWriter } from "./stream-writer.js";
