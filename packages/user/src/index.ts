@@ -2,4 +2,5 @@ export { VfioUserServer, type Log, type LogLevel, type ServerOptions } from "./s
 export * from "./client/index.js";
 export * from "./admin/index.js";
 export * from "./relay/index.js";
+export * from "./migrate/index.js";
 export * from "./migrate/remote/index.js";

@@ -61,6 +61,12 @@ export class HandOverControl implements Disposable {
     return this.#within(this.admin.request({ command: "hand-over", step, id }));
   }
 
+  /** Drops the state that was given away in hand-over `id`, by a reset, and lets the device run again without it. */
+  async reclaim(id: string): Promise<void> {
+    await this.#within(this.admin.request({ command: "reset" }));
+    await this.step("take-back", id);
+  }
+
   close(): void {
     this.admin.close();
   }
@@ -69,7 +75,7 @@ export class HandOverControl implements Disposable {
     this.close();
   }
 
-  async #within(request: Promise<HandOverReport>): Promise<HandOverReport> {
+  async #within<T>(request: Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {

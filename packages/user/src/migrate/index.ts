@@ -3,7 +3,7 @@ export type { EndpointDescription, MigrationSource, MigrationTarget, PrecopyProg
 export { EndpointGoneError, MigrateError } from "./errors.js";
 export type { LocalEndOptions } from "./local-end.js";
 export { LocalSource } from "./local-source.js";
-export { LocalTarget } from "./local-target.js";
+export { LocalTarget, type LocalTargetOptions } from "./local-target.js";
 export { migrate } from "./migrate.js";
 export {
   migratePhases,

@@ -37,14 +37,17 @@ export class LocalEnd {
   ) {}
 
   /**
-   * @throws VfioError EBUSY: the server has another client
+   * @param reclaim a device that was given away is dropped, and taken back
+   * @throws VfioError EBUSY: the server has another client, or is in a hand-over
    * @throws SyscallError, VfioError as VfioUserClient.connect
    */
-  static async connect(path: string, { controlPath, timeoutMs }: LocalEndOptions = {}): Promise<LocalEnd> {
+  static async connect(path: string, options: LocalEndOptions, reclaim: boolean): Promise<LocalEnd> {
+    const { controlPath, timeoutMs } = options;
     const control = await HandOverControl.open(path, controlPath);
     try {
       const status = await control?.status();
-      if (status && status.phase !== "none") throw handOverPending(path, status);
+      if (reclaim && status?.phase === "given") await control!.reclaim(status.id!);
+      else if (status && status.phase !== "none") throw handOverPending(path, status);
       const client = await VfioUserClient.connect(path, {
         twinSocket: false,
         ...(timeoutMs !== undefined && { timeoutMs }),

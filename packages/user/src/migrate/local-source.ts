@@ -12,7 +12,7 @@ export class LocalSource implements MigrationSource, Disposable {
    * @throws SyscallError ENOENT, ECONNREFUSED (nobody listens), EACCES …
    */
   static async connect(path: string, options: LocalEndOptions = {}): Promise<LocalSource> {
-    return new LocalSource(await LocalEnd.connect(path, options));
+    return new LocalSource(await LocalEnd.connect(path, options, false));
   }
 
   describe(): Promise<EndpointDescription> {

@@ -1,6 +1,14 @@
 import type { EndpointDescription, MigrationTarget } from "./endpoint.js";
 import { LocalEnd, type LocalEndOptions } from "./local-end.js";
 
+export interface LocalTargetOptions extends LocalEndOptions {
+  /**
+   * A device that was given away in an earlier migration is taken for the target of this one: what it was is dropped by
+   * a reset. Default true; false: it is refused, with EBUSY.
+   */
+  readonly reclaim?: boolean;
+}
+
 /** The device of a vfio-user server on this host, to be loaded. */
 export class LocalTarget implements MigrationTarget, Disposable {
   #begun = false;
@@ -12,8 +20,8 @@ export class LocalTarget implements MigrationTarget, Disposable {
    * @throws VfioError EBUSY: it has another client, or is in a hand-over
    * @throws SyscallError ENOENT, ECONNREFUSED (nobody listens), EACCES …
    */
-  static async connect(path: string, options: LocalEndOptions = {}): Promise<LocalTarget> {
-    return new LocalTarget(await LocalEnd.connect(path, options));
+  static async connect(path: string, options: LocalTargetOptions = {}): Promise<LocalTarget> {
+    return new LocalTarget(await LocalEnd.connect(path, options, options.reclaim ?? true));
   }
 
   describe(): Promise<EndpointDescription> {

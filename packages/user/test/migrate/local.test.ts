@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { loopbackBackend, serialCard } from "@vfiokit/devices";
-import { VfioUserClient } from "@vfiokit/user";
-import { LocalSource, LocalTarget, migrate, type MigrateOptions } from "@vfiokit/user/migrate";
+import { LocalSource, LocalTarget, migrate, VfioUserClient, type MigrateOptions } from "@vfiokit/user";
 import { fillCard, recorder, scratch, Served, smallCard, sumOfCard, usual } from "./support.js";
 
 /** Two servers of the same card: the first is filled. */
@@ -84,14 +83,30 @@ describe("between two vfio-user servers", () => {
     expect(read).toEqual([2, 3, 4]);
   });
 
-  test("and back again", async () => {
+  test("what was given away cannot be migrated again, nor used", async () => {
     await using cards = await twoCards();
     await cards.migrate();
-    // What was given away is not taken by the next client that comes: it is a target only once it is discarded.
     await expect(LocalSource.connect(cards.from.path)).rejects.toMatchObject({
       code: "EBUSY",
       message: expect.stringMatching(/given in hand-over [0-9a-f]{32}.*--recover/) as unknown,
     });
+    await expect(VfioUserClient.connect(cards.from.path)).rejects.toThrow();
+  });
+
+  test("back and forth: what was given away is dropped by a reset before it is a target", async () => {
+    await using cards = await twoCards();
+    let [from, to] = [cards.from, cards.to];
+    for (let move = 0; move < 4; move++) {
+      using source = await LocalSource.connect(from.path);
+      using target = await LocalTarget.connect(to.path);
+      await migrate(source, target, usual);
+      expect([from.phase, to.state]).toEqual(["given", "RUNNING"]);
+      [from, to] = [to, from];
+    }
+    expect(await sumOfCard(cards.from.path)).toBe(cards.sum);
+    // The first one was the target twice.
+    expect(cards.from.device.generation).toBe(2);
+    await expect(LocalTarget.connect(to.path, { reclaim: false })).rejects.toMatchObject({ code: "EBUSY" });
   });
 
   test("--dry-run touches nothing", async () => {

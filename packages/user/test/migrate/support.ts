@@ -4,14 +4,22 @@ import { join } from "node:path";
 import {
   migrationStateName,
   PciDevice,
+  RegionIndex,
   type DeviceIdentity,
   type MigrationStateName,
   type PciDeviceDefinition,
 } from "@vfiokit/core";
 import { memoryCard, memoryCardRegisters as Register, type MemoryCardOptions } from "@vfiokit/devices";
 import { Task } from "@vfiokit/lockdep";
-import { AdminServer, DeviceAdmin, VfioUserClient, VfioUserServer } from "@vfiokit/user";
-import type { MigrateClock, MigrateEvent, MigrateOptions } from "@vfiokit/user/migrate";
+import {
+  AdminServer,
+  DeviceAdmin,
+  VfioUserClient,
+  VfioUserServer,
+  type MigrateClock,
+  type MigrateEvent,
+  type MigrateOptions,
+} from "@vfiokit/user";
 
 export function scratch(): Disposable & { file(name: string): string } {
   const path = mkdtempSync(join(tmpdir(), "vfiokit-migrate-"));
@@ -72,12 +80,18 @@ export class Served implements AsyncDisposable {
   }
 }
 
+/** PCI 3.0 §6.2.2: the command register, and its bit 1: Memory Space. */
+const COMMAND = 0x04;
+const COMMAND_MEMORY = Uint8Array.of(0x02, 0x00);
+
 /** BAR 0 of a memory card, through a client. */
 export class MemoryCardDriver implements Disposable {
   private constructor(private readonly client: VfioUserClient) {}
 
   static async open(path: string): Promise<MemoryCardDriver> {
-    return new MemoryCardDriver(await VfioUserClient.connect(path));
+    const client = await VfioUserClient.connect(path);
+    await client.regionWrite(RegionIndex.CONFIG, COMMAND, COMMAND_MEMORY);
+    return new MemoryCardDriver(client);
   }
 
   async read(offset: number): Promise<number> {
@@ -120,12 +134,12 @@ export class MemoryCardDriver implements Disposable {
 export async function fillCard(path: string, seed: number): Promise<number> {
   using driver = await MemoryCardDriver.open(path);
   await driver.fill(seed);
-  return driver.verifiedSum();
+  return await driver.verifiedSum();
 }
 
 export async function sumOfCard(path: string): Promise<number> {
   using driver = await MemoryCardDriver.open(path);
-  return driver.verifiedSum();
+  return await driver.verifiedSum();
 }
 
 /** Time that passes where somebody sleeps, and nowhere else. */
@@ -161,7 +175,7 @@ export const usual: MigrateOptions = { maxDowntime_ms: 300, maxRounds: 30 };
 export function recorder(): {
   readonly events: MigrateEvent[];
   readonly onEvent: (event: MigrateEvent) => void;
-  of<E extends MigrateEvent["event"]>(event: E): Extract<MigrateEvent, { event: E }>[];
+  readonly of: <E extends MigrateEvent["event"]>(event: E) => Extract<MigrateEvent, { event: E }>[];
 } {
   const events: MigrateEvent[] = [];
   return {
