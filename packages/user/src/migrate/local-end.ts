@@ -24,6 +24,9 @@ export interface LocalEndOptions {
   readonly timeoutMs?: number;
 }
 
+/** The part of a client that a migration needs. */
+export type MigratingClient = Pick<VfioUserClient, "migration" | "regionRead" | "reset" | "close">;
+
 /** A server takes one client at a time, and turns others away before it has said anything. */
 const TURNED_AWAY: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
@@ -31,7 +34,7 @@ const TURNED_AWAY: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 export class LocalEnd {
   private constructor(
     readonly path: string,
-    readonly client: VfioUserClient,
+    readonly client: MigratingClient,
     /** Undefined: the server takes no part in the hand-over, as libvfio-user's do not. */
     readonly control: HandOverControl | undefined,
   ) {}
@@ -58,6 +61,11 @@ export class LocalEnd {
       if (error instanceof VfioError && TURNED_AWAY.has(error.code)) throw otherClient(path);
       throw error;
     }
+  }
+
+  /** An end that is connected already. Closing it closes `client` and `control`. */
+  static over(path: string, client: MigratingClient, control: HandOverControl | undefined): LocalEnd {
+    return new LocalEnd(path, client, control);
   }
 
   async describe(): Promise<EndpointDescription> {

@@ -15,6 +15,11 @@ export class LocalSource implements MigrationSource, Disposable {
     return new LocalSource(await LocalEnd.connect(path, options, false));
   }
 
+  /** Over a connection that there is already. */
+  static over(end: LocalEnd): LocalSource {
+    return new LocalSource(end);
+  }
+
   describe(): Promise<EndpointDescription> {
     return this.end.named(this.end.describe());
   }

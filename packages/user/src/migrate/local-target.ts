@@ -24,6 +24,11 @@ export class LocalTarget implements MigrationTarget, Disposable {
     return new LocalTarget(await LocalEnd.connect(path, options, options.reclaim ?? true));
   }
 
+  /** Over a connection that there is already. */
+  static over(end: LocalEnd): LocalTarget {
+    return new LocalTarget(end);
+  }
+
   describe(): Promise<EndpointDescription> {
     return this.end.named(this.end.describe());
   }
