@@ -24,6 +24,41 @@ export interface DporOptions {
    * reduction: the schedule that stands for its equals may be one of those left out.
    */
   readonly maxPreemptions?: number | undefined;
+  /** The subtree to be searched. Default: all. */
+  readonly root?: Root | undefined;
+}
+
+/** A subtree: what runs under all schedules that begin with `prefix`. */
+export interface Root {
+  /** The threads of the events up to it. */
+  readonly prefix: readonly string[];
+  /** Who need not be tried instead of the prefix's last thread, and what they would do. */
+  readonly sleep: ReadonlyMap<string, Footprint>;
+}
+
+/**
+ * What a race found in a subtree demands of a place in its prefix, or of the places that it has left to others.
+ *
+ * That these are done in the order of a search that has nobody to help it is what makes the parts the same as the
+ * whole: see `parts.ts`.
+ */
+export interface Demand {
+  /** The event before which others are to be tried. */
+  readonly depth: number;
+  /** One of these is to be tried: the first, if none of them is or need not be. */
+  readonly oneOf?: readonly string[];
+  /** All of these are. */
+  readonly all?: readonly string[];
+}
+
+/** A place on the path of a search that has stopped half-way. */
+export interface Place {
+  /** Who went on from there, on the path. */
+  readonly chosen: string;
+  /** Threads to be tried from there, those included that were. */
+  readonly backtrack: readonly string[];
+  /** Threads that need not be tried any more, and what they would do. */
+  readonly sleep: ReadonlyMap<string, Footprint>;
 }
 
 /**
@@ -37,13 +72,22 @@ export class Dpor {
   readonly #path: Node[] = [];
   readonly #reduce: boolean;
   readonly #maxPreemptions: number;
+  readonly #root: Root;
+  /** What is to be tried above the root, in the order in which it was found, each once. */
+  readonly #demands = new Map<string, Demand>();
   /** Length of the prefix that the next execution repeats. */
-  #prefix = 0;
+  #prefix: number;
   #leftOut = false;
 
-  constructor({ reduce, maxPreemptions = Infinity }: DporOptions) {
+  constructor({ reduce, maxPreemptions = Infinity, root = EVERYTHING }: DporOptions) {
     this.#reduce = reduce && maxPreemptions === Infinity;
     this.#maxPreemptions = maxPreemptions;
+    this.#root = root;
+    this.#prefix = root.prefix.length;
+  }
+
+  get demands(): readonly Demand[] {
+    return [...this.#demands.values()];
   }
 
   /** The bound on preemptions left schedules out. */
@@ -56,7 +100,7 @@ export class Dpor {
     const depth = events.length;
     const keys = enabled.map(({ key }) => key);
     if (depth < this.#prefix) {
-      const node = this.#path[depth]!;
+      const node = this.#path[depth] ?? this.#addRoot(keys, events);
       if (keys.length !== node.enabled.length || keys.some((key, i) => key !== node.enabled[i]))
         throw new NotDeterministic(
           `at event ${depth}, threads ${node.enabled.join(", ")} could run the first time, and now ${keys.join(", ")}`,
@@ -88,7 +132,11 @@ export class Dpor {
       this.#findRaces(events, Math.max(0, this.#prefix - 1));
       for (const event of blocked) this.#findRaces([...events, event], events.length);
     }
-    for (let depth = Math.min(events.length, this.#path.length) - 1; depth >= 0; depth--) {
+    for (
+      let depth = Math.min(events.length, this.#path.length) - 1;
+      depth >= this.#root.prefix.length;
+      depth--
+    ) {
       const node = this.#path[depth]!;
       this.#path.length = depth + 1;
       node.sleep.set(node.chosen, events[depth]!.footprint);
@@ -99,6 +147,39 @@ export class Dpor {
       return true;
     }
     return false;
+  }
+
+  /** A place of the prefix, met for the first time. */
+  #addRoot(enabled: readonly string[], events: readonly ExecutedEvent[]): Node {
+    const { prefix, sleep } = this.#root;
+    const chosen = prefix[events.length]!;
+    if (!enabled.includes(chosen))
+      throw new NotDeterministic(
+        `at event ${events.length}, thread ${chosen} could run elsewhere, and here ${enabled.join(", ")}`,
+      );
+    const node: Node = {
+      enabled,
+      chosen,
+      backtrack: new Set([chosen]),
+      sleep: new Map(events.length === prefix.length - 1 ? sleep : []),
+      preemptions: this.#withinBound(enabled, events).preemptions,
+    };
+    this.#path.push(node);
+    return node;
+  }
+
+  /**
+   * Where the search goes on if it stops now: the places from the root down to the last one that has something left.
+   * @param events of the last execution
+   */
+  places(events: readonly ExecutedEvent[]): Place[] {
+    return this.#path.slice(this.#root.prefix.length, this.#prefix).map((node, i) => {
+      const depth = this.#root.prefix.length + i;
+      const sleep = new Map(node.sleep);
+      // All but the last are on their way: who comes later need not do what is done there.
+      if (depth < this.#prefix - 1) sleep.set(node.chosen, events[depth]!.footprint);
+      return { chosen: node.chosen, backtrack: [...node.backtrack], sleep };
+    });
   }
 
   /** Whose event may be next, as far as the bound on preemptions goes. */
@@ -136,7 +217,7 @@ export class Dpor {
       for (const race of order.races[later]!) this.#tryRace(events, order, race, later);
       // A timer that was stopped could have fired before.
       for (const timer of events[later]!.stopped) {
-        if (this.#couldRun(timer.thread, later)) this.#path[later]!.backtrack.add(timer.thread);
+        if (this.#couldRun(timer.thread, later)) this.#try({ depth: later, all: [timer.thread] });
         this.#findRaces([...events.slice(0, later), timer], later);
       }
     }
@@ -183,10 +264,31 @@ export class Dpor {
       if (!dependent && node.enabled.includes(thread)) initials.push(thread);
       first.set(thread, at);
     }
-    // Tried already, or asleep because it was tried elsewhere.
-    if (initials.some((thread) => node.backtrack.has(thread) || node.sleep.has(thread))) return;
-    const [initial] = initials;
-    if (initial !== undefined) node.backtrack.add(initial);
-    else for (const thread of node.enabled) node.backtrack.add(thread);
+    this.#try(
+      initials.length > 0 ? { depth: earlier, oneOf: initials } : { depth: earlier, all: node.enabled },
+    );
   }
+
+  #try(demand: Demand): void {
+    const { depth, oneOf, all } = demand;
+    if (depth < this.#root.prefix.length) {
+      const key = `${depth} ${oneOf ? "one" : "all"} ${(oneOf ?? all!).join(" ")}`;
+      if (!this.#demands.has(key)) this.#demands.set(key, demand);
+      return;
+    }
+    const { backtrack, sleep } = this.#path[depth]!;
+    for (const thread of toBeTried(demand, (each) => backtrack.has(each) || sleep.has(each)))
+      backtrack.add(thread);
+  }
+}
+
+const EVERYTHING: Root = { prefix: [], sleep: new Map() };
+
+/**
+ * What a demand comes to at its place.
+ * @param settled the thread is tried there, or asleep because it was tried elsewhere
+ */
+export function toBeTried({ oneOf, all }: Demand, settled: (thread: string) => boolean): readonly string[] {
+  if (!oneOf) return all ?? [];
+  return oneOf.some(settled) ? [] : oneOf.slice(0, 1);
 }

@@ -1,11 +1,11 @@
-import { Dpor } from "./dpor.js";
-import type { Execution, Picker } from "./execution.js";
 import type { Body } from "./exploration.js";
-import { Needs } from "./needs.js";
+import { Needs, NO_KNOWLEDGE } from "./needs.js";
 import { pctPicker, randomPicker } from "./random.js";
-import { foundFailure, type Bounds, type ExploreReport, type FoundFailure } from "./report.js";
+import { boundsOf, foundFailure, verdictOf, type ExploreReport } from "./report.js";
 import { Runner } from "./run.js";
 import { parseSchedule, replayPicker } from "./schedule.js";
+import { exploreSubtree, PROGRESS_EVERY } from "./subtree.js";
+import { Tally, type Progress } from "./tally.js";
 
 export interface ExploreOptions {
   /**
@@ -40,84 +40,56 @@ export interface ExploreOptions {
   readonly onProgress?: (progress: Progress) => void;
 }
 
-export interface Progress {
-  readonly executions: number;
-  readonly pruned: number;
-  readonly events: number;
-  readonly failures: number;
-  /** Milliseconds. */
-  readonly time: number;
-}
-
-const PROGRESS_EVERY = 256;
-/** A search that has to start again does so at once, if it has not come further than this. */
-const EARLY = 64;
-
 /**
  * Runs `body`'s tasks under every interleaving that matters, and reports what went wrong in which.
  * @throws NotDeterministic if the body does something else under the same schedule.
  */
 export async function explore(body: Body, options: ExploreOptions = {}): Promise<ExploreReport> {
+  const { strategy = "exhaustive", maxExecutions = Infinity } = options;
+  if (strategy === "random" || strategy === "pct") return sample(body, strategy, options);
   const begun = performance.now();
-  const { maxExecutions = Infinity } = options;
-  const failures = new Map<string, FoundFailure>();
-  const needs = new Needs();
-  let search = newSearch(options);
-  let [executions, sinceStart, pruned, events, maxDepth] = [0, 0, 0, 0, 0];
-  let [tooDeep, ended] = [false, false];
-
-  const startAgain = (): void => {
-    search = newSearch(options);
-    [sinceStart, tooDeep] = [0, false];
-  };
-
-  using runner = new Runner(body, options);
-  while (executions < maxExecutions && !options.signal?.aborted) {
-    const execution = await runner.run(search.picker(executions, maxDepth), needs);
-    executions++;
-    sinceStart++;
-    if (execution.again) {
-      startAgain();
-      continue;
-    }
-    events += execution.events.length;
-    maxDepth = Math.max(maxDepth, execution.events.length);
-    if (execution.abandoned === "pruned") pruned++;
-    if (execution.abandoned === "depth") tooDeep = true;
-    for (const failure of execution.failures) {
-      if (failure.kind === "livelock") tooDeep = true;
-      const key = `${failure.kind} ${failure.message}`;
-      if (!failures.has(key)) failures.set(key, foundFailure(execution, failure, needs.queued));
-    }
-    if (failures.size > 0 && !options.keepGoing) break;
-    if (needs.footprints.takeGrown()) search.outdated = search.reduces;
-    const goesOn = search.goesOn(executions, execution);
-    if (search.outdated && (!goesOn || sinceStart < EARLY)) {
-      startAgain();
-      continue;
-    }
-    if (!goesOn) {
-      ended = true;
-      break;
-    }
-    if (executions % PROGRESS_EVERY === 0) {
-      const time = performance.now() - begun;
-      options.onProgress?.({ executions, pruned, events, failures: failures.size, time });
-    }
-  }
-  const complete = ended && search.systematic;
-  const exhausted = complete && !tooDeep && !search.leftOut;
+  const whole = { prefix: [], sleep: {}, knowledge: NO_KNOWLEDGE, executions: maxExecutions };
+  const result = await exploreSubtree(body, whole, { ...options, strategy });
+  const { executions, pruned, events, maxDepth, failures } = result;
   return {
-    verdict:
-      failures.size > 0 ? "failed" : exhausted ? "proved" : complete ? "proved-within-bounds" : "not-found",
-    exhausted,
+    ...verdictOf(result),
     bounds: boundsOf(options),
-    executions,
-    pruned,
-    events,
-    maxDepth,
+    ...{ executions, pruned, events, maxDepth },
     time: performance.now() - begun,
-    failures: [...failures.values()],
+    failures,
+  };
+}
+
+/** Schedules chosen at random. */
+async function sample(
+  body: Body,
+  strategy: "random" | "pct",
+  options: ExploreOptions,
+): Promise<ExploreReport> {
+  const { seed = 1, runs = 1000, depth = 3, maxExecutions = Infinity } = options;
+  const tally = new Tally();
+  const needs = new Needs();
+  using runner = new Runner(body, options);
+  while (tally.executions < Math.min(runs, maxExecutions) && !options.signal?.aborted) {
+    const { executions, counts } = tally;
+    const picker =
+      strategy === "random"
+        ? randomPicker(seed + executions)
+        : pctPicker(seed + executions, depth, Math.max(counts.maxDepth, 10));
+    const execution = await runner.run(picker, needs);
+    tally.begin();
+    if (execution.again) continue;
+    tally.add(execution, needs.queued);
+    if (tally.failures.length > 0 && !options.keepGoing) break;
+    if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
+  }
+  const { counts, time, failures } = tally;
+  return {
+    ...verdictOf({ failures, ended: false, bounded: false }),
+    bounds: boundsOf(options),
+    ...counts,
+    time,
+    failures,
   };
 }
 
@@ -129,7 +101,7 @@ export async function replay(
 ): Promise<ExploreReport> {
   const begun = performance.now();
   const { threads, queued } = parseSchedule(schedule);
-  const needs = new Needs(new Set(queued));
+  const needs = new Needs({ ...NO_KNOWLEDGE, queued });
   using runner = new Runner(body, options);
   let execution = await runner.run(replayPicker(threads), needs);
   while (execution.again) execution = await runner.run(replayPicker(threads), needs);
@@ -144,54 +116,5 @@ export async function replay(
     maxDepth: length,
     time: performance.now() - begun,
     failures: execution.failures.map((failure) => foundFailure(execution, failure, needs.queued)),
-  };
-}
-
-function boundsOf({ maxPreemptions, maxDepth }: ExploreOptions): Bounds {
-  return {
-    ...(maxPreemptions !== undefined && { maxPreemptions }),
-    ...(maxDepth !== undefined && { maxDepth }),
-  };
-}
-
-/** Which schedules are run, one after the other. */
-interface Search {
-  /** It tries all, and does not choose at random. */
-  readonly systematic: boolean;
-  /** It leaves out executions that are like others. */
-  readonly reduces: boolean;
-  /** What it concluded rests on less than is known now. */
-  outdated: boolean;
-  /** Bounds of its own left schedules out. */
-  readonly leftOut: boolean;
-  picker(executions: number, maxDepth: number): Picker;
-  /** After an execution: is there another? */
-  goesOn(executions: number, last: Execution): boolean;
-}
-
-function newSearch(options: ExploreOptions): Search {
-  const { strategy = "exhaustive", seed = 1, runs = 1000 } = options;
-  if (strategy === "random" || strategy === "pct")
-    return {
-      systematic: false,
-      reduces: false,
-      outdated: false,
-      leftOut: false,
-      picker: (executions, maxDepth) =>
-        strategy === "random"
-          ? randomPicker(seed + executions)
-          : pctPicker(seed + executions, options.depth ?? 3, Math.max(maxDepth, 10)),
-      goesOn: (executions) => executions < runs,
-    };
-  const dpor = new Dpor({ reduce: strategy === "exhaustive", maxPreemptions: options.maxPreemptions });
-  return {
-    systematic: true,
-    reduces: strategy === "exhaustive" && options.maxPreemptions === undefined,
-    outdated: false,
-    get leftOut() {
-      return dpor.leftOut;
-    },
-    picker: () => (enabled, events) => dpor.pick(enabled, events),
-    goesOn: (_, { events, blocked }) => dpor.advance(events, blocked),
   };
 }

@@ -1,3 +1,6 @@
+/** A footprint that can be sent: see `Footprint.toData`. */
+export type FootprintData = readonly string[];
+
 /**
  * What one event touched: locks, variables, signals, by their stable name, and whether it could change them. Two
  * events commute when nothing that one may change is touched by the other.
@@ -9,6 +12,21 @@ export class Footprint {
   /** @param writes it may change the object; else it only looks at it */
   add(object: string, writes: boolean): void {
     this.#touched.set(object, writes || this.#touched.get(object) === true);
+  }
+
+  /** As plain data: "+name" may have been changed, "-name" was only looked at, "*" is everything. */
+  toData(): FootprintData {
+    const objects = [...this.#touched].map(([object, writes]) => `${writes ? "+" : "-"}${object}`);
+    return this.#everything ? ["*", ...objects] : objects;
+  }
+
+  static of(data: FootprintData): Footprint {
+    const footprint = new Footprint();
+    for (const each of data) {
+      if (each === "*") footprint.addEverything();
+      else footprint.add(each.slice(1), each.startsWith("+"));
+    }
+    return footprint;
   }
 
   /** It looked at something whose writers are not known: it commutes with nothing. */
@@ -33,6 +51,11 @@ export class Footprint {
       if (theirs !== undefined && (writes || theirs)) return true;
     }
     return false;
+  }
+
+  equals(other: Footprint): boolean {
+    if (this.#everything !== other.#everything || this.#touched.size !== other.#touched.size) return false;
+    return [...this.#touched].every(([object, writes]) => other.#touched.get(object) === writes);
   }
 
   /** Takes over what `other` looked at. */

@@ -1,4 +1,17 @@
-export { explore, replay, type ExploreOptions, type Progress } from "./explore.js";
+export { explore, replay, type ExploreOptions } from "./explore.js";
+export type { Counts, Progress } from "./tally.js";
+export { exploreParts, type PartsOptions, type RunSubtree } from "./parts.js";
+export {
+  exploreSubtree,
+  type PlaceData,
+  type Sleep,
+  type SubtreeJob,
+  type SubtreeOptions,
+  type SubtreeResult,
+} from "./subtree.js";
+export type { Demand } from "./dpor.js";
+export type { FootprintData } from "./footprint.js";
+export type { Knowledge } from "./needs.js";
 export { minimise, type MinimiseOptions } from "./minimise.js";
 export type { Body, Exploration, SharedCell, TaskHandle } from "./exploration.js";
 export { formatFailure, formatReport } from "./report.js";

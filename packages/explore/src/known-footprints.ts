@@ -1,4 +1,4 @@
-import { Footprint } from "./footprint.js";
+import { Footprint, type FootprintData } from "./footprint.js";
 
 /**
  * What each event touched in any execution so far.
@@ -9,7 +9,13 @@ import { Footprint } from "./footprint.js";
  */
 export class KnownFootprints {
   readonly #known = new Map<string, Footprint>();
+  /** What is known since it was handed over. */
+  readonly #news = new Set<string>();
   #grown = false;
+
+  constructor(known: Readonly<Record<string, FootprintData>> = {}) {
+    for (const [event, footprint] of Object.entries(known)) this.#known.set(event, Footprint.of(footprint));
+  }
 
   /**
    * Widens what one event touched to what it ever touched.
@@ -20,18 +26,25 @@ export class KnownFootprints {
     const known = this.#known.get(event);
     if (!known) {
       const first = new Footprint();
-      first.merge(footprint);
+      for (const [object, writes] of footprint.touched) if (object !== own) first.add(object, writes);
       this.#known.set(event, first);
+      this.#news.add(event);
       return;
     }
     for (const [object, writes] of footprint.touched) {
-      if (object === own && known.touched.has(object)) continue;
+      if (object === own) continue;
       const before = known.touched.get(object);
       if (before !== undefined && (before || !writes)) continue;
       known.add(object, writes);
+      this.#news.add(event);
       this.#grown = true;
     }
     for (const [object, writes] of known.touched) if (object !== own) footprint.add(object, writes);
+  }
+
+  /** What was not known at the start. */
+  news(): Record<string, FootprintData> {
+    return Object.fromEntries([...this.#news].map((event) => [event, this.#known.get(event)!.toData()]));
   }
 
   /** An event touched more than it was known to, since this was asked last. */

@@ -35,6 +35,34 @@ export interface Bounds {
   readonly maxDepth?: number;
 }
 
+export function boundsOf({
+  maxPreemptions,
+  maxDepth,
+}: Partial<Record<keyof Bounds, number | undefined>>): Bounds {
+  return {
+    ...(maxPreemptions !== undefined && { maxPreemptions }),
+    ...(maxDepth !== undefined && { maxDepth }),
+  };
+}
+
+/**
+ * @param ended every schedule that can make a difference was run
+ * @param bounded bounds have left schedules out
+ */
+export function verdictOf({
+  failures,
+  ended,
+  bounded,
+}: {
+  readonly failures: readonly unknown[];
+  readonly ended: boolean;
+  readonly bounded: boolean;
+}): { readonly verdict: Verdict; readonly exhausted: boolean } {
+  const exhausted = ended && !bounded;
+  const found = exhausted ? "proved" : ended ? "proved-within-bounds" : "not-found";
+  return { verdict: failures.length > 0 ? "failed" : found, exhausted };
+}
+
 /** A failure, and how to see it again. */
 export interface FoundFailure extends Failure {
   /** For `replay`. */

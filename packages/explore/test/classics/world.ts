@@ -26,15 +26,18 @@ export interface Classic {
 
 type Program = Classic["program"];
 
-export function exploreIt(program: Program): Promise<ExploreReport> {
-  const body: Body = (x) => {
+export function programBody(program: Program): Body {
+  return (x) => {
     const check = program({
       task: (name, run) => void x.task(name, run),
       cell: (name, value) => x.shared(name, value),
     });
     x.finally(check);
   };
-  return explore(body);
+}
+
+export function exploreIt(program: Program): Promise<ExploreReport> {
+  return explore(programBody(program));
 }
 
 /** Runs that fast-check's scheduler needs, until one fails. `undefined`: none of them did. */

@@ -1,0 +1,50 @@
+import { Footprint } from "./footprint.js";
+import type { Knowledge } from "./needs.js";
+import type { SubtreeResult } from "./subtree.js";
+
+/**
+ * What is known of a program by all who explore parts of it. Within a pass, the parts have the same knowledge, that of
+ * its beginning; if they had different things to say about one event, each of them knew too little.
+ */
+export class KnowledgePool {
+  readonly #queued = new Set<string>();
+  readonly #footprints = new Map<string, Footprint>();
+  #identified = false;
+  #outdated = false;
+
+  /** @param reduces the search leaves out executions, for what is known of footprints */
+  constructor(private readonly reduces: boolean) {}
+
+  knowledge(): Knowledge {
+    return {
+      // In an order that does not depend on whose result came first: it stands in schedules.
+      queued: [...this.#queued].sort(),
+      identified: this.#identified,
+      footprints: Object.fromEntries(
+        [...this.#footprints].map(([event, footprint]) => [event, footprint.toData()]),
+      ),
+    };
+  }
+
+  add({ news, outdated }: SubtreeResult): void {
+    if (outdated) this.#outdated = true;
+    for (const name of news.queued) this.#queued.add(name);
+    this.#identified ||= news.identified;
+    for (const [event, data] of Object.entries(news.footprints)) {
+      const footprint = Footprint.of(data);
+      const known = this.#footprints.get(event);
+      if (!known) this.#footprints.set(event, footprint);
+      else if (!known.equals(footprint)) {
+        known.merge(footprint);
+        this.#outdated ||= this.reduces;
+      }
+    }
+  }
+
+  /** Somebody knew too little, since this was asked last. */
+  takeOutdated(): boolean {
+    const outdated = this.#outdated;
+    this.#outdated = false;
+    return outdated;
+  }
+}
