@@ -1,4 +1,6 @@
 /** Live migration between vfio-user servers: docs/migration.md. */
+export { decideRecovery, type RecoveryAction, type RecoveryStep, type SideState } from "./decide-recovery.js";
+export { localSide, recover, type RecoverySide } from "./recover.js";
 export type { EndpointDescription, MigrationSource, MigrationTarget, PrecopyProgress } from "./endpoint.js";
 export { EndpointGoneError, MigrateError } from "./errors.js";
 export type { LocalEndOptions } from "./local-end.js";
