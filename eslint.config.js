@@ -69,7 +69,11 @@ export default defineConfig(
   {
     languageOptions: {
       parserOptions: {
-        project: ["./packages/*/tsconfig.json", "./tsconfig.test.json"],
+        project: [
+          "./packages/lab/src/report/page/tsconfig.json",
+          "./packages/*/tsconfig.json",
+          "./tsconfig.test.json",
+        ],
         tsconfigRootDir: import.meta.dirname,
       },
     },

@@ -14,3 +14,5 @@ export {
 export { mergeReports } from "./merge.js";
 export type { Scenario } from "./scenario.js";
 export { parseWitness, replayWitness, type Replayed, type WitnessLine } from "./witness.js";
+export { reportHtml } from "./report/html.js";
+export { reportModel, type ReportModel, type Story } from "./report/model.js";

@@ -9,6 +9,7 @@ import {
   type Scheduler,
 } from "@vfiokit/lockdep/hooks";
 import type { Bench } from "./bench.js";
+import { passOn } from "./pass-on.js";
 
 /** What a line of a witness does to a lock. */
 export interface LockEvent {
@@ -43,7 +44,7 @@ export class Recorder {
 
   #watch(next: LockObserver | undefined): LockObserver {
     return {
-      acquire: (...args) => next?.acquire(...args),
+      ...passOn(next),
       contended: (waiter) => {
         const { task, lock, access } = waiter;
         if (!this.#arrived.get(task)?.waits)
@@ -54,7 +55,6 @@ export class Recorder {
           );
         next?.contended(waiter);
       },
-      abandoned: (waiter) => next?.abandoned(waiter),
       acquired: (hold) => {
         const { task, lock, mode, trylock } = hold;
         this.#arrived.delete(task);
@@ -70,7 +70,6 @@ export class Recorder {
         }
         next?.acquired(hold);
       },
-      downgraded: (hold) => next?.downgraded(hold),
       released: (hold, wasLast) => {
         this.#note(hold.task, "releases", {
           what: "releases",
@@ -79,9 +78,6 @@ export class Recorder {
         });
         next?.released(hold, wasLast);
       },
-      badUnlock: (task, lock) => next?.badUnlock(task, lock),
-      recursion: (...args) => next?.recursion(...args),
-      ended: (task) => next?.ended(task),
     };
   }
 

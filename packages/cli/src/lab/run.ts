@@ -13,6 +13,7 @@ import { CommandError } from "../errors.js";
 import { Style } from "../style.js";
 import { parseBounds, positive } from "./bounds.js";
 import { chooseDesigns, chooseScenarios } from "./choice.js";
+import { checkHtmlTarget, writeHtml } from "./html.js";
 import { lines } from "./lines.js";
 import { matrixTable } from "./matrix.js";
 import { runInWorkers } from "./workers.js";
@@ -23,6 +24,7 @@ interface Options {
   readonly bound?: string;
   readonly workers: string;
   readonly json?: true;
+  readonly html?: string;
 }
 
 /** What the core uses: of the others it is known that they fail. */
@@ -46,6 +48,10 @@ export function runCommand(): Command {
     )
     .option("--workers <n>", "threads to share the designs", "1")
     .option("--json", "print the verdicts as JSON")
+    .option(
+      "--html <file>",
+      "also write a report for a browser: verdicts, orders of locks, witnesses step by step",
+    )
     .addHelpText("after", `\nExit code 1 if ${DEFAULT_DESIGN}, the design of the core, fails.`)
     .action(run);
 }
@@ -55,6 +61,7 @@ async function run(options: Options): Promise<void> {
   const scenarios = chooseScenarios(options.scenario);
   const bounds = parseBounds(options.bound);
   const workers = positive("--workers", options.workers);
+  if (options.html !== undefined) checkHtmlTarget(options.html);
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
   process.once("SIGINT", onInterrupt);
@@ -68,6 +75,7 @@ async function run(options: Options): Promise<void> {
   }
   if (options.json) process.stdout.write(`${JSON.stringify({ matrix: report.matrix }, null, 2)}\n`);
   else await print(report);
+  if (options.html !== undefined) process.stderr.write(`${await writeHtml(options.html, report, bounds)}\n`);
   if (interrupt.signal.aborted)
     throw new CommandError("interrupted: the verdicts are of what was run until then");
   const own = Object.values(report.matrix[DEFAULT_DESIGN] ?? {});
