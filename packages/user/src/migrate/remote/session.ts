@@ -59,8 +59,9 @@ export class Session {
   #working: Promise<unknown> = Promise.resolve();
   /** The connection that may go on; undefined: it is broken. */
   #frames: FrameSocket | undefined;
-  /** The mover has used what WELCOME told it: it can come again. */
-  #known = false;
+  /** There was a connection before. */
+  #resumed = false;
+  #closed = false;
   #timer: NodeJS.Timeout | undefined;
   #ended: Promise<void> | undefined;
 
@@ -74,12 +75,9 @@ export class Session {
     this.#codec = hello.compression & Compression.ZSTD ? codec : undefined;
   }
 
-  /** Whether the mover is away and has nothing more to send: another one may decide what becomes of the device. */
+  /** Whether the mover is away, and is not sending an image: another one may have the device. */
   get yields(): boolean {
-    return (
-      this.#ended !== undefined ||
-      (!this.#frames && (this.#phase === "prepared" || this.#phase === "activated"))
-    );
+    return this.#ended !== undefined || (!this.#frames && this.#phase !== "loading");
   }
 
   /** Whether a HELLO wants to continue this session, and may. */
@@ -94,13 +92,13 @@ export class Session {
   async serve(frames: FrameSocket, peer: string): Promise<"over" | "broken" | "replaced"> {
     if (this.#ended) return "replaced";
     clearTimeout(this.#timer);
-    const resumed = this.#known;
     // A mover that has connected again knows better than we whether the old connection still works.
     this.#frames?.destroy();
     this.#frames = frames;
     await this.#working;
     if (this.#frames !== frames) return "replaced";
-    if (resumed) this.#report("resumed", "info", `${peer} continues at byte ${this.#taken}`, { peer });
+    if (this.#resumed) this.#report("resumed", "info", `${peer} continues at byte ${this.#taken}`, { peer });
+    this.#resumed = true;
     frames.send("WELCOME", this.#welcome());
     if (this.#imageError) frames.send("FAILED", { request: this.#image, ...failure(this.#imageError) });
     const farewell = await this.#converse(frames).catch((error: unknown) => {
@@ -109,12 +107,12 @@ export class Session {
       return { reason: `${peer} broke the protocol: ${problem.message}`, problem };
     });
     if (this.#frames !== frames) return "replaced";
-    if (!farewell && this.#known) {
+    if (!farewell) {
       this.#frames = undefined;
       frames.destroy();
       return "broken";
     }
-    await this.end(farewell?.reason ?? `${peer} went away`, farewell?.problem);
+    await this.end(farewell.reason, farewell.problem);
     return "over";
   }
 
@@ -128,7 +126,7 @@ export class Session {
       `the connection broke at byte ${this.#taken}: it can be continued for ${seconds} s`,
     );
     // Nothing more can be done to a device that runs, and its guest may be waiting for its socket.
-    if (this.#phase === "activated") this.target.close();
+    if (this.#phase === "activated") this.#close();
     this.#timer = setTimeout(expired, resumeWindow_ms);
   }
 
@@ -153,8 +151,14 @@ export class Session {
       const how = `"vfiokit migrate --recover FROM TO" decides which side runs`;
       this.#report("left-prepared", "error", `${reason}, and the device is prepared and stopped: ${how}`);
     }
-    this.target.close();
+    this.#close();
     this.#report("ended", "info", reason);
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.target.close();
   }
 
   async #discard(reason: string): Promise<void> {
@@ -187,7 +191,6 @@ export class Session {
     for (;;) {
       const frame = await frames.read(this.settings.idle_ms);
       if (!frame || this.#frames !== frames) return undefined;
-      this.#known = true;
       if (frame.frame === "BYE") return { reason: "the mover is done" };
       if (frame.frame === "MOVER_ALIVE") continue;
       const work = this.#perform(frame);
