@@ -4,6 +4,7 @@ import { infoCommand } from "./info/command.js";
 import { demoCommand } from "./demo/command.js";
 import { labCommand } from "./lab/index.js";
 import { lockdepCommand } from "./lockdep/index.js";
+import { migrateCommand } from "./migrate/command.js";
 import { relayCommand } from "./relay/command.js";
 import { serveCommand } from "./serve/command.js";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
@@ -15,6 +16,7 @@ function createProgram(): Command {
     .description("Builds, serves, migrates and proves PCI devices.")
     .version(version)
     .addCommand(serveCommand())
+    .addCommand(migrateCommand())
     .addCommand(relayCommand())
     .addCommand(infoCommand())
     .addCommand(ctlCommand())
