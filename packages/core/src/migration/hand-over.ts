@@ -18,11 +18,11 @@ export interface HandedOverDevice {
 /**
  * Where a device is in a hand-over.
  *
- * | phase      | whose      | the device                                        | leads out                 |
- * | ---------- | ---------- | ------------------------------------------------- | ------------------------- |
- * | `none`     | everybody's | runs, or is where its client's migration has it  | `prepare`, `give`         |
- * | `prepared` | a target's | has the image loaded, and is kept in STOP         | `activate`, `discard`     |
- * | `given`    | a source's | has given its image away, and is kept in STOP     | `takeBack`                |
+ * | phase      | whose       | the device                                       | leads out               |
+ * | ---------- | ----------- | ------------------------------------------------ | ----------------------- |
+ * | `none`     | everybody's | runs, or is where its client's migration has it  | `prepare`, `give`       |
+ * | `prepared` | a target's  | has the image loaded, and is kept in STOP        | `activate`, `discard`   |
+ * | `given`    | a source's  | has given its image away, and is kept in STOP    | `takeBack`, `discard`   |
  */
 export type HandOverPhase = "none" | "prepared" | "given";
 
@@ -146,7 +146,8 @@ export class HandOver {
   }
 
   /**
-   * The target: drops the image that is loaded, or being loaded, by a reset. A device that runs is left alone.
+   * The target: drops the image that is loaded, or being loaded, by a reset. The source: drops what was given away, so
+   * that the device can be used for something else. A device that runs is left alone.
    * @throws VfioError EBUSY: `id` was activated, or another hand-over is under way; what the reset threw
    */
   async discard(task: Task, id: string): Promise<void> {
@@ -155,7 +156,7 @@ export class HandOver {
       if (outcome === "activated")
         throw this.#error("EBUSY", `discard: hand-over ${id} was activated: it runs`);
       if (outcome !== undefined) return;
-      const current = this.#assertFree(id, "prepared");
+      const current = this.#assertFree(id);
       const { migration, device } = this;
       const loading = migration.imageLoaded || migration.state === MigrationState.RESUMING;
       // Under stateMutex, so that no other step comes between. A reset never waits for stateMutex.
@@ -243,10 +244,10 @@ export class HandOver {
     }
   }
 
-  /** @returns the hand-over under way, if it is `id` in `phase`. @throws VfioError EBUSY: another one is */
-  #assertFree(id: string, phase: "prepared" | "given"): Current | undefined {
+  /** @returns the hand-over under way, if it is `id`, in `phase`. @throws VfioError EBUSY: another one is */
+  #assertFree(id: string, phase?: "prepared" | "given"): Current | undefined {
     const current = this.#current.value;
-    if (!current || (current.id === id && current.phase === phase)) return current;
+    if (!current || (current.id === id && (phase === undefined || current.phase === phase))) return current;
     const other = current.id === id ? `hand-over ${id}` : `hand-over ${id}: another one, ${current.id},`;
     throw this.#error("EBUSY", `${other} is under way: the device is ${current.phase}`);
   }

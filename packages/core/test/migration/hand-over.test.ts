@@ -298,6 +298,17 @@ describe("a device that cannot run", () => {
   });
 });
 
+describe("discard of what was given away", () => {
+  it("drops its state, and the device can be used for something else", async () => {
+    const { from, id } = await upTo("activated");
+    await from.handOver.discard(from.task, id);
+    expect(seen(from)).toMatchObject({ phase: "none", state: RUNNING, running: true, value: 0, resets: 1 });
+    expect(from.handOver.outcomeOf(id)).toBe("discarded");
+    await expect(from.handOver.takeBack(from.task, id)).rejects.toThrow("is over: discarded");
+    await expect(from.handOver.give(from.task, id)).rejects.toThrow("is over: discarded");
+  });
+});
+
 describe("discard of what was never prepared", () => {
   it("drops an image that is loaded, or being loaded, and nothing else", async () => {
     const { to, id } = await upTo("copied");

@@ -34,7 +34,7 @@ export type SourcePhase =
   | "given"
   /** It has not, or has taken it back: it runs, or is where its client has it. */
   | "idle"
-  /** Another process serves it than the one that the hand-over was from: the state is not there any more. */
+  /** The state is not there any more: another process serves it than the one that had it, or it was discarded. */
   | "new"
   /** It is in another hand-over, or is the target of this one. */
   | "other"
@@ -130,7 +130,8 @@ const decisions: Readonly<Record<SourcePhase, Readonly<Record<TargetPhase, Decis
   new: {
     prepared: decision(
       "target",
-      "the process that had the state at SOURCE is gone (another one serves there now), and TARGET has the whole image",
+      "the state is not at SOURCE any more (another process serves there now, or it was discarded), and TARGET has the " +
+        "whole image",
       activate,
     ),
     lost: dropped,
@@ -140,7 +141,7 @@ const decisions: Readonly<Record<SourcePhase, Readonly<Record<TargetPhase, Decis
     gone: lost,
     unreachable: decision(
       "undecided",
-      "the process that had the state at SOURCE is gone, and TARGET does not answer. Recover again when it does",
+      "the state is not at SOURCE any more, and TARGET does not answer. Recover again when it does",
     ),
   },
   other: {
@@ -220,7 +221,8 @@ export function sourcePhase(side: SideState, id: string): SourcePhase {
   if (side.kind !== "answers") return side.kind;
   const { report } = side;
   if (report.phase === "given" && report.id === id) return "given";
-  if (!isFrom(id, report.instance)) return report.phase === "none" ? "new" : "other";
+  if (report.outcome === "discarded" || !isFrom(id, report.instance))
+    return report.phase === "none" ? "new" : "other";
   return report.phase === "none" ? "idle" : "other";
 }
 

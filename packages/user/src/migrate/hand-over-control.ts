@@ -63,8 +63,7 @@ export class HandOverControl implements Disposable {
 
   /** Drops the state that was given away in hand-over `id`, by a reset, and lets the device run again without it. */
   async reclaim(id: string): Promise<void> {
-    await this.#within(this.admin.request({ command: "reset" }));
-    await this.step("take-back", id);
+    await this.step("discard", id);
   }
 
   close(): void {
