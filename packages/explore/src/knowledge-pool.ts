@@ -3,8 +3,8 @@ import type { Knowledge } from "./needs.js";
 import type { SubtreeResult } from "./subtree.js";
 
 /**
- * What is known of a program by all who explore parts of it. Within a pass, the parts have the same knowledge, that of
- * its beginning; if they had different things to say about one event, each of them knew too little.
+ * What is known of a program by all who explore parts of it. Within a pass, the parts have the same knowledge: what its
+ * first job has found out. If they have different things to say about one event, each of them knew too little.
  */
 export class KnowledgePool {
   readonly #queued = new Set<string>();

@@ -129,14 +129,14 @@ class Place {
   }
 }
 
-/** One search through all parts, with the same knowledge in all of them. */
+/** One search through all parts, with the same knowledge in all of them but the first. */
 class Pass {
   readonly finished: Promise<void>;
   /** Bounds have left schedules out. */
   bounded = false;
   /** It is over before everything was explored. */
   stopped = false;
-  readonly #base: Knowledge;
+  #base: Knowledge;
   readonly #whole = new Part("", undefined);
   readonly #stop = new AbortController();
   #running = 0;
@@ -199,8 +199,11 @@ class Pass {
     part.touched = result.touched;
     part.out.push({ result }, ...result.demands.map((demand) => ({ demand })));
     this.pool.add(result);
+    // The first job finds out most of what there is to know, and begins anew by itself while it does.
+    if (part === this.#whole) this.#base = this.pool.knowledge();
     const isEnough = result.failures.length > 0 && !this.options.keepGoing;
-    if (isEnough || this.stopped || result.places.length === 0) part.done = true;
+    const isVain = part === this.#whole && result.outdated;
+    if (isEnough || isVain || this.stopped || result.places.length === 0) part.done = true;
     else if (this.options.maxExecutions !== undefined) this.stopped = true;
     else this.#open(part, job, result);
     if (part.place) this.#startNext(part.place);

@@ -13,7 +13,7 @@ import {
 } from "@vfiokit/explore";
 import { CLASSICS } from "./classics/programs.js";
 import { programBody } from "./classics/world.js";
-import { body, FOUND, program } from "./support/random-programs.js";
+import { body, FOUND, program, type Op } from "./support/random-programs.js";
 import { scrambled } from "./support/scrambled.js";
 
 const quiet = { lockdep: false } as const;
@@ -38,6 +38,20 @@ const verdict = ({ verdict: found, exhausted, failures }: ExploreReport) => ({
 });
 
 const RUNS = Number(process.env["PARTS_RUNS"] ?? 100);
+
+const SEED = process.env["PARTS_SEED"];
+
+/** The first job finds out that a queue is to be modelled, which the others then have to know. */
+const QUEUED: [Op[][]] = [
+  [
+    [
+      { op: "set", cell: 0 },
+      { op: "mutex", lock: 1, inside: [{ op: "mutex", lock: 0, inside: [] }] },
+    ],
+    [{ op: "abort", task: 1 }],
+    [{ op: "mutex-again", lock: 1, inside: [{ op: "mutex", lock: 0, inside: [{ op: "set", cell: 0 }] }] }],
+  ],
+];
 
 const philosophers =
   (count: number, leftHanded = 0): Body =>
@@ -116,7 +130,11 @@ describe("an exploration in parts", () => {
         compared++;
         if (one!.executions === whole.executions) identical++;
       }),
-      { numRuns: RUNS, examples: FOUND.map(([tasks], i) => [tasks, [1, 2, 5][i % 3]!, i]) },
+      {
+        numRuns: RUNS,
+        examples: [QUEUED, ...FOUND].map(([tasks], i) => [tasks, [2, 1, 5][i % 3]!, i]),
+        ...(SEED === undefined ? {} : { seed: Number(SEED) }),
+      },
     );
     console.log(
       `${compared} random programs in ${jobs} jobs; ${identical} with as many executions as in one piece`,
