@@ -1,3 +1,4 @@
-/** Between a vfio-user client that cannot migrate and its server. */
+/** Between a vfio-user client that cannot migrate and its server: docs/relay.md. */
 
-export { Relay, type RelayOptions } from "./relay.js";
+export type { MoveOptions, MoveResult } from "./move.js";
+export { Relay, type RelayOptions, type RelayStatus } from "./relay.js";

@@ -106,7 +106,6 @@ export class Ledger {
         yield { request: irqSet(DATA_EVENTFD | ACTION_TRIGGER, index, start, fds.length), fds };
         at = end;
       }
-      // INTx masks itself when it is delivered and the client unmasks it: see `Session`.
       for (const [vector, { masked }] of vectors)
         if (masked) yield { request: irqSet(DATA_NONE | ACTION_MASK, index, vector, 1), fds: [] };
     }
@@ -139,9 +138,11 @@ export class Ledger {
   }
 }
 
-export function irqSet(flags: number, index: number, start: number, count: number): IrqSet {
+function irqSet(flags: number, index: number, start: number, count: number): IrqSet {
   return { argsz: IrqSet.size, flags, index, start, count, data: NO_DATA };
 }
 
-/** Masks INTx, which `IrqIndex.INTX` has one of. */
+/** Takes down all interrupts of an index, and their masks. */
+export const disableIrq = (index: number): IrqSet => irqSet(DATA_NONE | ACTION_TRIGGER, index, 0, 0);
+
 export const MASK_INTX = irqSet(DATA_NONE | ACTION_MASK, IrqIndex.INTX, 0, 1);

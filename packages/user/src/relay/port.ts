@@ -108,16 +108,17 @@ export class Port {
   }
 
   #onReadable(): boolean {
-    let count = 0;
-    let taken = false;
-    this.#guard(() => {
-      count = this.inbox.receive(this.fd);
+    try {
+      const count = this.inbox.receive(this.fd);
       if (count === 0) throw new VfioError("ECONNRESET", `${this.name} closed the connection`);
-      taken = this.events.onMessages();
+      const taken = this.events.onMessages();
       // With no room left nothing can be received: `wake` goes on.
       if (this.#isOpen() && this.inbox.full) this.#watch.setReadable(false);
-    });
-    return taken || count !== WOULD_BLOCK;
+      return taken || count !== WOULD_BLOCK;
+    } catch (error) {
+      this.#end(reasonOf(error, this.name));
+      return true;
+    }
   }
 
   #isOpen(): boolean {

@@ -1,16 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { VfioError } from "@vfiokit/core";
-import {
-  connectUnix,
-  peerCredentials,
-  reactor,
-  SyscallError,
-  UnixListener,
-  type Fd,
-  type Watch,
-} from "../linux/index.js";
+import { peerCredentials, reactor, UnixListener, type Fd, type Watch } from "../linux/index.js";
 import type { Log } from "../server/options.js";
 import type { RequestPayload } from "../wire/index.js";
+import { LocalSource, LocalTarget, migrate, type MigrateEvent } from "../migrate/index.js";
+import { dial } from "./dial.js";
+import { move, type MoveOptions, type MoveResult } from "./move.js";
 import { ServerLink } from "./server-link.js";
 import { dropRequests, Session, type SessionHost } from "./session.js";
 
@@ -22,13 +16,26 @@ export interface RelayOptions {
   readonly log?: Log;
   /** Milliseconds in which a client has to propose a version. Default 10,000. */
   readonly versionTimeout?: number;
+  /**
+   * Longest time that a request of the client may wait for a move or for another server, in milliseconds. Default 4000:
+   * QEMU gives up after 5 seconds (its x-msg-timeout), and an answer after that breaks its connection.
+   */
+  readonly replyLimit?: number;
+}
+
+export interface RelayStatus {
+  /** What tells it from a server. */
+  readonly relay: true;
+  readonly listen: string;
+  /** The server of the moment. */
+  readonly server: string;
+  /** A client is connected. */
+  readonly connected: boolean;
+  readonly migrating: boolean;
 }
 
 /** Milliseconds in which a server has to answer VERSION. */
 const SERVER_VERSION_MS = 4000;
-/** A server whose backlog is full is asked again this soon, in milliseconds. */
-const BACKLOG_FULL_MS = 5;
-
 /**
  * Between a vfio-user client that cannot migrate and its server: forwards everything, and remembers what another server
  * must be told to take over.
@@ -39,8 +46,14 @@ export class Relay implements SessionHost {
   #listener: UnixListener | undefined;
   #watch: Watch | undefined;
   #session: Session | undefined;
+  #serverPath: string;
+  /** A move while there is no client. */
+  #idleMove: Promise<unknown> | undefined;
+  readonly #replyLimit: number;
 
   constructor(private readonly options: RelayOptions) {
+    this.#serverPath = options.serverPath;
+    this.#replyLimit = options.replyLimit ?? 4000;
     this.log = options.log ?? (() => undefined);
     this.versionTimeout = options.versionTimeout ?? 10_000;
   }
@@ -52,8 +65,67 @@ export class Relay implements SessionHost {
     this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
   }
 
-  get session(): Session | undefined {
-    return this.#session;
+  /** Where the device is. */
+  get serverPath(): string {
+    return this.#serverPath;
+  }
+
+  get status(): RelayStatus {
+    return {
+      relay: true,
+      listen: this.options.listenPath,
+      server: this.#serverPath,
+      connected: this.#session !== undefined,
+      migrating: this.#idleMove !== undefined || this.#session?.migrating === true,
+    };
+  }
+
+  /**
+   * Moves the device to the server at `to`, while the client goes on.
+   * @throws MigrateError; VfioError where nothing was begun: EBUSY, EINVAL …
+   */
+  async migrate(
+    to: string,
+    options: MoveOptions,
+    onEvent: (event: MigrateEvent) => void = () => undefined,
+  ): Promise<MoveResult> {
+    if (to === this.#serverPath) throw new VfioError("EINVAL", `${to}: the device is there already`);
+    if (this.status.migrating) throw new VfioError("EBUSY", "the relay is moving the device already");
+    const session = this.#session;
+    const from = this.#serverPath;
+    const result = session
+      ? await move(session, to, options, this.#replyLimit, (link) => this.#moved(session, link), onEvent)
+      : await this.#moveIdle(to, options, onEvent);
+    if (result.status === "migrated") this.log("info", `moved from ${from} to ${to}`);
+    return result;
+  }
+
+  #moved(session: Session, link: ServerLink): void {
+    this.#serverPath = link.path;
+    if (session.ended) link.close();
+    else session.use(link);
+  }
+
+  async #moveIdle(
+    to: string,
+    { fault, ...options }: MoveOptions,
+    onEvent: (event: MigrateEvent) => void,
+  ): Promise<MoveResult> {
+    const moving = async (): Promise<MoveResult> => {
+      using source = await LocalSource.connect(this.#serverPath);
+      using target = await LocalTarget.connect(to);
+      const hooks = fault && { hooks: { fault } };
+      const result = await migrate(source, target, { ...options, ...hooks }, onEvent);
+      if (result.status === "migrated") this.#serverPath = to;
+      return { ...result, pause_ms: 0 };
+    };
+    const moved = moving();
+    this.#idleMove = moved.catch(() => undefined);
+    try {
+      return await moved;
+    } finally {
+      this.#idleMove = undefined;
+    }
   }
 
   /** Stops listening, disconnects the client and removes the socket. */
@@ -67,7 +139,8 @@ export class Relay implements SessionHost {
 
   /** @throws SyscallError ENOENT, ECONNREFUSED …; VfioError where the negotiation fails */
   async connect(version: RequestPayload<"VERSION">): Promise<ServerLink> {
-    const path = this.options.serverPath;
+    await this.#idleMove;
+    const path = this.#serverPath;
     return ServerLink.open(await dial(path, SERVER_VERSION_MS), path, version, SERVER_VERSION_MS);
   }
 
@@ -93,19 +166,5 @@ export class Relay implements SessionHost {
     const session = new Session(fd, this);
     this.#session = session;
     void session.closed.then(() => (this.#session = undefined));
-  }
-}
-
-/** Connects; a server whose backlog is full is asked again. */
-export async function dial(path: string, timeoutMs: number): Promise<Fd> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    try {
-      return connectUnix(path);
-    } catch (error) {
-      const full = error instanceof SyscallError && error.code === "EAGAIN";
-      if (!full || Date.now() >= deadline) throw error;
-    }
-    await sleep(BACKLOG_FULL_MS);
   }
 }

@@ -141,7 +141,7 @@ export class ServerLink {
     this.#twin?.flush();
   }
 
-  /** Sends a command of the relay's own and waits for its reply. Descriptors stay the caller's, until the reply. */
+  /** Sends a command of the relay's own and waits for its reply. Descriptors stay the caller's. */
   async call<C extends CommandName>(
     command: C,
     payload: RequestPayload<C>,
@@ -189,7 +189,11 @@ export class ServerLink {
         reject,
         timer: setTimeout(expire, timeoutMs),
       });
-      this.main.send(message, fds);
+      // Duplicates: the caller's may be closed before the kernel has them.
+      this.main.give(
+        message,
+        fds.map((fd) => fd.duplicate()),
+      );
       this.main.flush();
     });
   }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { PciDevice } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
+import { AdminServer, DeviceAdmin } from "../../src/admin/index.js";
 import { VfioUserClient, type ClientOptions } from "../../src/client/index.js";
 import { Relay, type RelayOptions } from "../../src/relay/index.js";
 import { VfioUserServer, type ServerOptions } from "../../src/server/index.js";
@@ -52,6 +53,8 @@ export class Place {
       log: (level, message) => log.push(`${level}: ${message}`),
     });
     await server.listen();
+    const ctl = new AdminServer(new DeviceAdmin(device, server), { socketPath: `${path}.ctl` });
+    ctl.listen();
     let closed: Promise<void> | undefined;
     const close = (): Promise<void> => (closed ??= server.close().then(() => device.close(new Task("test"))));
     onTestFinished(close);

@@ -1,0 +1,51 @@
+import { DmaUnmap } from "../wire/index.js";
+import { disableIrq, type Ledger, type LedgerMap } from "./ledger.js";
+import type { ServerLink } from "./server-link.js";
+
+/** Maps that are told without waiting for the answer to the first of them. */
+const AT_A_TIME = 256;
+
+/** Tells a server what the client has told another one. */
+export class Introduction {
+  readonly #told = new Set<LedgerMap>();
+  /** Irq indices that it has been told of. */
+  readonly #irqs = new Set<number>();
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly link: ServerLink,
+  ) {}
+
+  /** DMA maps: what has changed since this was called last. @throws CommandError */
+  async maps(): Promise<void> {
+    const present = new Set(this.ledger.maps);
+    const gone = [...this.#told].filter((map) => !present.has(map));
+    await this.#each(gone, async (map) => {
+      const { address, size } = map.request;
+      await this.link.call("DMA_UNMAP", { argsz: DmaUnmap.size, flags: 0, address, size });
+      this.#told.delete(map);
+    });
+    const added = [...present].filter((map) => !this.#told.has(map));
+    await this.#each(added, async (map) => {
+      await this.link.call("DMA_MAP", map.request, map.fd ? [map.fd] : []);
+      this.#told.add(map);
+    });
+  }
+
+  /** Eventfds and masks of interrupts: all of them, in place of what this told it before. @throws CommandError */
+  async irqs(): Promise<void> {
+    const { ledger, link } = this;
+    const requests = [...ledger.irqRequests(link.capabilities.max_msg_fds!)];
+    const answers = Array.from(this.#irqs, (index) => link.call("DEVICE_SET_IRQS", disableIrq(index)));
+    for (const { request, fds } of requests) {
+      this.#irqs.add(request.index);
+      answers.push(link.call("DEVICE_SET_IRQS", request, fds));
+    }
+    await Promise.all(answers);
+  }
+
+  async #each(maps: readonly LedgerMap[], tell: (map: LedgerMap) => Promise<void>): Promise<void> {
+    for (let at = 0; at < maps.length; at += AT_A_TIME)
+      await Promise.all(maps.slice(at, at + AT_A_TIME).map(tell));
+  }
+}

@@ -1,0 +1,212 @@
+import { IrqIndex, PciCommand, PciHeader, PciStatus, RegionIndex, VfioError } from "@vfiokit/core";
+import { HandOverControl } from "../migrate/hand-over-control.js";
+import {
+  LocalSource,
+  LocalTarget,
+  migrate,
+  type MigrateEvent,
+  type MigrateOptions,
+  type MigrateResult,
+  type MigrationTarget,
+} from "../migrate/index.js";
+import { LocalEnd } from "../migrate/local-end.js";
+import { assertSameShape, shapeOf } from "./compare.js";
+import { Introduction } from "./introduction.js";
+import { MASK_INTX } from "./ledger.js";
+import { clientOf } from "./link-client.js";
+import { dial } from "./dial.js";
+import { ServerLink } from "./server-link.js";
+import type { Session } from "./session.js";
+
+/** What a move is told by whoever asks for it: all but the hooks, which are the relay's. */
+export type MoveOptions = Omit<MigrateOptions, "hooks" | "clock"> & {
+  /** At every point of every phase. For tests. */
+  readonly fault?: (point: string) => void | Promise<void>;
+};
+
+export interface MoveResult extends MigrateResult {
+  /** How long requests of the client were held back, at the most. */
+  readonly pause_ms: number;
+}
+
+/** Milliseconds in which the new server has to answer VERSION. */
+const VERSION_TIMEOUT_MS = 4000;
+
+/**
+ * Moves the device behind a session to the server at `to`, while the client goes on using it.
+ *
+ * The client's requests go on to the old server while the device is copied. Then they are held back: until the old
+ * server has answered all that it has, has given its last state, and the new one runs with it; or until the old one
+ * runs again. Interrupts go from the servers straight to the client's eventfds, and none is lost or doubled: the
+ * old server's are delivered when it stops; what it had pending is part of the state, and the new one delivers it.
+ *
+ * @param replyLimit longest time that requests may be held back before the commit, in milliseconds
+ * @param onMoved the client uses `link` from here on
+ * @throws MigrateError, and VfioError where nothing was begun: the new server is not reached, or does not fit
+ */
+export async function move(
+  session: Session,
+  to: string,
+  { fault, ...options }: MoveOptions,
+  replyLimit: number,
+  onMoved: (link: ServerLink) => void,
+  onEvent: (event: MigrateEvent) => void,
+): Promise<MoveResult> {
+  const old = session.link;
+  if (!old || session.migrating) throw new VfioError("EBUSY", "the relay is busy with another server");
+  if (session.ledger.logging)
+    throw new VfioError("EBUSY", "the client has started dirty logging: it is migrating itself");
+  const next = await NextServer.open(session, to);
+  const pause = new Pause(session, replyLimit);
+  const control = await HandOverControl.open(old.path);
+  session.migrating = true;
+  try {
+    assertSameShape(await shapeOf(old), await shapeOf(next.link), { known: old.path, next: to });
+    await next.introduction.maps();
+    const source = LocalSource.over(LocalEnd.over(old.path, clientOf(old), control));
+    const signals = [pause.signal, ...(options.signal ? [options.signal] : [])];
+    const result = await migrate(
+      source,
+      next.targetOf(session, old),
+      {
+        ...options,
+        signal: AbortSignal.any(signals),
+        hooks: {
+          async beforeStop() {
+            await pause.begin();
+            await next.introduction.maps();
+            await next.introduction.irqs();
+          },
+          afterResume: () => pause.end(),
+          async afterActivate() {
+            next.moved = true;
+            onMoved(next.link);
+            pause.end();
+            // Nothing of its state may run once more, whoever takes it back.
+            await old.call("DEVICE_RESET", {}).catch(() => undefined);
+            old.close();
+          },
+          ...(fault && { fault }),
+        },
+      },
+      onEvent,
+    );
+    return { ...result, pause_ms: pause.longest };
+  } finally {
+    session.migrating = false;
+    // After a failure that left no device running, its requests are refused.
+    pause.end();
+    control?.close();
+    next.close();
+  }
+}
+
+/** The time in which requests of the client are held back. */
+class Pause {
+  readonly #abort = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #since: number | undefined;
+  longest = 0;
+
+  constructor(
+    private readonly session: Session,
+    private readonly limit: number,
+  ) {}
+
+  /** Aborts when the client has waited for too long: it would give up. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** @throws VfioError ETIMEDOUT: the old server has not answered what it was asked */
+  async begin(): Promise<void> {
+    this.#since = performance.now();
+    const late = new Promise<never>((_, reject) => {
+      this.#timer = setTimeout(() => {
+        this.#abort.abort();
+        reject(new VfioError("ETIMEDOUT", `the client's requests were held back for ${this.limit} ms`));
+      }, this.limit);
+    });
+    late.catch(() => undefined);
+    this.session.hold();
+    await Promise.race([this.session.drained(), late]);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    if (this.#since === undefined) return;
+    this.longest = Math.max(this.longest, performance.now() - this.#since);
+    this.#since = undefined;
+    // Without a server they wait for the next one.
+    if (this.session.link) this.session.release();
+  }
+}
+
+/** The server that the device is to move to: what `move` does before, and beside, the mover. */
+class NextServer {
+  readonly introduction: Introduction;
+  /** The client uses it: it is the session's to end. */
+  moved = false;
+
+  private constructor(
+    readonly link: ServerLink,
+    private readonly control: HandOverControl | undefined,
+    session: Session,
+  ) {
+    this.introduction = new Introduction(session.ledger, link);
+  }
+
+  /** @throws SyscallError ENOENT, ECONNREFUSED …; CommandError; VfioError */
+  static async open(session: Session, path: string): Promise<NextServer> {
+    const control = await HandOverControl.open(path);
+    try {
+      const status = await control?.status();
+      if (status?.phase === "given") await control!.reclaim(status.id!);
+      const fd = await dial(path, VERSION_TIMEOUT_MS);
+      const link = await ServerLink.open(fd, path, session.proposal, VERSION_TIMEOUT_MS);
+      return new NextServer(link, control, session);
+    } catch (error) {
+      control?.close();
+      throw error;
+    }
+  }
+
+  targetOf(session: Session, old: ServerLink): MigrationTarget {
+    const target = LocalTarget.over(LocalEnd.over(this.link.path, clientOf(this.link), this.control));
+    return {
+      describe: () => target.describe(),
+      begin: () => target.begin(),
+      write: (bytes) => target.write(bytes),
+      prepare: async (id) => {
+        await this.#carryIntxMask(session, old);
+        await target.prepare(id);
+      },
+      activate: (id) => target.activate(id),
+      discard: (id) => target.discard(id),
+      close: () => target.close(),
+    };
+  }
+
+  close(): void {
+    this.control?.close();
+    if (!this.moved) this.link.close();
+  }
+
+  /**
+   * INTx masks itself when it is delivered, and the client unmasks it when its guest may have served the device. The line's
+   * level migrates, this mask is nobody's message. A line that is up at the stop has been delivered: the new server must
+   * not deliver it once more before the client unmasks.
+   */
+  async #carryIntxMask(session: Session, old: ServerLink): Promise<void> {
+    if (!session.ledger.triggerOf(IrqIndex.INTX, 0)) return;
+    const { data } = await old.call("REGION_READ", {
+      region: RegionIndex.CONFIG,
+      offset: BigInt(PciHeader.COMMAND),
+      count: 4,
+    });
+    const command = data[0]! | (data[1]! << 8);
+    const status = data[2]! | (data[3]! << 8);
+    if (command & PciCommand.INTX_DISABLE || !(status & PciStatus.INTERRUPT)) return;
+    await this.link.call("DEVICE_SET_IRQS", MASK_INTX);
+  }
+}
