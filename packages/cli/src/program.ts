@@ -5,6 +5,7 @@ import { demoCommand } from "./demo/command.js";
 import { labCommand } from "./lab/index.js";
 import { lockdepCommand } from "./lockdep/index.js";
 import { migrateCommand } from "./migrate/command.js";
+import { receiveCommand } from "./receive/command.js";
 import { relayCommand } from "./relay/command.js";
 import { serveCommand } from "./serve/command.js";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
@@ -17,6 +18,7 @@ function createProgram(): Command {
     .version(version)
     .addCommand(serveCommand())
     .addCommand(migrateCommand())
+    .addCommand(receiveCommand())
     .addCommand(relayCommand())
     .addCommand(infoCommand())
     .addCommand(ctlCommand())

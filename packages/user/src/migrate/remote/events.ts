@@ -19,6 +19,8 @@ export interface ReceiverEvent {
     /** A mover is done. */
     | "ended";
   readonly level: "info" | "warn" | "error";
+  /** Of "listening": where, with the port that it is. */
+  readonly url?: string;
   /** Address of the mover, and whose certificate it has shown. */
   readonly peer?: string;
   readonly device?: string;

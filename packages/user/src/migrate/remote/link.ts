@@ -1,10 +1,11 @@
+import { randomBytes } from "node:crypto";
 import { isIP, connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { VfioError, type ErrnoName } from "@vfiokit/core";
 import { WireError } from "../../wire/errors.js";
 import { hostAndPort, loopbackAddress, type RemoteAddress } from "./address.js";
 import { FrameSocket } from "./frame-socket.js";
-import { failureOf, type FrameValue } from "./protocol.js";
+import { failureOf, MAGIC, PROOF_SIZE, SESSION_SIZE, VERSION, type FrameValue } from "./protocol.js";
 import { certificateProblem, MIN_TLS, type RemoteSecurity } from "./security.js";
 import type { Timing } from "./timing.js";
 
@@ -19,6 +20,19 @@ export class BrokenLink extends VfioError {
 export interface Link {
   readonly frames: FrameSocket;
   readonly welcome: FrameValue<"WELCOME">;
+}
+
+export function newHello(device: string, purpose: number, compression: number): FrameValue<"HELLO"> {
+  return {
+    magic: MAGIC,
+    version: VERSION,
+    purpose,
+    compression,
+    reserved: 0,
+    session: randomBytes(SESSION_SIZE),
+    proof: new Uint8Array(PROOF_SIZE),
+    device,
+  };
 }
 
 /**
@@ -39,7 +53,11 @@ export async function openLink(
     for (;;) {
       const answer = await frames.read(timing.hello_ms);
       if (!answer) throw new BrokenLink(`${where}: it closed the connection without an answer`, "ECONNRESET");
-      if (answer.frame === "WELCOME") return { frames, welcome: answer.value };
+      if (answer.frame === "WELCOME") {
+        const { version } = answer.value;
+        if (version === VERSION) return { frames, welcome: answer.value };
+        throw new VfioError("EPROTO", `${where}: it speaks version ${version}, and this side ${VERSION}`);
+      }
       if (answer.frame === "REFUSED") throw failureOf(answer.value);
       // While the receiver waits for what the last connection began.
       if (answer.frame !== "RECEIVER_ALIVE")

@@ -3,9 +3,16 @@
  * All numbers are little-endian.
  */
 
-import { Errno, errnoName, MigrationState, VfioError, type ErrnoName } from "@vfiokit/core";
+import {
+  Errno,
+  errnoName,
+  MigrationState,
+  VfioError,
+  type ErrnoName,
+  type MigrationStateName,
+} from "@vfiokit/core";
 import { WireError } from "../../wire/errors.js";
-import { bytes, bytesText, choice, flags, u16, u32, u64, type Names } from "../../wire/field.js";
+import { bytes, bytesText, choice, flags, nameOf, u16, u32, u64, type Names } from "../../wire/field.js";
 import { MigrationFlags } from "../../wire/features.js";
 import { struct, type Struct, type StructValue, type Tail } from "../../wire/struct.js";
 import { rest } from "../../wire/tail.js";
@@ -24,6 +31,8 @@ export const MAX_DATA = 256 * 1024;
 /** Bytes of a message at most, in UTF-8. */
 const MAX_MESSAGE = 4096;
 
+/** MIGRATE: to be the target of a migration. RECOVER: to finish a hand-over that was left in the middle. */
+export const Purpose = { MIGRATE: 0, RECOVER: 1 } as const;
 export const Compression = { ZSTD: 1 << 0 } as const;
 export const DataFlags = { COMPRESSED: 1 << 0 } as const;
 /** GONE: the process that serves the device has ended, and the device with it. */
@@ -61,8 +70,10 @@ const Hello = struct("HELLO", {
   magic: bytes(MAGIC.length),
   /** The highest that the mover speaks. */
   version: u16,
+  purpose: choice(u16, Purpose as Names),
   /** What the mover can do. */
   compression: flags(u16, Compression),
+  reserved: u16,
   /** Random, the mover's. */
   session: bytes(SESSION_SIZE),
   /** Zeroes: a new session; else the proof that the WELCOME of this session gave. */
@@ -116,6 +127,26 @@ const Data = struct("DATA", {
   data: rest,
 });
 
+/** Of HAND_OVER: those steps that a target has. */
+export const HandOverStep = { status: 0, activate: 1, discard: 2 } as const;
+export const HandOverPhase = { none: 0, prepared: 1, given: 2 } as const;
+/** How the hand-over that was asked about has ended; unknown: it has not, or was forgotten. */
+export const HandOverOutcome = { unknown: 0, activated: 1, discarded: 2, lost: 3, "taken back": 4 } as const;
+export const HandOverFlags = { WAS_RESET: 1 << 0 } as const;
+
+const HandOverReport = struct("HAND_OVER_REPORT", {
+  ...Request,
+  phase: choice(u16, HandOverPhase as Names),
+  outcome: choice(u16, HandOverOutcome as Names),
+  flags: flags(u32, HandOverFlags),
+  state: choice(u32, MigrationState as Names),
+  generation: u64,
+  /** Of the device's process. */
+  instance: bytes(8),
+  /** That is under way; zeroes: none. */
+  migration: bytes(16),
+});
+
 /** An errno of Linux, and what is to be told to the user. */
 const failureFields = { errno: u32, flags: flags(u32, FailureFlags), message: text(MAX_MESSAGE) };
 const Failed = struct("FAILED", { ...Request, ...failureFields });
@@ -133,6 +164,16 @@ const frames = {
   DISCARD: { type: 0x07, from: "mover", payload: struct("DISCARD", HandOverRequest) },
   BYE: { type: 0x08, from: "mover", payload: struct("BYE", {}) },
   MOVER_ALIVE: { type: 0x09, from: "mover", payload: struct("MOVER_ALIVE", {}) },
+  HAND_OVER: {
+    type: 0x0a,
+    from: "mover",
+    /** Zeroes as the migration: none in particular. */
+    payload: struct("HAND_OVER", {
+      ...Request,
+      step: choice(u32, HandOverStep as Names),
+      migration: bytes(16),
+    }),
+  },
   WELCOME: { type: 0x81, from: "receiver", payload: Welcome },
   DESCRIPTION: { type: 0x82, from: "receiver", payload: Description },
   DONE: { type: 0x83, from: "receiver", payload: struct("DONE", Request) },
@@ -140,6 +181,7 @@ const frames = {
   ACK: { type: 0x85, from: "receiver", payload: struct("ACK", { image: u32, taken: u64 }) },
   REFUSED: { type: 0x86, from: "receiver", payload: Refused },
   RECEIVER_ALIVE: { type: 0x87, from: "receiver", payload: struct("RECEIVER_ALIVE", {}) },
+  HAND_OVER_REPORT: { type: 0x88, from: "receiver", payload: HandOverReport },
 } as const;
 
 export type Side = "mover" | "receiver";
@@ -238,4 +280,20 @@ export function migrationId(bytes: Uint8Array): string {
 export function countOf(field: string, value: bigint): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new VfioError("EPROTO", `${field} ${value}: above 2^53`);
   return Number(value);
+}
+
+/** @throws VfioError EPROTO: it is no migration state */
+export function stateOf(number: number): MigrationStateName {
+  return nameIn(MigrationState, "state", number);
+}
+
+/** @throws VfioError EPROTO: none of `names` has this number */
+export function nameIn<N extends string>(
+  names: Readonly<Record<N, number>>,
+  field: string,
+  number: number,
+): N {
+  const name = nameOf(names, number);
+  if (name === undefined) throw new VfioError("EPROTO", `${field} ${number}: no such thing`);
+  return name as N;
 }

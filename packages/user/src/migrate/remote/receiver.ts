@@ -3,9 +3,9 @@ import { createServer as createTcpServer, type AddressInfo, type Server, type So
 import { createServer as createTlsServer, TLSSocket } from "node:tls";
 import { VfioError } from "@vfiokit/core";
 import { asVfioError } from "../../client/errors.js";
-import type { MigrationTarget } from "../endpoint.js";
 import { hostAndPort, isDeviceName, loopbackAddress, MAX_NAME } from "./address.js";
 import { zstd, type Codec } from "./compression.js";
+import type { ReceiverDevice } from "./device.js";
 import type { ReceiverEvent } from "./events.js";
 import { FrameSocket } from "./frame-socket.js";
 import { failure, MAGIC, VERSION, type FrameValue } from "./protocol.js";
@@ -21,7 +21,7 @@ export interface ReceiverOptions {
   /** Names of which a mover's certificate must have one, as its subject's CN or a DNS name. Default: any of the CA's. */
   readonly allow?: readonly string[] | undefined;
   /** The devices, by the name that a mover calls them; each is opened when a mover comes for it. */
-  readonly devices: ReadonlyMap<string, () => Promise<MigrationTarget>>;
+  readonly devices: ReadonlyMap<string, ReceiverDevice>;
   /** How long a broken connection may be continued. Milliseconds, default 30,000. */
   readonly resumeWindow_ms?: number | undefined;
   /** Bytes that a mover may send ahead. Default 4 MiB. */
@@ -59,13 +59,13 @@ export class Receiver {
       idle_ms: this.#timing.idle_ms,
     };
     this.#slots = new Map(
-      [...options.devices].map(([name, open]) => {
+      [...options.devices].map(([name, device]) => {
         if (!isDeviceName(name)) {
           const rule = `1 to ${MAX_NAME} letters, digits and _.-`;
           throw new VfioError("EINVAL", `device name ${JSON.stringify(name)}: ${rule}`);
         }
         const report = (event: Omit<ReceiverEvent, "device">) => this.#report({ ...event, device: name });
-        return [name, new Slot(name, open, options.codec ?? zstd, { ...settings, report })];
+        return [name, new Slot(name, device, options.codec ?? zstd, { ...settings, report })];
       }),
     );
   }
@@ -91,12 +91,9 @@ export class Receiver {
     await new Promise<void>((resolve, reject) => server.on("error", reject).listen({ host, port }, resolve));
     const { address, port: bound } = server.address() as AddressInfo;
     const where = { host: address, port: bound };
+    const url = `tls://${hostAndPort(where)}`;
     const devices = [...this.#slots.keys()].join(", ");
-    this.#report({
-      event: "listening",
-      level: "info",
-      message: `listening at ${hostAndPort(where)} for ${devices}`,
-    });
+    this.#report({ event: "listening", level: "info", url, message: `listening at ${url} for ${devices}` });
     return where;
   }
 

@@ -1,11 +1,10 @@
-import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { MigrationState, migrationStateName, VfioError, type MigrationStateName } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
 import type { Log } from "../../server/options.js";
 import type { EndpointDescription, MigrationTarget } from "../endpoint.js";
 import { hostAndPort, parseRemoteUrl, type RemoteAddress } from "./address.js";
 import { zstd, type Codec } from "./compression.js";
-import { BrokenLink, brokenLink, openLink, type Link } from "./link.js";
+import { BrokenLink, brokenLink, newHello, openLink, type Link } from "./link.js";
 import {
   Compression,
   countOf,
@@ -14,12 +13,10 @@ import {
   failureOf,
   GENERATION_UNKNOWN,
   HandOver,
-  MAGIC,
   MAX_DATA,
   migrationBytes,
-  PROOF_SIZE,
-  SESSION_SIZE,
-  VERSION,
+  Purpose,
+  stateOf,
   type Frame,
   type FrameValue,
 } from "./protocol.js";
@@ -57,25 +54,10 @@ export async function connectRemoteTarget(
 ): Promise<MigrationTarget> {
   const address = parseRemoteUrl(url);
   const wanted = options.compression === "zstd" ? (options.codec ?? zstd) : undefined;
-  const hello: FrameValue<"HELLO"> = {
-    magic: MAGIC,
-    version: VERSION,
-    compression: wanted ? Compression.ZSTD : 0,
-    session: randomBytes(SESSION_SIZE),
-    proof: new Uint8Array(PROOF_SIZE),
-    device: address.device,
-  };
+  const hello = newHello(address.device, Purpose.MIGRATE, wanted ? Compression.ZSTD : 0);
   const timing = { ...defaultTiming, ...options.timing };
   const link = await openLink(address, options.security, hello, timing);
-  const { version, compression } = link.welcome;
-  if (version !== VERSION) {
-    link.frames.destroy();
-    throw new VfioError(
-      "EPROTO",
-      `${url}: it speaks version ${version} of the protocol, and this side ${VERSION}`,
-    );
-  }
-  const codec = compression & Compression.ZSTD ? wanted : undefined;
+  const codec = link.welcome.compression & Compression.ZSTD ? wanted : undefined;
   if (options.compression === "zstd" && !codec) {
     const who = wanted ? "the receiver's" : "this";
     options.log?.("warn", `${url}: not compressed, as ${who} Node has no zstd (22.15 has)`);
@@ -359,9 +341,6 @@ class RemoteTarget implements MigrationTarget {
 }
 
 function describedBy(value: FrameValue<"DESCRIPTION">, name: string): EndpointDescription {
-  const states: readonly number[] = Object.values(MigrationState);
-  if (!states.includes(value.state))
-    throw new VfioError("EPROTO", `state ${value.state}: no migration state`);
   const { vendor, device, subsystemVendor, subsystemDevice, classRevision, generation } = value;
   return {
     name,
@@ -374,7 +353,7 @@ function describedBy(value: FrameValue<"DESCRIPTION">, name: string): EndpointDe
       revision: classRevision & 0xff,
     },
     flags: value.migrationFlags,
-    state: migrationStateName(value.state) as MigrationStateName,
+    state: stateOf(value.state),
     generation: generation === GENERATION_UNKNOWN ? undefined : countOf("generation", generation),
     handOver: (value.handOver & HandOver.SUPPORTED) !== 0,
   };

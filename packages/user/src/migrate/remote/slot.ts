@@ -1,9 +1,10 @@
 import { VfioError } from "@vfiokit/core";
 import { asVfioError } from "../../client/errors.js";
-import type { MigrationTarget } from "../endpoint.js";
 import type { Codec } from "./compression.js";
+import type { ReceiverDevice } from "./device.js";
 import type { FrameSocket } from "./frame-socket.js";
-import type { FrameValue } from "./protocol.js";
+import { Purpose, type FrameValue } from "./protocol.js";
+import { serveRecovery } from "./recovery-server.js";
 import { Session, type SessionSettings } from "./session.js";
 
 /** A device of the receiver, and the one mover that may be at work on it. */
@@ -15,16 +16,21 @@ export class Slot {
 
   constructor(
     readonly name: string,
-    private readonly open: () => Promise<MigrationTarget>,
+    private readonly device: ReceiverDevice,
     private readonly codec: Codec | undefined,
     private readonly settings: SessionSettings,
   ) {}
 
   /**
-   * Serves a connection whose HELLO has named this device, until it ends.
+   * Serves a connection whose HELLO has named this device, until it ends. Who has another purpose than to migrate may
+   * look at a device, and decide about it, only while nobody is at work on it.
    * @throws VfioError EBUSY: another mover is at work; ECONNRESET: there is nothing to continue; what the device answers
    */
   async serve(frames: FrameSocket, hello: FrameValue<"HELLO">, peer: string): Promise<void> {
+    if (hello.purpose === Purpose.RECOVER) {
+      await this.#assertFree();
+      return serveRecovery(frames, this.device, this.settings.idle_ms);
+    }
     const session = isNew(hello) ? await this.#begin(hello, peer) : this.#continue(hello);
     const end = await session.serve(frames, peer);
     if (end === "broken") session.wait(() => void this.#end(session, "the mover has not come again"));
@@ -38,15 +44,10 @@ export class Slot {
   }
 
   async #begin(hello: FrameValue<"HELLO">, peer: string): Promise<Session> {
-    while (this.#session?.yields) await this.#end(this.#session, "another mover decides");
-    if (this.#session || this.#opening)
-      throw new VfioError(
-        "EBUSY",
-        `${this.name}: another migration is under way, or broke and may still be continued`,
-      );
+    await this.#assertFree();
     this.#opening = true;
     try {
-      const target = await this.open();
+      const target = await this.device.open();
       const session = new Session(target, hello, this.codec, this.settings);
       this.#session = session;
       if (this.#closed) {
@@ -60,6 +61,14 @@ export class Slot {
     } finally {
       this.#opening = false;
     }
+  }
+
+  /** Ends a session whose mover is away and has left nothing half done. @throws VfioError EBUSY: there is another one */
+  async #assertFree(): Promise<void> {
+    while (this.#session?.yields) await this.#end(this.#session, "another mover decides");
+    if (!this.#session && !this.#opening) return;
+    const rule = "another migration is under way, or broke and may still be continued";
+    throw new VfioError("EBUSY", `${this.name}: ${rule}`);
   }
 
   #continue(hello: FrameValue<"HELLO">): Session {

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { FakeTarget, ID, pattern, Receiving, Wire } from "./support.js";
 
 /** Bytes of HELLO and of WELCOME: what breaks before they have arrived cannot be continued. */
-const HELLO = 68 + "card".length;
+const HELLO = 72 + "card".length;
 const WELCOME = 68;
 
 interface Cuts {
@@ -12,7 +12,11 @@ interface Cuts {
 }
 
 /** A whole migration over a connection that is cut wherever `cuts` say; what the device saw of it. */
-async function migrateWith(cuts: Cuts, image: Uint8Array, step: number): Promise<FakeTarget & { wire: Wire }> {
+async function migrateWith(
+  cuts: Cuts,
+  image: Uint8Array,
+  step: number,
+): Promise<FakeTarget & { wire: Wire }> {
   const device = new FakeTarget();
   await using receiving = await Receiving.start({ card: device });
   await using wire = await Wire.to(receiving.port);
@@ -58,7 +62,8 @@ describe("a connection that breaks", () => {
 
   it("anywhere, in both directions, again and again: the same", async () => {
     const bytes = pattern(900_000);
-    const where = (from: number, to: number) => fc.array(fc.integer({ min: from, max: to }), { maxLength: 8 });
+    const where = (from: number, to: number) =>
+      fc.array(fc.integer({ min: from, max: to }), { maxLength: 8 });
     const sorted = (cuts: readonly number[]) => [...cuts].sort((a, b) => a - b);
     await fc.assert(
       fc.asyncProperty(

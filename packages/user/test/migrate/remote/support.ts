@@ -6,6 +6,7 @@ import {
   Receiver,
   type EndpointDescription,
   type MigrationTarget,
+  type ReceiverDevice,
   type ReceiverEvent,
   type ReceiverOptions,
   type RemoteTargetOptions,
@@ -22,7 +23,7 @@ export class FakeTarget implements MigrationTarget {
   /** What `write` waits for. */
   gate: Promise<void> = Promise.resolve();
   /** What the next call of a method throws. */
-  readonly errors: Partial<Record<keyof MigrationTarget, Error>> = {};
+  readonly errors = new Map<keyof MigrationTarget, Error>();
   description: EndpointDescription = {
     name: "/a/path",
     identity: {
@@ -90,14 +91,21 @@ export class FakeTarget implements MigrationTarget {
     return this.calls.filter((call) => call !== "write" && call !== "describe");
   }
 
-  async #called(name: keyof MigrationTarget, id?: string): Promise<void> {
+  #called(name: keyof MigrationTarget, id?: string): Promise<void> {
     this.calls.push(id === undefined ? name : `${name} ${id}`.trim());
     this.#changed();
-    const error = this.errors[name];
-    if (!error) return;
-    delete this.errors[name];
-    throw error;
+    const error = this.errors.get(name);
+    this.errors.delete(name);
+    return error ? Promise.reject(error) : Promise.resolve();
   }
+}
+
+/** A device that is always there, and takes no part in hand-overs. */
+export function deviceOf(target: MigrationTarget): ReceiverDevice {
+  return {
+    open: () => Promise.resolve(target),
+    handOver: () => Promise.reject(new VfioError("ENOTTY", "it takes no part in hand-overs")),
+  };
 }
 
 /** A receiver with devices of this process, and what it has told. */
@@ -121,12 +129,11 @@ export class Receiving implements AsyncDisposable {
   }
 
   static async start(
-    devices: Readonly<Record<string, MigrationTarget | (() => Promise<MigrationTarget>)>>,
+    devices: Readonly<Record<string, MigrationTarget | ReceiverDevice>>,
     options: Partial<ReceiverOptions> = {},
   ): Promise<Receiving> {
     const opened = Object.entries(devices).map(
-      ([name, target]) =>
-        [name, typeof target === "function" ? target : () => Promise.resolve(target)] as const,
+      ([name, device]) => [name, "open" in device ? device : deviceOf(device)] as const,
     );
     const receiving = new Receiving({ ...options, devices: new Map(opened) });
     ({ port: receiving.port } = await receiving.#receiver.listen());
@@ -254,8 +261,4 @@ export function pattern(count: number, seed = 1): Uint8Array {
     bytes[at] = state >>> 24;
   }
   return bytes;
-}
-
-export function error(code: ConstructorParameters<typeof VfioError>[0], message: string): VfioError {
-  return new VfioError(code, message);
 }

@@ -1,0 +1,129 @@
+import { basename, resolve } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { localDevice, parseRemoteUrl, Receiver, type ReceiverEvent, type RemoteAddress } from "@vfiokit/user";
+import { VfioError } from "@vfiokit/core";
+import { CommandError, UsageError } from "../errors.js";
+import { endSignal } from "../serve/signals.js";
+import { Style } from "../style.js";
+import { addTlsOptions, remoteSecurity, type TlsOptions } from "../tls-options.js";
+
+interface ReceiveOptions extends TlsOptions {
+  readonly listen: RemoteAddress;
+  readonly to: ReadonlyMap<string, string>;
+  readonly allow?: readonly string[];
+  /** Seconds. */
+  readonly resumeWindow: number;
+  readonly json?: true;
+}
+
+const LONGEST_WINDOW_S = 24 * 60 * 60;
+
+/** `vfiokit receive`. */
+export function receiveCommand(): Command {
+  const command = new Command("receive")
+    .description("Takes devices that vfiokit migrate sends from other hosts.")
+    .addOption(
+      new Option("--listen <url>", "where: tls://host:port; port 0 is any that is free")
+        .argParser(parseListen)
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option("--to <name=socket>", "a device: what movers call it, and its socket; may be given again")
+        .argParser(parseTo)
+        .makeOptionMandatory(),
+    );
+  return addTlsOptions(command)
+    .addOption(
+      new Option(
+        "--allow <name>",
+        "let in only who has this name in the certificate; may be given again",
+      ).argParser((name: string, before: readonly string[] = []) => [...before, name]),
+    )
+    .addOption(
+      new Option("--resume-window <seconds>", "how long a broken connection may be continued")
+        .argParser(parseSeconds)
+        .default(30),
+    )
+    .option("--json", "print what happens as lines of JSON")
+    .addHelpText("after", help)
+    .action(receive);
+}
+
+const help = `
+A mover names a device by tls://host:port/NAME; where there is only one, tls://host:port is enough. --to SOCKET
+without a name takes the name from the file: card for /run/card.sock.
+
+SIGTERM ends it: what is being loaded is discarded, what is prepared stays so, and
+"vfiokit migrate --recover FROM TO" decides then which side runs.`;
+
+function parseListen(text: string): RemoteAddress {
+  const address = asArgument(() => parseRemoteUrl(text));
+  if (address.device !== "") throw new InvalidArgumentError("names a device: --to does that.");
+  return address;
+}
+
+function parseTo(text: string, before?: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+  const [, named, path = text] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
+  const name = named ?? basename(path).replace(/\.sock(et)?$/, "");
+  if (!/^[\w.-]+$/.test(name))
+    throw new InvalidArgumentError("write NAME=SOCKET, NAME of letters, digits and _.-");
+  if (before?.has(name)) throw new InvalidArgumentError(`there is a device ${name} already.`);
+  return new Map([...(before ?? []), [name, resolve(path)]]);
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || seconds > LONGEST_WINDOW_S)
+    throw new InvalidArgumentError(`must be seconds, 0 to ${LONGEST_WINDOW_S}.`);
+  return seconds;
+}
+
+function asArgument<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof VfioError)
+      throw new InvalidArgumentError(error.message.replace(`${error.code}: `, ""));
+    throw error;
+  }
+}
+
+async function receive(options: ReceiveOptions): Promise<void> {
+  const { listen, to, allow, resumeWindow, json } = options;
+  if (options.insecureLoopback && allow)
+    throw new UsageError("--allow needs certificates, and there are none");
+  const endAsked = endSignal();
+  const receiver = new Receiver({
+    host: listen.host,
+    port: listen.port,
+    security: remoteSecurity(options),
+    allow,
+    devices: new Map([...to].map(([name, path]) => [name, localDevice(path)])),
+    resumeWindow_ms: resumeWindow * 1000,
+    onEvent: json ? printJson : printText,
+  });
+  try {
+    await receiver.listen();
+  } catch (error) {
+    throw asListenError(error, options);
+  }
+  await endAsked;
+  await receiver.close();
+}
+
+/** EADDRINUSE and the like, which Node throws as plain errors. */
+function asListenError(error: unknown, { listen }: ReceiveOptions): unknown {
+  if (error instanceof VfioError || !(error instanceof Error)) return error;
+  return new CommandError(`${listen.host} port ${listen.port}: ${error.message}`);
+}
+
+function printJson({ level: _level, ...event }: ReceiverEvent): void {
+  process.stdout.write(`${JSON.stringify(event)}\n`);
+}
+
+function printText({ level, device, message }: ReceiverEvent): void {
+  const style = Style.of(process.stdout);
+  const colour = level === "error" ? style.red : level === "warn" ? style.yellow : (text: string) => text;
+  const where = device === undefined ? "" : `${style.bold(device)}: `;
+  process.stdout.write(`${where}${colour(message)}\n`);
+}
