@@ -17,6 +17,8 @@ export class ImageCopy {
   stoppedAt = 0;
   /** Nobody accesses the device: `beforeStop` was called, and the source has not run since. */
   held = false;
+  /** The target has the whole image, and can run on it. */
+  prepared = false;
   readonly #bandwidth: Bandwidth;
   #progressAt = -Infinity;
 
@@ -35,6 +37,7 @@ export class ImageCopy {
   async run(id: string, precopy: boolean): Promise<void> {
     const { course, source, target } = this;
     this.meter.restart();
+    this.prepared = false;
     await course.enter("precopy");
     await target.begin();
     await course.point("target-ready");
@@ -57,6 +60,7 @@ export class ImageCopy {
 
     await course.enter("prepare");
     await target.prepare(id);
+    this.prepared = true;
     await course.point("prepared");
   }
 

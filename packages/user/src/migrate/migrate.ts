@@ -59,7 +59,7 @@ class Migrating {
       downtime = this.#clock.now() - this.#copy.stoppedAt;
       const failure = await failureOf(() => this.#course.hooks.afterActivate?.());
       if (failure !== undefined)
-        this.onEvent({ event: "warning", message: `the target runs, but: ${failure}` });
+        this.onEvent({ event: "warning", message: `the target runs, but: ${reasonOf(failure)}` });
     }
     const { meter, precopyEnd, stopCopyBytes } = this.#copy;
     const result: MigrateResult = {
@@ -102,68 +102,84 @@ class Migrating {
   #warnOfPlainEnds(...ends: EndpointDescription[]): void {
     const plain = ends.filter(({ handOver }) => !handOver).map(({ name }) => name);
     if (plain.length === 0) return;
-    const message =
+    this.#warn(
       `${plain.join(" and ")}: no hand-over (no control socket): a mover that is killed between the end of the copy ` +
-      "and its own cannot be recovered from, and the source must not be used again afterwards: end its server";
-    this.onEvent({ event: "warning", message });
+        "and its own cannot be recovered from, and the source must not be used again afterwards: end its server",
+    );
   }
 
   /** Copies, and begins again after resets, until the source is given away. */
   async #untilGiven(precopy: boolean): Promise<void> {
-    for (;;) {
+    for (let given = false; !given;) {
       try {
         this.#course.committed = false;
         await this.#copy.run(this.#id, precopy);
         await this.#course.enter("give");
         this.#course.committed = true;
         await this.#give();
-        return;
+        given = true;
       } catch (error) {
         if (error instanceof MigrateError) throw error;
-        await this.#undo(error);
+        given = await this.#undo(error);
       }
     }
+    this.#course.committed = true;
   }
 
-  /** Lets the source run again. Fulfilled: begin again. @throws MigrateError */
-  async #undo(error: unknown): Promise<void> {
+  /**
+   * Lets the source run again, and drops what the target has.
+   * @returns false: to begin again; true: the source is gone, and the target has the whole image
+   * @throws MigrateError: that was all
+   */
+  async #undo(error: unknown): Promise<boolean> {
     const cancelled = this.options.signal?.aborted === true;
     const again = isReset(error) && !cancelled && this.#restarts < (this.options.maxRestarts ?? MAX_RESTARTS);
     const lost = await failureOf(() => this.#resumeSource());
-    const kept = await failureOf(() => this.#discard());
-    if (again && lost === undefined && kept === undefined) {
+    if (lost instanceof EndpointGoneError && this.#copy.prepared) {
+      this.#warnOfTakeOver(lost);
+      return true;
+    }
+    if (lost === undefined) await this.#release();
+    const kept = await failureOf(() => this.target.discard(this.#id));
+    const dropped = kept === undefined || kept instanceof EndpointGoneError;
+    if (again && lost === undefined && dropped) {
       this.#restarts++;
       this.#id = this.#newId();
       this.onEvent({ event: "restart", restarts: this.#restarts, reason: reasonOf(error) });
-      return;
+      return false;
     }
-    const { source, target } = this.#names;
     const what = cancelled ? "cancelled" : reasonOf(error);
-    const sourceNow = lost === undefined ? `${source} runs on` : `${source} does not run: ${lost}`;
-    const targetNow =
-      kept === undefined ? "" : `; ${target} has not confirmed that it dropped the image: ${kept}`;
-    throw new MigrateError(
-      cancelled ? "ECANCELED" : codeOf(error),
-      `${this.#course.phase}: ${what}; ${sourceNow}${targetNow}`,
-      this.#course.phase,
-      lost === undefined ? "source" : "none",
-      { cause: error },
-    );
+    const code = cancelled ? "ECANCELED" : codeOf(error);
+    throw this.#failure(code, what, lost, dropped ? undefined : kept, error);
+  }
+
+  /** @param lost why the source does not run; @param kept why the target has not dropped the image */
+  #failure(code: ErrnoName, what: string, lost: unknown, kept: unknown, cause: unknown): MigrateError {
+    const { source, target } = this.#names;
+    const { phase } = this.#course;
+    const parts = [`${phase}: ${what}`];
+    let runs: MigrateError["runs"] = "source";
+    if (lost === undefined) parts.push(`${source} runs on`);
+    else if (isAnswer(lost)) {
+      runs = "none";
+      parts.push(`${source} does not run: ${reasonOf(lost)}`);
+    } else if (lost instanceof EndpointGoneError) {
+      runs = "none";
+      parts.push(`${source} is gone, and its state with it: ${reasonOf(lost)}`);
+    } else {
+      runs = "unknown";
+      parts.push(`${source} has not confirmed that it runs on: ${reasonOf(lost)}`);
+    }
+    if (kept !== undefined)
+      parts.push(`${target} has not confirmed that it dropped the image: ${reasonOf(kept)}`);
+    if (runs === "unknown" || kept !== undefined) parts.push(this.#advice());
+    return new MigrateError(code, parts.join("; "), phase, runs, { cause });
   }
 
   #newId(): string {
     return this.#instance === undefined
       ? crypto.randomUUID().replaceAll("-", "")
       : newHandOverId(this.#instance);
-  }
-
-  async #discard(): Promise<void> {
-    try {
-      await this.target.discard(this.#id);
-    } catch (error) {
-      // With its server, the image is gone.
-      if (!(error instanceof EndpointGoneError)) throw error;
-    }
   }
 
   async #resumeSource(): Promise<void> {
@@ -174,9 +190,14 @@ class Migrating {
       // A reset overtook it, after which the device is in RUNNING by itself: this finds out.
       await this.source.setState("RUNNING");
     }
+  }
+
+  /** The source runs: everybody may access it again. */
+  async #release(): Promise<void> {
     if (!this.#copy.held) return;
     this.#copy.held = false;
-    await this.#course.hooks.afterResume?.();
+    const failure = await failureOf(() => this.#course.hooks.afterResume?.());
+    if (failure !== undefined) this.#warn(`the source runs, but: ${reasonOf(failure)}`);
   }
 
   /** The commit point. @throws VfioError: the source has refused, and is not given away; MigrateError */
@@ -184,48 +205,56 @@ class Migrating {
     try {
       await this.source.give(this.#id);
     } catch (error) {
-      if (error instanceof EndpointGoneError) {
-        const message = `${error.message}: the target has the whole image, and takes over`;
-        this.onEvent({ event: "warning", message });
-      } else if (isAnswer(error)) throw error;
-      else throw this.#inDoubt(error, "has not confirmed that it was given away", this.#names.source);
+      if (error instanceof EndpointGoneError) this.#warnOfTakeOver(error);
+      else if (isAnswer(error)) throw error;
+      else throw this.#inDoubt(error, this.#names.source, "has not confirmed that it was given away");
     }
   }
 
   async #activate(): Promise<void> {
-    await this.#course.enter("activate");
     try {
+      await this.#course.enter("activate");
       await this.target.activate(this.#id);
+      await this.#course.point("activated");
     } catch (error) {
       throw await this.#takeBack(error);
     }
-    await this.#course.point("activated");
   }
 
   /** The target could not be activated: the source runs again, if the target certainly does not. */
   async #takeBack(error: unknown): Promise<MigrateError> {
     const { source, target } = this.#names;
-    const gone = error instanceof EndpointGoneError;
-    if (!gone && !isAnswer(error)) return this.#inDoubt(error, "has not confirmed that it runs", target);
-    // After a reset there is nothing to drop.
-    const kept = gone || isReset(error) ? undefined : await failureOf(() => this.target.discard(this.#id));
-    if (kept !== undefined)
-      return this.#inDoubt(error, `does not run, and does not drop the image (${kept})`, target);
+    if (!(error instanceof EndpointGoneError)) {
+      if (!isAnswer(error)) return this.#inDoubt(error, target, "has not confirmed that it runs");
+      const kept = await failureOf(() => this.target.discard(this.#id));
+      if (kept !== undefined && !(kept instanceof EndpointGoneError))
+        return this.#inDoubt(error, target, `does not run, and does not drop the image (${reasonOf(kept)})`);
+    }
     const lost = await failureOf(() => this.source.takeBack(this.#id));
-    if (lost !== undefined) return this.#inDoubt(error, `could not be taken back (${lost})`, source);
-    this.#copy.held = false;
-    await failureOf(() => this.#course.hooks.afterResume?.());
-    const message = `activate: ${target}: ${reasonOf(error)}; ${source} was taken back, and runs on`;
+    if (lost !== undefined)
+      return this.#inDoubt(error, source, `could not be taken back (${reasonOf(lost)})`);
+    await this.#release();
+    const message = `activate: ${reasonOf(error)}; ${source} was taken back, and runs on`;
     return new MigrateError(codeOf(error), message, "activate", "source", { cause: error });
   }
 
-  #inDoubt(error: unknown, what: string, who: string): MigrateError {
+  #inDoubt(error: unknown, who: string, what: string): MigrateError {
     const { phase } = this.#course;
-    const { source, target } = this.#names;
-    const message =
-      `${phase}: ${reasonOf(error)}: ${who} ${what}. ` +
-      `Run neither of them before this: vfiokit migrate --recover ${source} ${target}`;
+    const message = `${phase}: ${reasonOf(error)}; ${who} ${what}; ${this.#advice()}`;
     return new MigrateError(codeOf(error), message, phase, "unknown", { cause: error });
+  }
+
+  #advice(): string {
+    const { source, target } = this.#names;
+    return `to end it one way or the other: vfiokit migrate --recover ${source} ${target}`;
+  }
+
+  #warnOfTakeOver(error: EndpointGoneError): void {
+    this.#warn(`${reasonOf(error)}: ${this.#names.target} has the whole image, and takes over`);
+  }
+
+  #warn(message: string): void {
+    this.onEvent({ event: "warning", message });
   }
 }
 
@@ -233,12 +262,12 @@ function codeOf(error: unknown): ErrnoName {
   return error instanceof VfioError ? error.code : "EIO";
 }
 
-/** Why it failed; undefined where it did not. */
-async function failureOf(attempt: () => void | Promise<void> | undefined): Promise<string | undefined> {
+/** What it threw; undefined where it was done. */
+async function failureOf(attempt: () => void | Promise<void> | undefined): Promise<unknown> {
   try {
     await attempt();
     return undefined;
   } catch (error) {
-    return reasonOf(error);
+    return error ?? new Error("an unknown reason");
   }
 }
