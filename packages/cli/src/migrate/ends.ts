@@ -4,9 +4,11 @@ import {
   LocalSource,
   LocalTarget,
   migrate,
+  RelayClient,
   type MigrateOptions,
   type MigrationTarget,
 } from "@vfiokit/user";
+import { CommandError } from "../errors.js";
 import { remoteSecurity, type TlsOptions } from "../tls-options.js";
 import { chosenCompression, type CompressionName } from "./compression.js";
 import type { Reporter } from "./reporter.js";
@@ -27,6 +29,11 @@ export async function migrateEnds(
   settings: MigrateOptions,
   report: Reporter,
 ): Promise<void> {
+  using relay = await RelayClient.open(from);
+  if (relay) {
+    await migrateBehind(relay, to, settings, report);
+    return;
+  }
   using source = await LocalSource.connect(from);
   const target = await connectTarget(to, options, settings.dryRun === true);
   try {
@@ -34,6 +41,20 @@ export async function migrateEnds(
   } finally {
     target.close();
   }
+}
+
+/** The relay moves its device itself: it knows what the client has set up. */
+async function migrateBehind(
+  relay: RelayClient,
+  to: string,
+  { signal, maxDowntime_ms, maxRounds, bandwidth_Bps, dryRun }: MigrateOptions,
+  report: Reporter,
+): Promise<void> {
+  if (isRemoteUrl(to))
+    throw new CommandError(`${to}: the device's client is on this host, and its server has to be there too`);
+  const options = { maxDowntime_ms, maxRounds, bandwidth_Bps, dryRun };
+  const { pause_ms } = await relay.migrate(to, options, (event) => report.event(event), signal);
+  if (dryRun !== true) report.note(`requests of the client waited for ${pause_ms.toFixed(1)} ms at most`);
 }
 
 function connectTarget(to: string, options: EndOptions, dryRun: boolean): Promise<MigrationTarget> {

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { Relay } from "@vfiokit/user";
+import { Relay, RelayControl } from "@vfiokit/user";
+import { controlPath } from "../ctl/path.js";
 import { createLog, logLevels, type LogLevel } from "../log.js";
 import { qemuDevice, shellLine } from "../serve/attach.js";
 import { endSignal } from "../serve/signals.js";
@@ -38,11 +39,14 @@ async function relay(options: RelayCommandOptions): Promise<void> {
     serverPath: server,
     log: (level, message) => log[level](message),
   });
+  const control = new RelayControl(one, controlPath(listen));
   try {
     one.listen();
+    control.listen();
     announce(listen, server, options.json);
     log.info(`ending: ${await endAsked}`);
   } finally {
+    await control.close();
     await one.close();
   }
 }
@@ -50,7 +54,7 @@ async function relay(options: RelayCommandOptions): Promise<void> {
 function announce(listen: string, server: string, json: true | undefined): void {
   if (json) {
     process.stdout.write(
-      `${JSON.stringify({ pid: process.pid, socket: listen, server, qemu: qemuDevice(listen) })}\n`,
+      `${JSON.stringify({ pid: process.pid, socket: listen, ctl: controlPath(listen), server, qemu: qemuDevice(listen) })}\n`,
     );
     return;
   }
@@ -61,6 +65,7 @@ function announce(listen: string, server: string, json: true | undefined): void 
     "",
     "Option for QEMU 10.1 or newer:",
     `  ${style.cyan(shellLine(qemuDevice(listen)))}`,
+    `To move the device: ${style.cyan(shellLine(["vfiokit", "migrate", listen, "TO"]))}`,
     "",
   ];
   process.stdout.write(`${lines.join("\n")}\n`);

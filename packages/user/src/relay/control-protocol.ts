@@ -1,0 +1,89 @@
+/**
+ * The relay's control socket, at its socket's path and ".ctl": requests and replies as on a device's control socket
+ * (admin/protocol.ts), with a command of its own. `migrate` answers with one line for each event, then with a result or an
+ * error. The line {"command":"cancel"} cancels it, as far as it still can be; so does hanging up. All other commands but
+ * `info` go to the server of the moment.
+ */
+import { Errno, VfioError, type ErrnoName } from "@vfiokit/core";
+import { MigrateError, type MigrateEvent, type MigrateOptions } from "../migrate/index.js";
+
+/** What `migrate` may be told. */
+export type RemoteMoveOptions = Pick<
+  MigrateOptions,
+  "id" | "maxDowntime_ms" | "maxRounds" | "bandwidth_Bps" | "maxRestarts" | "dryRun"
+>;
+
+export type RelayRequest =
+  | { readonly command: "info" }
+  | { readonly command: "migrate"; readonly to: string; readonly options: RemoteMoveOptions }
+  /** Of a move that is over. */
+  | { readonly command: "cancel" }
+  /** For the server. */
+  | { readonly command: "other" };
+
+export interface MoveFailure {
+  readonly code: ErrnoName;
+  readonly message: string;
+  readonly phase?: MigrateError["phase"];
+  readonly runs?: MigrateError["runs"];
+}
+
+export type RelayLine =
+  { readonly event: MigrateEvent } | { readonly result: unknown } | { readonly error: MoveFailure };
+
+const numbers = ["maxDowntime_ms", "maxRounds", "bandwidth_Bps", "maxRestarts"] as const;
+const MAX_PATH = 4096;
+
+/** @throws VfioError EINVAL naming the field, the value and the rule */
+export function parseRelayRequest(line: Uint8Array): RelayRequest {
+  const request = objectOf("request", JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line)));
+  if (request["command"] === "info" || request["command"] === "cancel")
+    return { command: request["command"] };
+  if (request["command"] !== "migrate") return { command: "other" };
+  const { to } = request;
+  if (typeof to !== "string" || !to.startsWith("/") || to.length > MAX_PATH)
+    throw wrong("to", to, "an absolute path");
+  const given = objectOf("options", request["options"] ?? {});
+  const known: readonly string[] = [...numbers, "id", "dryRun"];
+  for (const name of Object.keys(given))
+    if (!known.includes(name)) throw wrong(`options.${name}`, given[name], `one of ${known.join(", ")}`);
+  for (const name of numbers) {
+    const value = given[name];
+    if (value !== undefined && (typeof value !== "number" || !(value >= 0)))
+      throw wrong(`options.${name}`, value, "a number, 0 or more");
+  }
+  for (const name of ["maxDowntime_ms", "maxRounds"] as const)
+    if (given[name] === undefined) throw wrong(`options.${name}`, undefined, "needed");
+  if (given["id"] !== undefined && (typeof given["id"] !== "string" || !/^[0-9a-f]{32}$/.test(given["id"])))
+    throw wrong("options.id", given["id"], "32 hexadecimal digits, lower case");
+  if (given["dryRun"] !== undefined && typeof given["dryRun"] !== "boolean")
+    throw wrong("options.dryRun", given["dryRun"], "true or false");
+  return { command: "migrate", to, options: given as unknown as RemoteMoveOptions };
+}
+
+export function moveFailure(error: unknown): MoveFailure {
+  if (!(error instanceof Error)) return { code: "EIO", message: String(error) };
+  const code = (error as { code?: unknown }).code;
+  const name = typeof code === "string" && Object.hasOwn(Errno, code) ? (code as ErrnoName) : "EIO";
+  const message = error.message.replace(`${name}: `, "");
+  if (!(error instanceof MigrateError)) return { code: name, message };
+  return { code: name, message, phase: error.phase, runs: error.runs };
+}
+
+export function moveError({ code, message, phase, runs }: MoveFailure): VfioError {
+  if (phase === undefined || runs === undefined) return new VfioError(code, message);
+  return new MigrateError(code, message, phase, runs);
+}
+
+function objectOf(name: string, value: unknown): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw wrong(name, value, "a JSON object");
+  return value as Record<string, unknown>;
+}
+
+function wrong(name: string, value: unknown, rule: string): VfioError {
+  return new VfioError(
+    "EINVAL",
+    `${name} is ${value === undefined ? "missing" : JSON.stringify(value)}: ${rule}`,
+  );
+}
