@@ -13,8 +13,8 @@ interface FrameRange {
   readonly end: number;
 }
 
-/** Pages a chunk of the bitmap covers: 128 MiB of memory in 4 KiB of bits. */
-const CHUNK_PAGES = 32768;
+/** Pages a chunk of the bitmap covers: 1 GiB of memory in 32 KiB of bits. A report of whole chunks copies each at once. */
+const CHUNK_PAGES = 262144;
 const WORD_BITS = 32;
 const ALL = 0xffffffff;
 
@@ -114,14 +114,23 @@ export class DirtyLog {
     const base = number * CHUNK_PAGES;
     const from = Math.max(first - base, 0);
     const to = Math.min(end - base, CHUNK_PAGES);
+    if (bitmap.ratio === 1 && ((first | end) & (WORD_BITS - 1)) === 0) {
+      const words = chunk.subarray(from >>> 5, to >>> 5);
+      bitmap.copy((base + from - first) / WORD_BITS, words);
+      if (words.length < chunk.length) words.fill(0);
+    } else this.#addFrom(chunk, from, to, base - first, bitmap);
+    if (to - from === CHUNK_PAGES) this.#chunks.delete(number);
+  }
+
+  /** Word by word, where the bits of the report are others than those of the log. */
+  #addFrom(chunk: Uint32Array, from: number, to: number, shift: number, bitmap: Bitmap): void {
     for (let word = from >>> 5; word << 5 < to; word++) {
       const mask = wordMask(word, from, to);
       const dirty = chunk[word]! & mask;
       if (dirty === 0) continue;
       chunk[word]! &= ~mask;
-      bitmap.add(base + (word << 5) - first, dirty);
+      bitmap.add((word << 5) + shift, dirty);
     }
-    if (to - from === CHUNK_PAGES) this.#chunks.delete(number);
   }
 
   #markPages(first: number, end: number): void {
@@ -160,6 +169,11 @@ class Bitmap {
     this.#words = new Uint32Array(bytes.buffer);
   }
 
+  /** Sets whole words, which are those of the log: a report of many pages is a copy of memory. */
+  copy(word: number, words: Uint32Array): void {
+    this.#words.set(words, word);
+  }
+
   /** Adds 32 pages. @param page the first of them, from the start of the report: negative where it has no bits */
   add(page: number, dirty: number): void {
     if (this.ratio === 1) this.#addShifted(page, dirty);
@@ -167,7 +181,7 @@ class Bitmap {
     else this.#addSpread(page, dirty);
   }
 
-  /** Bit for bit, 32 at a time: a dense report is a copy. */
+  /** Bit for bit, 32 at a time. */
   #addShifted(page: number, dirty: number): void {
     if (page < 0) {
       this.#words[0]! |= dirty >>> -page;
@@ -184,7 +198,7 @@ class Bitmap {
   #addCombined(page: number, dirty: number): void {
     for (let left = dirty; left !== 0;) {
       const bit = Math.floor((page + lowestBit(left)) / this.ratio);
-      this.#set(bit, bit + 1);
+      this.#words[Math.floor(bit / WORD_BITS)]! |= 1 << (bit % WORD_BITS);
       const next = (bit + 1) * this.ratio - page;
       left = next < WORD_BITS ? left & (ALL << next) : 0;
     }

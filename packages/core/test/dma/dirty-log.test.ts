@@ -135,9 +135,30 @@ describe("DMA_LOGGING_REPORT", () => {
   test("over the chunks of the storage", () => {
     const log = new DirtyLog();
     log.start(PAGE, []);
-    log.mark(32766, 65538);
-    const set = bits(log.report(32700n * PAGE, 40000n * PAGE, PAGE));
-    expect([set[0], set.length, set.at(-1)]).toEqual([66, 32772, 65537 - 32700]);
+    log.mark(262_142, 524_290); // a GiB, and two pages before and behind it
+    const set = bits(log.report(262_100n * PAGE, 300_000n * PAGE, PAGE));
+    expect([set[0], set.length, set.at(-1)]).toEqual([42, 262_148, 524_289 - 262_100]);
+  });
+
+  test("clears what it reports and nothing else, word by word or as a copy", () => {
+    for (const [first, pages] of [
+      [32, 64], // whole words of the storage
+      [262_144 - 32, 262_144 + 64], // and a whole chunk of it
+      [31, 66],
+      [40, 3],
+    ] as const) {
+      const log = new DirtyLog();
+      log.start(PAGE, []);
+      log.mark(0, 600_000);
+      const reported = bits(log.report(BigInt(first) * PAGE, BigInt(pages) * PAGE, PAGE));
+      expect([reported.length, reported[0], reported.at(-1)]).toEqual([pages, 0, pages - 1]);
+      const rest = bits(log.report(0n, 600_000n * PAGE, PAGE));
+      expect([rest.length, rest.indexOf(first - 1), rest[first]]).toEqual([
+        600_000 - pages,
+        first - 1,
+        first + pages,
+      ]);
+    }
   });
 
   test("at the end of the address space", () => {

@@ -116,9 +116,10 @@ describe("a DMA address space against a naive one", () => {
 });
 
 describe("a dirty log against a set of pages", () => {
-  // Around a boundary of the storage's chunks (32768 pages), at a few places of the address space.
-  const firstFrame = fc.constantFrom(32768 - 100, 2 ** 32 - 100, 2 ** 51 - 100);
-  const SPAN = 400;
+  // Around a boundary of the storage's chunks (2^18 pages), at a few places of the address space.
+  const firstFrame = fc.constantFrom(2 ** 18 - 100, 2 ** 18 - 128, 2 ** 32 - 128, 2 ** 51 - 100);
+  const SPAN = 416;
+  const wholeWords = (words: number): number => words * 32;
   const operation = fc.oneof(
     {
       weight: 3,
@@ -132,9 +133,10 @@ describe("a dirty log against a set of pages", () => {
       weight: 2,
       arbitrary: fc.record({
         kind: fc.constant("report" as const),
-        at: fc.nat(SPAN - 1),
-        pages: fc.integer({ min: 1, max: SPAN }),
-        shift: fc.integer({ min: 10, max: 21 }),
+        // Whole words of the storage are copied.
+        at: fc.oneof(fc.nat(SPAN - 1), fc.nat(SPAN / 32 - 1).map(wholeWords)),
+        pages: fc.oneof(fc.integer({ min: 1, max: SPAN }), fc.integer({ min: 1, max: 5 }).map(wholeWords)),
+        shift: fc.oneof(fc.integer({ min: 10, max: 21 }), fc.constant(12)),
       }),
     },
   );
