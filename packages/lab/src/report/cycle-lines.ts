@@ -30,7 +30,7 @@ export function cycleLines({ orders }: Pick<CycleProblem, "orders">): WitnessLin
     return line(tasks[i]!, "waits", order.to, mode, holder);
   });
   const circle = orders.map(({ to }, i) => `${tasks[i]!} waits for ${to}`).join("; ");
-  return [...holds, ...writers, ...waits, { task: "", text: `deadlock: ${circle}` }];
+  return [...holds, ...writers, ...waits, { task: "", text: `a circle of waits: ${circle}` }];
 }
 
 const modeOf = (access: Access): Mode => (access === "exclusive" ? "exclusive" : "read");

@@ -46,7 +46,7 @@ export function mostTracks(stories: readonly Story[]): number {
 }
 
 const DEDUCED =
-  "The orders of the locks show when each operation runs alone. This is how tasks that follow them can hang:";
+  "These orders of locks show when each operation runs alone. When they are under way at once, they can come to this:";
 
 /** Violations are marked for terminals. */
 const plain = (text: string): string => text.replace(/^!! /, "violates ");

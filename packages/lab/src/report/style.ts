@@ -60,10 +60,10 @@ th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.7rem; }
 .none { color: var(--muted); }
 
 .design { padding: 1.25rem 0; border-top: 1px solid var(--line); }
-figure { display: flex; flex-wrap: wrap; gap: 0.5rem 2.5rem; align-items: center; margin: 0 0 1.25rem; }
-figcaption { flex: 1 1 20rem; }
+figure { display: grid; grid-template-columns: minmax(0, 25rem) minmax(0, 1fr); gap: 0.5rem 2rem; align-items: center; margin: 0 0 1.25rem; }
+@media (max-width: 48rem) { figure { grid-template-columns: minmax(0, 1fr); } }
 figcaption ul { padding-left: 1.2rem; margin: 0.5rem 0; font-size: 0.875rem; }
-figcaption li.cycle { color: var(--cycle); }
+figcaption li.cycle { color: var(--fail); font-weight: 600; }
 .graph { display: block; max-width: 100%; height: auto; }
 .graph rect { fill: var(--panel); stroke: var(--muted); }
 .graph text { fill: var(--text); font-size: 13px; text-anchor: middle; }
@@ -106,7 +106,7 @@ button[aria-disabled="true"] { color: var(--muted); border-style: dashed; cursor
 .stepper:not([hidden]) ~ .scroll tbody tr { cursor: pointer; }
 
 .bar { position: absolute; top: 0; bottom: 0; width: ${BAR}rem; border: 0 solid; border-width: 0 1.5px; text-align: center; font-size: 0.75rem; }
-.bar b { display: inline-block; line-height: 1rem; min-width: 0.7rem; border-radius: 2px; }
+.bar b { display: block; line-height: 1rem; border-radius: 2px; }
 .bar.begins { top: 0.3rem; border-top-width: 1.5px; border-radius: 4px 4px 0 0; }
 .bar.ends { bottom: 0.35rem; border-bottom-width: 1.5px; border-bottom-left-radius: 4px; border-bottom-right-radius: 4px; }
 .bar.wait b { background: var(--page); }
