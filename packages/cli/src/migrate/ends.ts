@@ -59,6 +59,8 @@ async function migrateBehind(
 
 function connectTarget(to: string, options: EndOptions, dryRun: boolean): Promise<MigrationTarget> {
   const compression = chosenCompression(options.compression);
-  if (isRemoteUrl(to)) return connectRemoteTarget(to, { security: remoteSecurity(options), compression });
-  return LocalTarget.connect(to, { reclaim: !dryRun });
+  const reclaim = !dryRun;
+  if (isRemoteUrl(to))
+    return connectRemoteTarget(to, { security: remoteSecurity(options), compression, reclaim });
+  return LocalTarget.connect(to, { reclaim });
 }

@@ -37,7 +37,7 @@ export function receiveCommand(): Command {
       new Option(
         "--allow <name>",
         "let in only who has this name in the certificate; may be given again",
-      ).argParser((name: string, before: readonly string[] = []) => [...before, name]),
+      ).argParser((name: string, before?: readonly string[]) => [...(before ?? []), name]),
     )
     .addOption(
       new Option("--resume-window <seconds>", "how long a broken connection may be continued")

@@ -15,8 +15,11 @@ export interface TargetHandOver {
 
 /** A device that a receiver takes migrations for. */
 export interface ReceiverDevice {
-  /** Its only client, for one migration. */
-  open(): Promise<MigrationTarget>;
+  /**
+   * Its only client, for one migration.
+   * @param reclaim as `LocalTargetOptions.reclaim`
+   */
+  open(reclaim: boolean): Promise<MigrationTarget>;
   /** @throws EndpointGoneError: nobody serves it; ENOTTY: it takes no part in hand-overs */
   handOver(): Promise<TargetHandOver>;
 }
@@ -24,7 +27,7 @@ export interface ReceiverDevice {
 /** The device of the vfio-user server at `path`. */
 export function localDevice(path: string): ReceiverDevice {
   return {
-    open: () => LocalTarget.connect(path),
+    open: (reclaim) => LocalTarget.connect(path, { reclaim }),
     async handOver() {
       const control = await HandOverControl.open(path);
       if (control) return control;

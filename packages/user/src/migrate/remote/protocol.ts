@@ -31,8 +31,11 @@ export const MAX_DATA = 256 * 1024;
 /** Bytes of a message at most, in UTF-8. */
 const MAX_MESSAGE = 4096;
 
-/** MIGRATE: to be the target of a migration. RECOVER: to finish a hand-over that was left in the middle. */
-export const Purpose = { MIGRATE: 0, RECOVER: 1 } as const;
+/**
+ * MIGRATE: to be the target of a migration; a device that was given away before is taken for it. CHECK: to be looked at
+ * only, whether it could be. RECOVER: to finish a hand-over that was left in the middle.
+ */
+export const Purpose = { MIGRATE: 0, CHECK: 1, RECOVER: 2 } as const;
 export const Compression = { ZSTD: 1 << 0 } as const;
 export const DataFlags = { COMPRESSED: 1 << 0 } as const;
 /** GONE: the process that serves the device has ended, and the device with it. */

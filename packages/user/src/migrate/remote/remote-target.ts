@@ -28,6 +28,8 @@ export interface RemoteTargetOptions {
   readonly security: RemoteSecurity;
   /** Make the bytes smaller on the way, where both ends can. Default "none". */
   readonly compression?: "none" | "zstd" | undefined;
+  /** As `LocalTargetOptions.reclaim`. */
+  readonly reclaim?: boolean | undefined;
   readonly log?: Log | undefined;
   readonly timing?: Partial<Timing> | undefined;
   /** Instead of Node's own. */
@@ -54,7 +56,8 @@ export async function connectRemoteTarget(
 ): Promise<MigrationTarget> {
   const address = parseRemoteUrl(url);
   const wanted = options.compression === "zstd" ? (options.codec ?? zstd) : undefined;
-  const hello = newHello(address.device, Purpose.MIGRATE, wanted ? Compression.ZSTD : 0);
+  const purpose = options.reclaim === false ? Purpose.CHECK : Purpose.MIGRATE;
+  const hello = newHello(address.device, purpose, wanted ? Compression.ZSTD : 0);
   const timing = { ...defaultTiming, ...options.timing };
   const link = await openLink(address, options.security, hello, timing);
   const codec = link.welcome.compression & Compression.ZSTD ? wanted : undefined;

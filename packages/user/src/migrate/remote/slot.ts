@@ -47,7 +47,7 @@ export class Slot {
     await this.#assertFree();
     this.#opening = true;
     try {
-      const target = await this.device.open();
+      const target = await this.device.open(hello.purpose !== Purpose.CHECK);
       const session = new Session(target, hello, this.codec, this.settings);
       this.#session = session;
       if (this.#closed) {
