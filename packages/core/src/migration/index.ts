@@ -17,6 +17,7 @@ export {
 } from "./hand-over.js";
 export { Migration } from "./machine.js";
 export { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "./ops.js";
+export type { PrecopyInfo } from "./precopy-writer.js";
 export type { SessionData } from "./session.js";
 export {
   array,

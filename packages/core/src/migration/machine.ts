@@ -4,6 +4,7 @@ import { VfioError } from "../errno.js";
 import type { ResetStrategy } from "../reset/strategy.js";
 import { MigrationState, hasSession, isSupported, migrationStateName, nextState } from "./fsm.js";
 import type { MigrationOps } from "./ops.js";
+import type { PrecopyInfo } from "./precopy-writer.js";
 import { DataSession, type SessionData } from "./session.js";
 
 /** What a migration needs of its device. */
@@ -75,9 +76,22 @@ export class Migration {
     return this.#session.value !== undefined && this.#isAlive(this.#session.value);
   }
 
-  /** Estimated bytes of a STOP_COPY image. */
+  /** Estimated bytes of a STOP_COPY image; while one is being read, of what is left of it. */
   dataSize(): number {
     return this.ops.migrationGetDataSize();
+  }
+
+  /**
+   * What there is to be sent in PRE_COPY (VFIO_MIG_GET_PRECOPY_INFO). A re-initialisation is told of once.
+   * @throws VfioError EINVAL in other states, ENOTTY if the device does not tell
+   */
+  precopyInfo(): PrecopyInfo {
+    const { state } = this;
+    if (state !== MigrationState.PRE_COPY && state !== MigrationState.PRE_COPY_P2P)
+      throw new VfioError("EINVAL", `precopy info in ${migrationStateName(state)}`);
+    if (!this.ops.migrationGetPrecopyInfo)
+      throw new VfioError("ENOTTY", `${this.device.name} has no precopy info`);
+    return this.ops.migrationGetPrecopyInfo();
   }
 
   /**
@@ -142,7 +156,9 @@ export class Migration {
       await this.strategy.entered(this, task);
       this.#session.value?.close();
       this.#session.value = undefined;
-      const { RUNNING, ERROR } = MigrationState;
+      const { RUNNING, RESUMING, ERROR } = MigrationState;
+      // It holds a part of an image: nothing that it could run on.
+      if (this.#state.value === RESUMING && this.ops.migrationImageStarted?.()) this.#state.value = ERROR;
       if (!this.#held.value && this.#state.value !== RUNNING && this.#state.value !== ERROR)
         await this.resetRecord(task);
     } finally {

@@ -1,12 +1,13 @@
 import { VfioError } from "../errno.js";
 import { MigrationFlags, type MigrationState } from "./fsm.js";
+import type { PrecopyInfo } from "./precopy-writer.js";
 import type { SessionData } from "./session.js";
 
 /**
  * How a driver migrates its device (Linux: struct vfio_migration_ops). Devices that declare `state` sections get
  * these from the core (section-migration.ts).
  *
- * All but `migrationGetDataSize` run under the device's `stateMutex`, so they never overlap. Where one throws, the
+ * All but the three that tell of the image (`migrationGetDataSize` and the two after it) run under the device's `stateMutex`, so they never overlap. Where one throws, the
  * client gets a `VfioError`'s errno, and EIO for anything else.
  */
 export interface MigrationOps {
@@ -30,8 +31,20 @@ export interface MigrationOps {
    */
   migrationGetState(): MigrationState;
 
-  /** Estimated bytes of a STOP_COPY image (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE). */
+  /**
+   * Estimated bytes of a STOP_COPY image (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE); while one is being read, of what is
+   * left of it.
+   */
   migrationGetDataSize(): number;
+
+  /** In PRE_COPY and PRE_COPY_P2P: what there is to be sent (VFIO_MIG_GET_PRECOPY_INFO). */
+  migrationGetPrecopyInfo?(): PrecopyInfo;
+
+  /**
+   * In RESUMING: a part of the image is in the device, which therefore cannot run any more. A client that goes away
+   * leaves such a device in ERROR.
+   */
+  migrationImageStarted?(): boolean;
 
   /**
    * Cleans up what the driver itself keeps about a migration that a reset, or its client's end, has ended. Never

@@ -22,6 +22,8 @@ import {
   type StreamRule,
 } from "./stream-format.js";
 
+const MAX_PENDING = MAX_RECORD + BEGIN_RECORD;
+
 /** What takes the records of a stream: whole, intact, and in their places. */
 export interface RecordSink {
   /** The first BEGIN, or another: what came before is forgotten. @throws what `fail` makes, to refuse the stream */
@@ -43,7 +45,7 @@ interface Current {
 
 /** Cuts a stream that comes in pieces of any size into records, and checks that they are the right ones. */
 export class RecordReader {
-  /** The start of a record whose rest has not arrived, and room to look for a BEGIN behind it; once it is needed. */
+  /** The start of a record whose rest has not arrived, and what is behind a damaged one, to look for a BEGIN in. */
   #pending: Uint8Array = new Uint8Array(0);
   #pendingLength = 0;
   #current: Current | undefined;
@@ -75,11 +77,7 @@ export class RecordReader {
           at += used;
           if (used > 0) continue;
         }
-        if (this.#pending.byteLength === 0) this.#pending = new Uint8Array(MAX_RECORD + BEGIN_RECORD);
-        const count = Math.min(this.#pending.byteLength - this.#pendingLength, input.byteLength - at);
-        this.#pending.set(input.subarray(at, at + count), this.#pendingLength);
-        this.#pendingLength += count;
-        at += count;
+        at += this.#collect(input, at);
         this.#parsePending();
       }
     });
@@ -103,6 +101,20 @@ export class RecordReader {
       if (error instanceof StreamError) this.#failure = error;
       throw error;
     }
+  }
+
+  /** Adds bytes to those that wait for the rest of their record. @returns how many */
+  #collect(input: Uint8Array, at: number): number {
+    const length = Math.min(this.#pendingLength + input.byteLength - at, MAX_PENDING);
+    const count = length - this.#pendingLength;
+    if (length > this.#pending.byteLength) {
+      const grown = new Uint8Array(Math.min(Math.max(length, 2 * this.#pending.byteLength), MAX_PENDING));
+      grown.set(this.#pending.subarray(0, this.#pendingLength));
+      this.#pending = grown;
+    }
+    this.#pending.set(input.subarray(at, at + count), this.#pendingLength);
+    this.#pendingLength = length;
+    return count;
   }
 
   #parsePending(): void {

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
 import {
@@ -276,19 +277,25 @@ describe("STOP_COPY migration", () => {
     expect(to.device.migration!.state).toBe(MigrationState.RUNNING);
   });
 
-  it("refuses an incomplete image, stays in RESUMING and leaves the device as it was", async () => {
+  it.each([
+    ["before its memory: stays in RESUMING", 200, MigrationState.RESUMING],
+    ["behind its memory: is in ERROR, since that holds a part of the image", -1, MigrationState.ERROR],
+  ])("refuses an image that breaks off %s, and changes no register", async (_, end, state) => {
     const from = setUp();
     const to = setUp();
     void from.write(BAR_REGISTERS, VALUE, 4, 1);
     void to.write(BAR_REGISTERS, VALUE, 4, 2);
-    const image = await save(from);
-    await to.device.migration!.setState(to.task, MigrationState.RESUMING);
-    for (const piece of image.slice(0, -1)) await to.device.migration!.writeData(to.task, piece);
-    await expect(to.device.migration!.setState(to.task, MigrationState.STOP)).rejects.toThrow(
+    const image = Buffer.concat(await save(from));
+    const { migration } = to.device;
+    await migration!.setState(to.task, MigrationState.RESUMING);
+    await migration!.writeData(to.task, image.subarray(0, end));
+    await expect(migration!.setState(to.task, MigrationState.STOP)).rejects.toThrow(
       /EINVAL: migration stream/,
     );
-    expect(to.device.migration!.state).toBe(MigrationState.RESUMING);
+    expect(migration!.state).toBe(state);
     expect(to.read32(BAR_REGISTERS, VALUE)).toBe(2);
+    await to.device.reset(to.task);
+    expect(migration!.state).toBe(MigrationState.RUNNING);
   });
 
   it("answers ENODEV to the session that a reset has ended, EINVAL where there never was one", async () => {

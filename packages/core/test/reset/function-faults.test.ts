@@ -13,7 +13,7 @@ import { BAR_REGISTERS, VALUE, counterDefinition } from "../device/counter.js";
 import { heldLocks } from "./card.js";
 import { outcome } from "./faults.js";
 
-const { RUNNING, STOP, STOP_COPY, RESUMING } = MigrationState;
+const { RUNNING, RUNNING_P2P, STOP, STOP_COPY, RESUMING } = MigrationState;
 
 /** A device that declares its state, with memory enabled. */
 async function inUse() {
@@ -52,12 +52,12 @@ describe("stop", () => {
 });
 
 describe("run", () => {
-  it("that throws: EIO, still in STOP, and the next attempt calls it again", async () => {
+  it("that throws: EIO, still stopped, and the next attempt calls it again", async () => {
     const { device, counter, task, migration } = await inUse();
     await migration.setState(task, STOP);
     counter.run = broken;
     expect(await outcome(migration.setState(task, RUNNING))).toBe("EIO");
-    expect(migration.state).toBe(STOP);
+    expect(migration.state).toBe(RUNNING_P2P); // where it initiates nothing
     Reflect.deleteProperty(counter, "run"); // its own again
     await migration.setState(task, RUNNING);
     expect(counter.calls).toEqual(["stop", "run"]);
