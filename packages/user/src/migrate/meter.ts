@@ -42,8 +42,8 @@ export class Meter {
     const { at, bytes } = this.#begun;
     const elapsed = this.clock.now() - at;
     this.end();
-    const left = Math.max(0, this.remaining - (this.bytes - bytes));
-    this.#dirtyRate = elapsed > 0 ? (Math.max(0, remaining - left) / elapsed) * 1000 : undefined;
+    const changed = remaining - (this.remaining - (this.bytes - bytes));
+    this.#dirtyRate = elapsed > 0 ? (Math.max(0, changed) / elapsed) * 1000 : undefined;
     this.remaining = remaining;
   }
 

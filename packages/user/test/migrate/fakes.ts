@@ -53,6 +53,10 @@ abstract class FakeEnd {
     this.alive = false;
   }
 
+  assertAlive(name: string): void {
+    if (!this.alive) throw this.#gone(name);
+  }
+
   describe(): Promise<EndpointDescription> {
     const { identity, flags, stateName: state, generation, handOver } = this;
     return this.perform("describe", () => ({
@@ -74,7 +78,7 @@ abstract class FakeEnd {
     const fault = this.faults(this.counter.next++, this.side, name);
     await Promise.resolve();
     if (fault === "killed-before") this.kill();
-    if (!this.alive) throw this.#gone(name);
+    this.assertAlive(name);
     if (fault === "refused") throw new VfioError("EIO", `${this.side}: ${name} is refused`);
     if (fault === "lost-before") throw this.#lost(name);
     if (fault === "reset-before") this.reset();
@@ -82,7 +86,7 @@ abstract class FakeEnd {
     if (fault === "reset-after") this.reset();
     if (fault === "killed-after") this.kill();
     this.observe();
-    if (!this.alive) throw this.#gone(name);
+    this.assertAlive(name);
     if (fault === "lost-after") throw this.#lost(name);
     return result;
   }

@@ -1,0 +1,253 @@
+import { describe, expect, test } from "vitest";
+import { MigrationFlags } from "@vfiokit/core";
+import { migrate, type MigrateClock, type MigrateOptions } from "@vfiokit/user";
+import { fakeEnds, type FakeSource } from "./fakes.js";
+import { FakeClock, recorder, usual } from "./support.js";
+
+const CHUNK = 1024;
+
+/** A device of 100 chunks; each takes 10 ms to be sent, so the rate is 100 KiB/s. */
+async function migrated(
+  options: Partial<MigrateOptions>,
+  setUp: (source: FakeSource) => void = () => undefined,
+) {
+  const { source, target } = fakeEnds();
+  const clock = new FakeClock();
+  source.initial = 100;
+  source.chunkSize = CHUNK;
+  source.clock = { of: clock, msPerChunk: 10 };
+  setUp(source);
+  const seen = recorder();
+  const result = await migrate(source, target, { ...usual, clock, ...options }, seen.onEvent);
+  return { source, target, clock, result, ...seen };
+}
+
+/** One chunk changes for every `sent` that are sent. */
+const oneIn = (count: number) => (source: FakeSource) => {
+  source.dirtied = (sent) => (sent % count === 0 ? 1 : 0);
+};
+
+describe("pre-copy rounds", () => {
+  test("a device that changes nothing: one round, and it stops for its last bytes", async () => {
+    const { result, of } = await migrated({ maxDowntime_ms: 0 });
+    expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });
+    expect(result.stopCopyBytes).toBeLessThan(CHUNK);
+    expect(of("warning")).toEqual([]);
+  });
+
+  test("each round sends what changed in the one before, until the rest is small enough", async () => {
+    const { result, of } = await migrated({ maxDowntime_ms: 20 }, oneIn(10));
+    expect(result.precopyEnd).toBe("converged");
+    // 101 chunks, as two are read at a time; of the ten that have changed nine are left, and then none.
+    expect(of("round").map(({ round, remaining }) => [round, remaining / CHUNK])).toEqual([
+      [1, 9],
+      [2, 0],
+    ]);
+    expect(of("round").map(({ expectedDowntime_ms }) => expectedDowntime_ms)).toEqual([90, 0]);
+  });
+
+  test("the rates are those that were measured", async () => {
+    const { of } = await migrated({ maxDowntime_ms: 20 }, oneIn(10));
+    const { rate_Bps, dirtyRate_Bps } = of("round")[0]!;
+    expect(rate_Bps).toBe(100 * CHUNK);
+    expect(dirtyRate_Bps).toBeCloseTo((10 * CHUNK) / 1.01);
+  });
+
+  test("a generous limit: the first round is the last", async () => {
+    const { result } = await migrated({ maxDowntime_ms: 100 }, oneIn(10));
+    expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });
+    expect(result.stopCopyBytes).toBe(9 * CHUNK + "end:the guest's".length);
+  });
+
+  test("a device that changes as fast as it is sent: after --max-rounds it is stopped, with a warning", async () => {
+    const { result, of } = await migrated({ maxDowntime_ms: 20, maxRounds: 4 }, oneIn(1));
+    expect(result).toMatchObject({ rounds: 4, precopyEnd: "rounds" });
+    expect(of("warning").map(({ message }) => message)).toEqual([
+      "pre-copy has ended without reaching --max-downtime 20 ms: 1000 ms is expected",
+    ]);
+  });
+
+  test("a device of which nothing more can be sent while it runs: no more rounds", async () => {
+    const { result, of } = await migrated({ maxDowntime_ms: 0, maxRounds: 1000 }, (source) => {
+      source.dataSize = () => Promise.resolve(50 * CHUNK);
+    });
+    expect(result).toMatchObject({ precopyEnd: "nothing-left", rounds: 2 });
+    expect(of("warning")[0]!.message).toMatch(/: 500 ms is expected$/);
+  });
+
+  test("a server that does not tell how much is dirty: the estimate is its data size", async () => {
+    const { result } = await migrated({ maxDowntime_ms: 20 }, (source) => {
+      oneIn(10)(source);
+      source.tells = false;
+    });
+    expect(result).toMatchObject({ rounds: 2, precopyEnd: "converged" });
+  });
+
+  test.each([
+    ["--max-rounds 0", { maxRounds: 0 }, () => undefined],
+    [
+      "a source without PRE_COPY",
+      {},
+      (source: FakeSource) => {
+        source.flags = MigrationFlags.STOP_COPY;
+      },
+    ],
+  ])("none: %s", async (_, options, setUp) => {
+    const { result, source } = await migrated(options, setUp);
+    expect(result).toMatchObject({ rounds: 0, precopyEnd: "none" });
+    expect(result.bytes).toBe(result.stopCopyBytes);
+    expect(source.calls).not.toContain("setState PRE_COPY");
+  });
+
+  test("all bytes arrive, and are counted", async () => {
+    const { result, target } = await migrated({}, oneIn(3));
+    expect(target.received).toBe(result.bytes);
+  });
+
+  test("the downtime is from the stop until the target runs", async () => {
+    const { result } = await migrated({ maxRounds: 0 });
+    expect(result.downtime_ms).toBe(100 * 10);
+    const { result: withRounds } = await migrated({ maxDowntime_ms: 0 });
+    expect(withRounds.downtime_ms).toBe(0);
+    expect(withRounds.total_ms).toBe(100 * 10);
+  });
+});
+
+describe("the bandwidth limit", () => {
+  const limited = (bandwidth_Bps: number) =>
+    migrated({ bandwidth_Bps, maxDowntime_ms: 0 }, (source) => {
+      source.clock = undefined;
+    });
+
+  test("what is sent takes the time that it must, up to a short burst", async () => {
+    const { result, clock } = await limited(10 * CHUNK);
+    const needed = (result.bytes / (10 * CHUNK)) * 1000;
+    expect(clock.now()).toBeLessThanOrEqual(needed);
+    expect(clock.now()).toBeGreaterThanOrEqual(needed - 50);
+  });
+
+  test("it is in the measured rate, and so in what a stop is expected to cost", async () => {
+    const { of } = await limited(10 * CHUNK);
+    expect(of("round")[0]!.rate_Bps! / (10 * CHUNK)).toBeCloseTo(1, 1);
+  });
+
+  test("no limit: no wait", async () => {
+    const { clock } = await migrated({});
+    expect(clock.sleeps).toEqual([]);
+  });
+
+  test("cancelling does not wait for it", async () => {
+    const { source, target } = fakeEnds();
+    const abort = new AbortController();
+    const clock: MigrateClock = {
+      now: () => 0,
+      sleep: (_ms, signal) =>
+        new Promise((_resolve, reject) => {
+          signal!.addEventListener("abort", () => reject(new Error("aborted")));
+          abort.abort();
+        }),
+    };
+    const failure = migrate(source, target, { ...usual, clock, bandwidth_Bps: 1, signal: abort.signal });
+    await expect(failure).rejects.toMatchObject({ code: "ECANCELED", runs: "source", phase: "precopy" });
+    expect(source.runs).toBe(true);
+  });
+});
+
+describe("restarts", () => {
+  test("after a reset the image is begun again, under another id", async () => {
+    let resets = 0;
+    const { source, target } = fakeEnds((_, end, name) =>
+      end === "source" && name === "read" && resets++ === 3 ? "reset-before" : undefined,
+    );
+    const seen = recorder();
+    const result = await migrate(source, target, usual, seen.onEvent);
+    expect(result).toMatchObject({ restarts: 1, rounds: 1 });
+    expect(seen.of("restart")).toEqual([
+      { event: "restart", restarts: 1, reason: "source: the session has ended" },
+    ]);
+    expect(target.content).toBe("power-on 1");
+    expect(target.activated).not.toBe(seen.of("check")[0]!.id);
+  });
+
+  test("not without end: after the last one the source runs on", async () => {
+    const { source, target } = fakeEnds((_, end, name) =>
+      end === "source" && name === "read" ? "reset-before" : undefined,
+    );
+    const failure = migrate(source, target, { ...usual, maxRestarts: 2 });
+    await expect(failure).rejects.toMatchObject({
+      runs: "source",
+      message: "ENODEV: precopy: source: the session has ended; source runs on",
+    });
+    expect(source.calls.filter((call) => call === "setState PRE_COPY")).toHaveLength(3);
+    expect([source.state, target.state]).toEqual(["RUNNING", "RUNNING"]);
+  });
+});
+
+describe("hooks", () => {
+  test("the device is held before it stops, and let go when it runs again", async () => {
+    const calls: string[] = [];
+    let resets = 0;
+    const { source, target } = fakeEnds((_, end, name) =>
+      end === "target" && name === "prepare" && resets++ === 0 ? "reset-before" : undefined,
+    );
+    await migrate(source, target, {
+      ...usual,
+      hooks: {
+        beforeStop: () => void calls.push(`hold ${source.state}`),
+        afterResume: () => void calls.push(`release ${source.state}`),
+        afterActivate: () => void calls.push(`moved ${target.state}`),
+      },
+    });
+    expect(calls).toEqual(["hold PRE_COPY", "release RUNNING", "hold PRE_COPY", "moved RUNNING"]);
+  });
+
+  test("one that throws makes the migration fail, with the source running", async () => {
+    const { source, target } = fakeEnds();
+    const beforeStop = () => Promise.reject(new Error("the client does not answer"));
+    await expect(migrate(source, target, { ...usual, hooks: { beforeStop } })).rejects.toMatchObject({
+      code: "EIO",
+      phase: "stop",
+      runs: "source",
+      message: "EIO: stop: the client does not answer; source runs on",
+    });
+    expect([source.state, target.state]).toEqual(["RUNNING", "RUNNING"]);
+  });
+});
+
+describe("what does not fit is refused before anything is touched", () => {
+  const refused = async (setUp: (ends: ReturnType<typeof fakeEnds>) => void) => {
+    const ends = fakeEnds();
+    setUp(ends);
+    const error: unknown = await migrate(ends.source, ends.target, usual).catch((thrown: unknown) => thrown);
+    expect([...ends.source.calls, ...ends.target.calls]).toEqual(["describe", "describe"]);
+    return (error as Error).message;
+  };
+
+  test.each([
+    ["vendor", 0x8086, /vendor is 1b36 at source and 8086 at target/],
+    ["device", 7, /device is 0103 at source and 0007 at target/],
+    ["subsystemVendor", 7, /subsystem vendor is 1af4 at source and 0007 at target/],
+    ["subsystemDevice", 7, /subsystem device is 1100 at source and 0007 at target/],
+    ["classCode", 0x020000, /class is 058000 at source and 020000 at target/],
+    ["revision", 0x10, /revision is 01 at source and 10 at target/],
+  ] as const)("%s", async (field, value, message) => {
+    expect(await refused(({ target }) => (target.identity = { ...target.identity, [field]: value }))).toMatch(
+      message,
+    );
+  });
+
+  test("a device that cannot be migrated", async () => {
+    expect(await refused(({ target }) => (target.flags = 0))).toBe(
+      "EOPNOTSUPP: target: the device cannot be migrated (no STOP_COPY)",
+    );
+  });
+
+  test.each([
+    ["ERROR", "reset it first"],
+    ["STOP", "recover or end the earlier migration first"],
+  ] as const)("a device in %s", async (state, advice) => {
+    expect(await refused(({ source }) => (source.state = state))).toBe(
+      `EBUSY: source: the device is in ${state}, not RUNNING: ${advice}`,
+    );
+  });
+});
