@@ -201,10 +201,11 @@ class Pass {
     this.pool.add(result);
     // The first job finds out most of what there is to know, and begins anew by itself while it does.
     if (part === this.#whole) this.#base = this.pool.knowledge();
-    const isEnough = result.failures.length > 0 && !this.options.keepGoing;
+    const { keepGoing, maxExecutions } = this.options;
+    if (maxExecutions !== undefined && !result.ended) this.stopped = true;
+    const isEnough = result.failures.length > 0 && !keepGoing;
     const isVain = part === this.#whole && result.outdated;
     if (isEnough || isVain || this.stopped || result.places.length === 0) part.done = true;
-    else if (this.options.maxExecutions !== undefined) this.stopped = true;
     else this.#open(part, job, result);
     if (part.place) this.#startNext(part.place);
     this.#handOn(part);

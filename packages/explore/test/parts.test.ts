@@ -154,12 +154,14 @@ describe("an exploration in parts", () => {
   });
 
   it("keeps a bound on executions, in one job", async () => {
-    const dinner = philosophers(4, 1);
-    const whole = await explore(dinner, { ...quiet, maxExecutions: 10 });
-    const { report, jobs } = await inParts(dinner, { maxExecutions: 10, jobExecutions: 2 });
-    expect(told(report)).toEqual(told(whole));
-    expect(report).toMatchObject({ verdict: "not-found", executions: 10 });
-    expect(jobs).toBe(1);
+    for (const explored of [philosophers(4, 1), ...CLASSICS.map(({ mended }) => programBody(mended))]) {
+      for (const maxExecutions of [1, 2, 3, 5, 10]) {
+        const whole = await explore(explored, { ...quiet, maxExecutions });
+        const { report, jobs } = await inParts(explored, { maxExecutions, jobExecutions: 2 });
+        expect(told(report)).toEqual(told(whole));
+        expect(jobs).toBe(1);
+      }
+    }
   });
 
   it("begins anew when parts know different things about one event", async () => {
