@@ -213,15 +213,24 @@ export class PciDevice implements DeviceInSet {
 
   /**
    * The vfio-user client went (vfio-user: Client Disconnection): its maps, triggers and dirty logging are dropped and
-   * an unfinished migration is abandoned. The device keeps its state for the next client.
+   * an unfinished migration is abandoned. The device keeps its state for the next client; what was loaded into it and
+   * never run is dropped by a reset.
    */
   async disconnect(task: Task): Promise<void> {
     await inTurn(
       () => this.irqs.disconnect(task),
       () => this.dma.disconnect(task),
       () => this.migration?.abandon(task),
-      () => (this.migration?.state === MigrationState.ERROR ? this.reset(task, "disconnect") : undefined),
+      () => (this.#needsResetWithoutClient() ? this.reset(task, "disconnect") : undefined),
     );
+  }
+
+  /** In ERROR, or with an image that nobody will run any more. A hand-over's is still wanted. */
+  #needsResetWithoutClient(): boolean {
+    const { migration, handOver } = this;
+    if (!migration) return false;
+    const abandonedImage = migration.imageLoaded && handOver?.status().phase === "none";
+    return migration.state === MigrationState.ERROR || abandonedImage;
   }
 
   get openCount(): number {

@@ -232,14 +232,19 @@ export class HandOver {
 
   /** STOP -> RUNNING. @returns false: a reset has overtaken it; throws: it is still stopped, and can be tried again */
   async #run(task: Task, aborted: AbortSignal): Promise<boolean> {
-    const { generation } = this.device;
+    const { device, migration } = this;
+    const { generation } = device;
     try {
-      this.device.releaseFunction();
-      await this.migration.goTo(task, MigrationState.RUNNING, aborted);
+      await migration.goTo(task, MigrationState.RUNNING, aborted);
+      try {
+        device.releaseFunction(); // last, so that no reset makes it run before the hand-over has ended
+      } catch (error) {
+        await migration.goTo(task, MigrationState.STOP, aborted);
+        throw error;
+      }
       return true;
     } catch (error) {
-      if (this.device.generation !== generation) return false;
-      this.device.holdFunction();
+      if (device.generation !== generation) return false;
       throw error;
     }
   }

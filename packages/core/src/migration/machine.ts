@@ -145,8 +145,9 @@ export class Migration {
   }
 
   /**
-   * The client went away (Linux: the driver's close_device): an unfinished migration is abandoned, its image
-   * dropped, and the device runs again, unless a hand-over keeps it in STOP. Out of ERROR only a reset leads: that is the caller's.
+   * The client went away (Linux: the driver's close_device): an unfinished migration is abandoned, its image dropped, and
+   * the device runs again, unless a hand-over keeps it in STOP. One with an image loaded stays stopped, too: two devices
+   * must not run on one state. Out of that, and of ERROR, only a reset leads, which is the caller's.
    */
   async abandon(task: Task): Promise<void> {
     if (!this.#held.value)
@@ -159,7 +160,9 @@ export class Migration {
       const { RUNNING, RESUMING, ERROR } = MigrationState;
       // It holds a part of an image: nothing that it could run on.
       if (this.#state.value === RESUMING && this.ops.migrationImageStarted?.()) this.#state.value = ERROR;
-      if (!this.#held.value && this.#state.value !== RUNNING && this.#state.value !== ERROR)
+      // The device that a loaded image was made of may run elsewhere.
+      const mustNotRun = this.#held.value || this.imageLoaded;
+      if (!mustNotRun && this.#state.value !== RUNNING && this.#state.value !== ERROR)
         await this.resetRecord(task);
     } finally {
       await this.strategy.unlock(this, task);

@@ -123,10 +123,13 @@ export const initiators = {
     deviceLock: "none",
     resetDone: false,
   },
-  /** vfio-user only. A client that left the device in ERROR: the next one must find it running. */
+  /**
+   * vfio-user only. A client that left the device in ERROR, or with an image that it had loaded: the next one must find
+   * it running, and not on a state that runs elsewhere.
+   */
   disconnect: {
     ...inFunction,
-    title: "client disconnect in ERROR",
+    title: "client disconnect in ERROR, or after a load",
     linux: "none: the device is closed, then opened anew",
     wakes: true,
     powersOn: true,

@@ -193,6 +193,23 @@ describe("a step out of order is refused", () => {
   });
 });
 
+describe("an image that was loaded, and not prepared", () => {
+  it("is dropped with its client: the source runs, and two must not run on one state", async () => {
+    const { to } = await upTo("copied");
+    await to.device.disconnect(guest());
+    expect(seen(to)).toMatchObject({ state: RUNNING, running: true, value: 0, resets: 1 });
+  });
+
+  it("never runs, not even where the reset fails", async () => {
+    const { to } = await upTo("copied");
+    to.box.reset = () => {
+      throw new VfioError("EIO", "stuck");
+    };
+    await expect(to.device.disconnect(guest())).rejects.toThrow("stuck");
+    expect(seen(to)).toMatchObject({ state: STOP, running: false, value: VALUE });
+  });
+});
+
 describe("what is prepared or given runs by no other way", () => {
   for (const step of ["prepared", "given"] as const) {
     const sideOf = ({ from, to }: Pair) => (step === "prepared" ? to : from);
