@@ -1,6 +1,6 @@
 /** Migration and dirty logging over DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE. */
 
-import { Errno } from "@vfiokit/core";
+import { Errno, type PrecopyInfo } from "@vfiokit/core";
 import {
   bitmapSize,
   DeviceFeature,
@@ -13,8 +13,10 @@ import {
   FeatureMigDataSize,
   FeatureMigration,
   FeatureMigState,
+  FeaturePrecopyInfo,
   MigrationData,
   MigState,
+  PrecopyInfoFlags,
   type MigStateName,
   type ReplyPayload,
   type RequestPayload,
@@ -51,9 +53,7 @@ export class ClientMigration {
       const data = await this.get(Feature.MIGRATION, FeatureMigration.size, NO_DATA, options);
       return Number(FeatureMigration.decode(data).flags & 0xffff_ffffn);
     } catch (error) {
-      // VFIO uAPI: ENOTTY for a feature that does not exist; libvfio-user answers EINVAL.
-      const absent: readonly number[] = [Errno.ENOTTY, Errno.EINVAL, Errno.EOPNOTSUPP];
-      if (error instanceof CommandError && absent.includes(error.errno)) return 0;
+      if (isAbsent(error)) return 0;
       throw error;
     }
   }
@@ -69,10 +69,29 @@ export class ClientMigration {
     await this.set(Feature.MIG_DEVICE_STATE, data, options);
   }
 
-  /** Estimated bytes of the stream from STOP_COPY on. */
+  /** Estimated bytes of the stream; while it is being read, of what is left of it. */
   async dataSize(options: CallOptions = {}): Promise<bigint> {
     const data = await this.get(Feature.MIG_DATA_SIZE, FeatureMigDataSize.size, NO_DATA, options);
     return FeatureMigDataSize.decode(data).stop_copy_length;
+  }
+
+  /**
+   * What there is to be sent in PRE_COPY, in bytes. A re-initialisation is told of once. Undefined: the server does not
+   * tell (only vfiokit's do), or the device is not in PRE_COPY.
+   */
+  async precopyInfo(options: CallOptions = {}): Promise<PrecopyInfo | undefined> {
+    try {
+      const data = await this.get(Feature.MIG_PRECOPY_INFO, FeaturePrecopyInfo.size, NO_DATA, options);
+      const { flags, initial_bytes, dirty_bytes } = FeaturePrecopyInfo.decode(data);
+      return {
+        initialBytes: Number(initial_bytes),
+        dirtyBytes: Number(dirty_bytes),
+        reinitialized: (flags & PrecopyInfoFlags.REINIT) !== 0,
+      };
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    }
   }
 
   /** Reads up to `size` bytes of the stream; fewer: there is no more of it, for now in PRE_COPY. */
@@ -173,6 +192,12 @@ export class ClientMigration {
     }
     return reply.data;
   }
+}
+
+/** VFIO uAPI: ENOTTY for a feature that does not exist; libvfio-user answers EINVAL. */
+function isAbsent(error: unknown): boolean {
+  const absent: readonly number[] = [Errno.ENOTTY, Errno.EINVAL, Errno.EOPNOTSUPP];
+  return error instanceof CommandError && absent.includes(error.errno);
 }
 
 function stateName(state: number): MigStateName {

@@ -1,4 +1,11 @@
-import { dirtyBitmapSize, VfioError, type Migration, type MigrationState } from "@vfiokit/core";
+import {
+  dirtyBitmapSize,
+  MigrationFlags,
+  MigrationState,
+  migrationStateName,
+  VfioError,
+  type Migration,
+} from "@vfiokit/core";
 import {
   DeviceFeature,
   Feature,
@@ -10,7 +17,9 @@ import {
   FeatureMigDataSize,
   FeatureMigration,
   FeatureMigState,
+  FeaturePrecopyInfo,
   MigrationData,
+  PrecopyInfoFlags,
   type RequestPayload,
 } from "../wire/index.js";
 import type { Handler, Session } from "./session.js";
@@ -25,20 +34,38 @@ interface FeatureHandler {
   readonly set?: (session: Session, data: Data) => Data | Promise<Data>;
 }
 
+const { STOP, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P } = MigrationState;
+
+/**
+ * vfio-user has no P2P states. A device passes through them all the same, and a transition that fails may end in one:
+ * then it initiates nothing (a client that asks for any state gets there as from these).
+ */
+function stateForClient({ state }: Migration): MigrationState {
+  if (state === RUNNING_P2P) return STOP;
+  return state === PRE_COPY_P2P ? PRE_COPY : state;
+}
+
 /** VFIO uAPI: data_fd without a descriptor. */
 const NO_FD = -1;
 
 const features: Readonly<Record<number, FeatureHandler>> = {
   [Feature.MIGRATION]: {
     migration: true,
-    get: (session) => FeatureMigration.encode({ flags: BigInt(migrationOf(session).flags) }),
+    get: (session) =>
+      FeatureMigration.encode({ flags: BigInt(migrationOf(session).flags & ~MigrationFlags.P2P) }),
   },
 
   [Feature.MIG_DEVICE_STATE]: {
     migration: true,
-    get: (session) => FeatureMigState.encode({ device_state: migrationOf(session).state, data_fd: NO_FD }),
+    get: (session) =>
+      FeatureMigState.encode({ device_state: stateForClient(migrationOf(session)), data_fd: NO_FD }),
     set: async (session, data) => {
       const { device_state } = FeatureMigState.decode(data);
+      if (device_state === RUNNING_P2P || device_state === PRE_COPY_P2P)
+        throw new VfioError(
+          "EINVAL",
+          `migration state ${migrationStateName(device_state)}: not in vfio-user`,
+        );
       await migrationOf(session).setState(session.task, device_state as MigrationState);
       return FeatureMigState.encode({ device_state, data_fd: NO_FD });
     },
@@ -48,6 +75,21 @@ const features: Readonly<Record<number, FeatureHandler>> = {
     migration: true,
     get: (session) =>
       FeatureMigDataSize.encode({ stop_copy_length: BigInt(migrationOf(session).dataSize()) }),
+  },
+
+  [Feature.MIG_PRECOPY_INFO]: {
+    migration: true,
+    get: (session) => {
+      const { initialBytes, dirtyBytes, reinitialized } = migrationOf(session).precopyInfo();
+      return FeaturePrecopyInfo.encode({
+        argsz: FeaturePrecopyInfo.size,
+        flags: reinitialized ? PrecopyInfoFlags.REINIT : 0,
+        initial_bytes: BigInt(initialBytes),
+        dirty_bytes: BigInt(dirtyBytes),
+      });
+    },
+    // Linux: from now on the flags are to be relied on. They always are.
+    set: (_session, data) => data,
   },
 
   [Feature.DMA_LOGGING_START]: {

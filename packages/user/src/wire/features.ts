@@ -12,6 +12,8 @@ export const Feature = {
   DMA_LOGGING_STOP: 7,
   DMA_LOGGING_REPORT: 8,
   MIG_DATA_SIZE: 9,
+  /** Linux: VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2. */
+  MIG_PRECOPY_INFO: 12,
 } as const;
 
 /** The low half of the flags is the feature. */
@@ -83,6 +85,19 @@ export const FeatureDmaLoggingReport = struct("vfio_user_device_feature_dma_logg
 
 export const FeatureMigDataSize = struct("vfio_device_feature_mig_data_size", { stop_copy_length: u64 });
 
+/** VFIO_PRECOPY_INFO_*. */
+export const PrecopyInfoFlags = { REINIT: 1 << 0 } as const;
+/**
+ * struct vfio_precopy_info. In Linux it is an ioctl's, on the data fd that vfio-user does not have: here GET of the feature
+ * by which a client asks for reliable flags there gives it. An extension: other servers do not have it.
+ */
+export const FeaturePrecopyInfo = struct("vfio_precopy_info", {
+  argsz: u32,
+  flags: flags(u32, PrecopyInfoFlags),
+  initial_bytes: u64,
+  dirty_bytes: u64,
+});
+
 const none = struct("(no data)", {});
 
 interface FeatureLayout {
@@ -105,6 +120,10 @@ const layouts: Readonly<Record<number, FeatureLayout>> = {
     get: { request: FeatureDmaLoggingReportRequest, reply: FeatureDmaLoggingReport },
   },
   [Feature.MIG_DATA_SIZE]: { get: { request: none, reply: FeatureMigDataSize } },
+  [Feature.MIG_PRECOPY_INFO]: {
+    get: { request: none, reply: FeaturePrecopyInfo },
+    set: { request: none, reply: none },
+  },
 };
 
 /** The struct of a feature's data; undefined for features or operations that are not known here, and for a probe. */

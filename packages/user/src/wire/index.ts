@@ -24,8 +24,10 @@ export {
   FeatureMigDataSize,
   FeatureMigration,
   FeatureMigState,
+  FeaturePrecopyInfo,
   MigrationFlags,
   MigState,
+  PrecopyInfoFlags,
   type MigStateName,
 } from "./features.js";
 export { type Field } from "./field.js";

@@ -9,7 +9,9 @@ import {
   FeatureMigDataSize,
   FeatureMigration,
   FeatureMigState,
+  FeaturePrecopyInfo,
   MigState,
+  PrecopyInfoFlags,
 } from "@vfiokit/user/wire";
 import { connected } from "./fake-server.js";
 
@@ -111,6 +113,27 @@ describe("migration", () => {
       MIG_DATA_READ: ({ size }) => ({ argsz: 0, size: size + 1, data: new Uint8Array(size + 1) }),
     });
     await expect(client.migration.read(10)).rejects.toMatchObject({ code: "EPROTO" });
+  });
+
+  test("precopy info, or nothing where the server does not tell", async () => {
+    const { client } = await connected({
+      DEVICE_FEATURE: ({ argsz, flags }) => {
+        if (flags !== (FeatureFlags.GET | Feature.MIG_PRECOPY_INFO)) return Errno.ENOTTY;
+        const info = { argsz: 24, flags: PrecopyInfoFlags.REINIT, initial_bytes: 2n ** 40n, dirty_bytes: 7n };
+        return { argsz, flags, data: FeaturePrecopyInfo.encode(info) };
+      },
+    });
+    expect(await client.migration.precopyInfo()).toEqual({
+      initialBytes: 2 ** 40,
+      dirtyBytes: 7,
+      reinitialized: true,
+    });
+    for (const errno of [Errno.ENOTTY, Errno.EINVAL, Errno.EOPNOTSUPP]) {
+      const without = await connected({ DEVICE_FEATURE: () => errno });
+      expect(await without.client.migration.precopyInfo()).toBeUndefined();
+    }
+    const failing = await connected({ DEVICE_FEATURE: () => Errno.EIO });
+    await expect(failing.client.migration.precopyInfo()).rejects.toMatchObject({ errno: Errno.EIO });
   });
 
   test("the size of the stream, and whether there is a feature", async () => {

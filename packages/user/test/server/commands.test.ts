@@ -454,7 +454,12 @@ describe("DEVICE_FEATURE", () => {
     expect(FeatureMigration.decode(data).flags & 1n).toBe(1n);
     await fixture.close();
     fixture = await Fixture.open({ migratable: false });
-    for (const number of [Feature.MIGRATION, Feature.MIG_DEVICE_STATE, Feature.MIG_DATA_SIZE])
+    for (const number of [
+      Feature.MIGRATION,
+      Feature.MIG_DEVICE_STATE,
+      Feature.MIG_DATA_SIZE,
+      Feature.MIG_PRECOPY_INFO,
+    ])
       await expect(feature(number, FeatureFlags.GET)).rejects.toThrow("errno 25");
     const read = fixture.client.call("MIG_DATA_READ", { argsz: 108, size: 100 });
     await expect(read).rejects.toThrow("errno 25");

@@ -13,6 +13,7 @@ import {
   FeatureMigDataSize,
   FeatureMigration,
   FeatureMigState,
+  FeaturePrecopyInfo,
   IrqSetFlags,
   RegionInfo,
   ShadowSubRegion,
@@ -213,6 +214,8 @@ const featureRequest = fc.oneof(
     data: FeatureDmaLoggingReportRequest.encode(value),
   })),
   feature(GET | Feature.MIG_DATA_SIZE, nothing),
+  feature(GET | Feature.MIG_PRECOPY_INFO, nothing),
+  feature(SET | Feature.MIG_PRECOPY_INFO, nothing),
   feature(PROBE | GET | SET | 0x1234, nothing),
   feature(SET | 0x1234, data),
 );
@@ -231,6 +234,12 @@ const featureReply = fc.oneof(
   feature(
     GET | Feature.MIG_DATA_SIZE,
     u64.map((stop_copy_length) => FeatureMigDataSize.encode({ stop_copy_length })),
+  ),
+  feature(
+    GET | Feature.MIG_PRECOPY_INFO,
+    fc
+      .record({ argsz: u32, flags: u32, initial_bytes: u64, dirty_bytes: u64 })
+      .map((info) => FeaturePrecopyInfo.encode(info)),
   ),
   feature(PROBE | Feature.MIGRATION, nothing),
 );

@@ -56,6 +56,7 @@ const layouts: readonly (readonly [Struct<Fields>, Readonly<Record<string, numbe
   [wire.FeatureDmaLoggingReportRequest, { iova: 0, length: 8, page_size: 16 }, 24],
   [wire.FeatureDmaLoggingReport, { iova: 0, length: 8, page_size: 16, bitmap: 24 }, 24],
   [wire.FeatureMigDataSize, { stop_copy_length: 0 }, 8],
+  [wire.FeaturePrecopyInfo, { argsz: 0, flags: 4, initial_bytes: 8, dirty_bytes: 16 }, 24],
   [wire.MigrationDataRequest, { argsz: 0, size: 4 }, 8],
   [wire.MigrationData, { argsz: 0, size: 4, data: 8 }, 8],
 ];

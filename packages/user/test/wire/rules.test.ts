@@ -370,6 +370,7 @@ describe("DEVICE_FEATURE", () => {
     ["MIGRATION", Feature.MIGRATION, 16],
     ["MIG_DEVICE_STATE", Feature.MIG_DEVICE_STATE, 16],
     ["MIG_DATA_SIZE", Feature.MIG_DATA_SIZE, 16],
+    ["MIG_PRECOPY_INFO", Feature.MIG_PRECOPY_INFO, 32],
   ])("GET %s needs argsz for the reply", (_name, index, argsz) => {
     accepts("DEVICE_FEATURE", feature(GET | index, argsz));
     refusesFeature("vfio_user_device_feature.argsz", GET | index, argsz - 1);
