@@ -14,6 +14,9 @@ import {
 /** How long a side that ends a connection waits for the other to read its last words. Milliseconds. */
 const FAREWELL_MS = 1000;
 
+/** The connection could not be made, or broke, or nothing comes over it: another one may work. */
+export class BrokenConnection extends VfioError {}
+
 /**
  * Frames over a socket. What is not asked for stays in the socket: at most one frame and Node's read buffer are held,
  * so a side that does not read holds up the other.
@@ -41,14 +44,14 @@ export class FrameSocket {
   /**
    * The next frame; undefined: the other side has ended the connection, between two frames.
    * @param idle_ms how long nothing at all may arrive
-   * @throws WireError: no valid frame; VfioError ETIMEDOUT; ECONNRESET: the connection broke
+   * @throws WireError: no valid frame; BrokenConnection ETIMEDOUT, ECONNRESET
    */
   async read(idle_ms: number): Promise<Frame | undefined> {
     const header = await this.#take(Header.size, idle_ms);
     if (!header) return undefined;
     const { name, length } = readHeader(header, this.peer);
     const payload = length === 0 ? new Uint8Array() : await this.#take(length, idle_ms);
-    if (!payload) throw new VfioError("ECONNRESET", `the connection broke in the middle of ${name}`);
+    if (!payload) throw new BrokenConnection("ECONNRESET", `the connection broke in the middle of ${name}`);
     return decodeFrame(name, payload);
   }
 
@@ -57,7 +60,7 @@ export class FrameSocket {
     return !this.closed && !this.socket.writableNeedDrain;
   }
 
-  /** Settles when there is room, or no connection any more. @throws VfioError ETIMEDOUT */
+  /** Settles when there is room, or no connection any more. @throws BrokenConnection ETIMEDOUT */
   async room(idle_ms: number): Promise<void> {
     while (!this.closed && this.socket.writableNeedDrain) await this.#change(idle_ms);
   }
@@ -90,19 +93,20 @@ export class FrameSocket {
     for (;;) {
       const bytes = this.socket.read(count) as Buffer | null;
       if (bytes?.length === count) return bytes;
-      if (bytes) throw new VfioError("ECONNRESET", "the connection broke in the middle of a frame");
-      if (this.#error) throw new VfioError("ECONNRESET", `the connection broke: ${this.#error.message}`);
+      if (bytes) throw new BrokenConnection("ECONNRESET", "the connection broke in the middle of a frame");
+      if (this.#error)
+        throw new BrokenConnection("ECONNRESET", `the connection broke: ${this.#error.message}`);
       if (this.socket.readableEnded || this.closed) return undefined;
       await this.#change(idle_ms);
     }
   }
 
-  /** Settles when something has happened at the socket. @throws VfioError ETIMEDOUT */
+  /** Settles when something has happened at the socket. @throws BrokenConnection ETIMEDOUT */
   #change(idle_ms: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting.delete(settle);
-        reject(new VfioError("ETIMEDOUT", `nothing has arrived for ${idle_ms / 1000} s`));
+        reject(new BrokenConnection("ETIMEDOUT", `nothing has arrived for ${idle_ms / 1000} s`));
       }, idle_ms);
       const settle = () => {
         clearTimeout(timer);

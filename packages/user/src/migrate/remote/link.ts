@@ -1,20 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { isIP, connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { VfioError, type ErrnoName } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
 import { WireError } from "../../wire/errors.js";
 import { hostAndPort, loopbackAddress, type RemoteAddress } from "./address.js";
-import { FrameSocket } from "./frame-socket.js";
+import { BrokenConnection, FrameSocket } from "./frame-socket.js";
 import { failureOf, MAGIC, PROOF_SIZE, SESSION_SIZE, VERSION, type FrameValue } from "./protocol.js";
 import { certificateProblem, MIN_TLS, type RemoteSecurity } from "./security.js";
 import type { Timing } from "./timing.js";
-
-/** The connection could not be made, or broke: it may work another time. */
-export class BrokenLink extends VfioError {
-  constructor(message: string, code: ErrnoName = "ENOTCONN") {
-    super(code, message);
-  }
-}
 
 /** A connection on which a receiver has welcomed us. */
 export interface Link {
@@ -37,7 +30,7 @@ export function newHello(device: string, purpose: number, compression: number): 
 
 /**
  * Connects and says hello.
- * @throws BrokenLink; VfioError EACCES: a certificate is not accepted, by us or by the receiver; what the receiver
+ * @throws BrokenConnection; VfioError EACCES: a certificate is not accepted, by us or by the receiver; what the receiver
  * refuses; EPROTO: it is no receiver
  */
 export async function openLink(
@@ -52,30 +45,29 @@ export async function openLink(
     frames.send("HELLO", hello);
     for (;;) {
       const answer = await frames.read(timing.hello_ms);
-      if (!answer) throw new BrokenLink(`${where}: it closed the connection without an answer`, "ECONNRESET");
+      if (!answer) throw new BrokenConnection("ECONNRESET", "it closed the connection without an answer");
       if (answer.frame === "WELCOME") {
         const { version } = answer.value;
         if (version === VERSION) return { frames, welcome: answer.value };
-        throw new VfioError("EPROTO", `${where}: it speaks version ${version}, and this side ${VERSION}`);
+        throw new VfioError("EPROTO", `it speaks version ${version}, and this side ${VERSION}`);
       }
       if (answer.frame === "REFUSED") throw failureOf(answer.value);
       // While the receiver waits for what the last connection began.
-      if (answer.frame !== "RECEIVER_ALIVE")
-        throw new VfioError("EPROTO", `${where}: ${answer.frame} before WELCOME`);
+      if (answer.frame !== "RECEIVER_ALIVE") throw new VfioError("EPROTO", `${answer.frame} before WELCOME`);
     }
   } catch (error) {
     frames.destroy();
-    throw brokenLink(error, where);
+    throw explainRead(error, where);
   }
 }
 
 /** What went wrong while reading: a broken connection, or bytes that no receiver sends. */
-export function brokenLink(error: unknown, where: string): Error {
-  if (!(error instanceof VfioError) || error instanceof BrokenLink) return error as Error;
-  const message = error.message.replace(`${error.code}: `, "");
-  if (error.code === "ECONNRESET" || error.code === "ETIMEDOUT")
-    return new BrokenLink(`${where}: ${message}`, error.code);
-  return error instanceof WireError ? new VfioError("EPROTO", `${where} is no receiver: ${message}`) : error;
+export function explainRead(error: unknown, where: string): unknown {
+  if (!(error instanceof VfioError)) return error;
+  const message = `${where}: ${error.message.replace(`${error.code}: `, "")}`;
+  if (error instanceof BrokenConnection) return new BrokenConnection(error.code, message);
+  // What the receiver refuses has its own words.
+  return error instanceof WireError || error.code === "EPROTO" ? new VfioError("EPROTO", message) : error;
 }
 
 async function connect(address: RemoteAddress, security: RemoteSecurity, limit_ms: number): Promise<Socket> {
@@ -104,24 +96,24 @@ function connected(socket: Socket, event: string, where: string, limit_ms: numbe
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       socket.destroy();
-      reject(new BrokenLink(`${where}: no connection within ${limit_ms / 1000} s`, "ETIMEDOUT"));
+      reject(new BrokenConnection("ETIMEDOUT", `${where}: no connection within ${limit_ms / 1000} s`));
     }, limit_ms);
-    const settle = (error?: Error) => {
+    const fail = (error: Error) => {
       clearTimeout(timer);
-      socket.off("error", settle).off("close", closed).off(event, settle);
-      if (error) reject(explain(error, where));
-      else resolve(socket);
+      reject(explain(error, where));
     };
-    const closed = () => settle(new BrokenLink(`${where}: it closed the connection`, "ECONNRESET"));
-    socket
-      .on("error", settle)
-      .on("close", closed)
-      .on(event, () => settle());
+    // Both stay: an error that nobody listens for would end the process.
+    socket.on("error", fail);
+    socket.on("close", () => fail(new BrokenConnection("ECONNRESET", `${where}: it closed the connection`)));
+    socket.once(event, () => {
+      clearTimeout(timer);
+      resolve(socket);
+    });
   });
 }
 
 function explain(error: NodeJS.ErrnoException, where: string): Error {
-  if (error instanceof BrokenLink) return error;
+  if (error instanceof BrokenConnection) return error;
   const problem = certificateProblem(error.code);
   if (problem !== undefined) {
     const detail = error.code === "ERR_TLS_CERT_ALTNAME_INVALID" ? `: ${error.message}` : "";
@@ -129,5 +121,5 @@ function explain(error: NodeJS.ErrnoException, where: string): Error {
   }
   if (error.code === "EPROTO" || error.code?.startsWith("ERR_SSL"))
     return new VfioError("EPROTO", `${where}: no TLS 1.3 server (${error.message.trim()})`);
-  return new BrokenLink(`${where}: ${error.message}`);
+  return new BrokenConnection("ENOTCONN", `${where}: ${error.message}`);
 }

@@ -38,6 +38,8 @@ const MAX_MESSAGE = 4096;
 export const Purpose = { MIGRATE: 0, CHECK: 1, RECOVER: 2 } as const;
 export const Compression = { ZSTD: 1 << 0 } as const;
 export const DataFlags = { COMPRESSED: 1 << 0 } as const;
+/** DISCARD: the mover has not heard whether the device is prepared, so it has not given the source away. */
+export const ByeFlags = { DISCARD: 1 << 0 } as const;
 /** GONE: the process that serves the device has ended, and the device with it. */
 export const FailureFlags = { GONE: 1 << 0 } as const;
 export const HandOver = { SUPPORTED: 1 << 0 } as const;
@@ -165,7 +167,7 @@ const frames = {
   PREPARE: { type: 0x05, from: "mover", payload: struct("PREPARE", HandOverRequest) },
   ACTIVATE: { type: 0x06, from: "mover", payload: struct("ACTIVATE", HandOverRequest) },
   DISCARD: { type: 0x07, from: "mover", payload: struct("DISCARD", HandOverRequest) },
-  BYE: { type: 0x08, from: "mover", payload: struct("BYE", {}) },
+  BYE: { type: 0x08, from: "mover", payload: struct("BYE", { flags: flags(u32, ByeFlags) }) },
   MOVER_ALIVE: { type: 0x09, from: "mover", payload: struct("MOVER_ALIVE", {}) },
   HAND_OVER: {
     type: 0x0a,

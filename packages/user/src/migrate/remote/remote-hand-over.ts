@@ -1,8 +1,9 @@
 import { VfioError } from "@vfiokit/core";
 import type { HandOverReport } from "../../admin/index.js";
+import { BrokenConnection } from "./frame-socket.js";
 import { hostAndPort, parseRemoteUrl } from "./address.js";
 import type { TargetHandOver } from "./device.js";
-import { BrokenLink, brokenLink, newHello, openLink, type Link } from "./link.js";
+import { explainRead, newHello, openLink, type Link } from "./link.js";
 import {
   countOf,
   failureOf,
@@ -47,14 +48,14 @@ export async function connectRemoteHandOver(
     try {
       return await reportOf(link, request, idle_ms);
     } catch (error) {
-      throw brokenLink(error, where);
+      throw explainRead(error, where);
     }
   };
   return {
     status: (id) => ask("status", id),
     step: (step, id) => ask(step, id),
     close() {
-      link.frames.send("BYE", {});
+      link.frames.send("BYE", { flags: 0 });
       link.frames.end();
     },
   };
@@ -63,7 +64,7 @@ export async function connectRemoteHandOver(
 async function reportOf({ frames }: Link, request: number, idle_ms: number): Promise<HandOverReport> {
   for (;;) {
     const frame = await frames.read(idle_ms);
-    if (!frame) throw new BrokenLink("it closed the connection", "ECONNRESET");
+    if (!frame) throw new BrokenConnection("ECONNRESET", "it closed the connection");
     if (frame.frame === "RECEIVER_ALIVE") continue;
     if (frame.frame === "FAILED" || frame.frame === "REFUSED") throw failureOf(frame.value);
     if (frame.frame === "HAND_OVER_REPORT" && frame.value.request === request) return decoded(frame.value);

@@ -2,10 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { VfioError } from "@vfiokit/core";
 import type { Log } from "../../server/options.js";
 import type { EndpointDescription, MigrationTarget } from "../endpoint.js";
+import { BrokenConnection } from "./frame-socket.js";
 import { hostAndPort, parseRemoteUrl, type RemoteAddress } from "./address.js";
 import { zstd, type Codec } from "./compression.js";
-import { BrokenLink, brokenLink, newHello, openLink, type Link } from "./link.js";
+import { explainRead, newHello, openLink, type Link } from "./link.js";
 import {
+  ByeFlags,
   Compression,
   countOf,
   DataFlags,
@@ -103,6 +105,8 @@ class RemoteTarget implements MigrationTarget {
   #image = 0;
   /** Why the target does not take this image. */
   #imageError: VfioError | undefined;
+  /** Whether it is prepared is not known yet. */
+  #preparing = false;
   /** Why nothing works any more. */
   #failure: Error | undefined;
   /** Who waits for room in the window. */
@@ -163,7 +167,10 @@ class RemoteTarget implements MigrationTarget {
 
   async prepare(id: string): Promise<void> {
     this.#check();
-    await this.#ask("PREPARE", { migration: migrationBytes(id) });
+    const migration = migrationBytes(id);
+    this.#preparing = true;
+    await this.#ask("PREPARE", { migration });
+    this.#preparing = false;
   }
 
   async activate(id: string): Promise<void> {
@@ -179,7 +186,7 @@ class RemoteTarget implements MigrationTarget {
   close(): void {
     if (this.#closing.signal.aborted) return;
     const link = this.#link;
-    link?.frames.send("BYE", {});
+    link?.frames.send("BYE", { flags: this.#preparing ? ByeFlags.DISCARD : 0 });
     this.#fail(new VfioError("ECANCELED", `${this.settings.url}: closed`));
     link?.frames.end();
   }
@@ -232,7 +239,7 @@ class RemoteTarget implements MigrationTarget {
   }
 
   /** Until the connection breaks. @throws what cannot be mended by another one */
-  async #converse(link: Link): Promise<BrokenLink> {
+  async #converse(link: Link): Promise<BrokenConnection> {
     const { frames } = link;
     const where = hostAndPort(this.settings.address);
     this.#link = link;
@@ -241,14 +248,15 @@ class RemoteTarget implements MigrationTarget {
     try {
       for (;;) {
         const frame = await frames.read(this.settings.timing.idle_ms);
-        if (!frame) throw new BrokenLink(`${where}: it closed the connection`, "ECONNRESET");
+        if (!frame) throw new BrokenConnection("ECONNRESET", "it closed the connection");
         this.#take(frame);
       }
     } catch (error) {
       this.#link = undefined;
       if (!this.#closing.signal.aborted) frames.destroy();
-      const broken = brokenLink(error, where);
-      if (broken instanceof BrokenLink || this.#closing.signal.aborted) return broken as BrokenLink;
+      const broken = explainRead(error, where);
+      if (broken instanceof BrokenConnection || this.#closing.signal.aborted)
+        return broken as BrokenConnection;
       throw broken;
     }
   }
@@ -291,7 +299,7 @@ class RemoteTarget implements MigrationTarget {
   }
 
   /** @throws VfioError ETIMEDOUT: not within the time that the receiver waits; what the receiver refuses */
-  async #reconnect(why: BrokenLink): Promise<Link> {
+  async #reconnect(why: BrokenConnection): Promise<Link> {
     const { url, address, hello, timing, options } = this.settings;
     const { resumeWindow, proof } = this.#welcome;
     const deadline = performance.now() + resumeWindow;
@@ -309,7 +317,7 @@ class RemoteTarget implements MigrationTarget {
         this.#resume(link);
         return link;
       } catch (error) {
-        if (!(error instanceof BrokenLink)) throw error;
+        if (!(error instanceof BrokenConnection)) throw error;
         last = error;
       }
     }
@@ -317,7 +325,7 @@ class RemoteTarget implements MigrationTarget {
 
   #resume({ frames, welcome }: Link): void {
     if (this.#closing.signal.aborted) {
-      frames.send("BYE", {});
+      frames.send("BYE", { flags: this.#preparing ? ByeFlags.DISCARD : 0 });
       frames.end();
       throw this.#closing.signal.reason as Error;
     }

@@ -4,8 +4,9 @@ import { asVfioError } from "../../client/errors.js";
 import type { MigrationTarget } from "../endpoint.js";
 import type { Codec } from "./compression.js";
 import type { ReceiverEvent } from "./events.js";
-import type { FrameSocket } from "./frame-socket.js";
+import { BrokenConnection, type FrameSocket } from "./frame-socket.js";
 import {
+  ByeFlags,
   Compression,
   DataFlags,
   encodeFrame,
@@ -102,7 +103,7 @@ export class Session {
     frames.send("WELCOME", this.#welcome());
     if (this.#imageError) frames.send("FAILED", { request: this.#image, ...failure(this.#imageError) });
     const farewell = await this.#converse(frames).catch((error: unknown) => {
-      if (isBreak(error)) return undefined;
+      if (error instanceof BrokenConnection) return undefined;
       const problem = asVfioError(error);
       return { reason: `${peer} broke the protocol: ${problem.message}`, problem };
     });
@@ -191,7 +192,7 @@ export class Session {
     for (;;) {
       const frame = await frames.read(this.settings.idle_ms);
       if (!frame || this.#frames !== frames) return undefined;
-      if (frame.frame === "BYE") return { reason: "the mover is done" };
+      if (frame.frame === "BYE") return this.#bye(frame.value);
       if (frame.frame === "MOVER_ALIVE") continue;
       const work = this.#perform(frame);
       this.#working = work.catch(() => undefined);
@@ -201,6 +202,11 @@ export class Session {
       // A mover that does not read its answers gets nothing done.
       await frames.room(this.settings.idle_ms);
     }
+  }
+
+  #bye({ flags }: FrameValue<"BYE">): Farewell {
+    if (flags & ByeFlags.DISCARD && this.#phase === "prepared") this.#phase = "loading";
+    return { reason: "the mover is done" };
   }
 
   /** @returns the answer. @throws VfioError EPROTO: the mover breaks the protocol */
@@ -335,11 +341,6 @@ export class Session {
     const migration = this.#migration === undefined ? {} : { migration: this.#migration };
     this.settings.report({ event, level, message, ...migration, ...more });
   }
-}
-
-/** Whether it is the connection that failed, and not what came over it. */
-function isBreak(error: unknown): boolean {
-  return error instanceof VfioError && (error.code === "ECONNRESET" || error.code === "ETIMEDOUT");
 }
 
 async function within(limit_ms: number, work: Promise<unknown>): Promise<void> {

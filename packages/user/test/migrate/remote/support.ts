@@ -20,8 +20,8 @@ export class FakeTarget implements MigrationTarget {
   readonly calls: string[] = [];
   /** Of the image that is being loaded, or was. */
   #image: Uint8Array[] = [];
-  /** What `write` waits for. */
-  gate: Promise<void> = Promise.resolve();
+  /** What comes before each `write`. */
+  onWrite: (bytes: Uint8Array) => Promise<void> = () => Promise.resolve();
   /** What the next call of a method throws. */
   readonly errors = new Map<keyof MigrationTarget, Error>();
   description: EndpointDescription = {
@@ -65,7 +65,7 @@ export class FakeTarget implements MigrationTarget {
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    await this.gate;
+    await this.onWrite(bytes);
     await this.#called("write");
     this.#image.push(bytes.slice());
   }
