@@ -99,10 +99,6 @@ button[aria-disabled="true"] { color: var(--muted); border-style: dashed; cursor
 .lane { position: relative; height: 2rem; }
 .text { overflow-wrap: break-word; scroll-margin: 16rem 1rem 4rem; font-size: 0.9375rem; }
 .violates { color: var(--fail); font-weight: 600; }
-[aria-current="step"] > * { background: var(--now); }
-[aria-current="step"] > th { color: var(--text); font-weight: 700; box-shadow: inset 4px 0 0 var(--focus); }
-.future .text { color: var(--muted); font-weight: normal; }
-.future .bar { visibility: hidden; }
 .stepper:not([hidden]) ~ .scroll tbody tr { cursor: pointer; }
 
 .bar { position: absolute; top: 0; bottom: 0; width: ${BAR}rem; border: 0 solid; border-width: 0 1.5px; text-align: center; font-size: 0.75rem; }
@@ -116,6 +112,12 @@ ${Array.from({ length: 8 }, (_, i) => `.c${i} { background: var(--c${i}); border
 .key.wait { border-color: var(--muted); background: repeating-linear-gradient(-45deg, var(--muted) 0 1.5px, transparent 1.5px 6px); }
 
 @media (forced-colors: active) { .bar, .key { forced-color-adjust: none; } }
+@media screen {
+  [aria-current="step"] > * { background: var(--now); }
+  .lanes [aria-current="step"] > th { color: var(--text); font-weight: 700; box-shadow: inset 4px 0 0 var(--focus); }
+  .future .text { color: var(--muted); font-weight: normal; }
+  .future .bar { visibility: hidden; }
+}
 @media print {
   :root {${LIGHT} }
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -124,9 +126,6 @@ ${Array.from({ length: 8 }, (_, i) => `.c${i} { background: var(--c${i}); border
   .matrix { min-width: 0; }
   .matrix td { white-space: normal; }
   .lanes .lane { min-width: 0; }
-  .future .text { color: inherit; }
-  .future .bar { visibility: visible; }
-  [aria-current="step"] > * { background: none; }
   tr, figure { break-inside: avoid; }
   h2, h3, h4, summary { break-after: avoid; }
   .bar, .key, .pass, .fail { print-color-adjust: exact; }
