@@ -14,13 +14,19 @@ import { serialCard } from "@vfiokit/devices";
 import { AdminServer, DeviceAdmin, VfioUserServer } from "@vfiokit/user";
 import { memfdMemory } from "@vfiokit/user/linux";
 
-const [socketPath, hubPath, newer] = process.argv.slice(2);
+/** @import { Section } from "@vfiokit/core" */
+/** @import { SerialBackend, SerialWire } from "@vfiokit/devices" */
+
+const [socketPath = "", hubPath = "", newer] = process.argv.slice(2);
 
 const hub = connect(hubPath);
+/** @param {object} line */
 const say = (line) => hub.write(`${JSON.stringify(line)}\n`);
 say({ hello: socketPath });
 
+/** @type {SerialWire} */
 let wire;
+/** @type {number[]} */
 let sent = [];
 /** From the hub, and not yet taken by the card. */
 let offered = Buffer.alloc(0);
@@ -37,8 +43,9 @@ function offer() {
   if (taken > 0) say({ taken });
 }
 
+/** @type {SerialBackend} */
 const backend = {
-  attach: (attached) => (wire = attached),
+  attach: (attached) => void (wire = attached),
   send(character) {
     if (sent.length === 0) setImmediate(flushSent);
     sent.push(character);
@@ -48,7 +55,9 @@ const backend = {
 };
 
 createInterface({ input: hub }).on("line", (line) => {
-  const { data, flush } = JSON.parse(line);
+  /** @type {unknown} */
+  const message = JSON.parse(line);
+  const { data, flush } = /** @type {{ data?: string, flush?: boolean }} */ (message);
   if (data !== undefined) {
     offered = Buffer.concat([offered, Buffer.from(data, "base64")]);
     offer();
@@ -60,7 +69,12 @@ createInterface({ input: hub }).on("line", (line) => {
   }
 });
 
-/** A section with a field that came with version 2: the state of a card of tomorrow. */
+/**
+ * A section with a field that came with version 2: the state of a card of tomorrow.
+ *
+ * @param {Section} section
+ * @returns {Section}
+ */
 function withNewField(section) {
   let added = 0;
   return {
@@ -69,7 +83,7 @@ function withNewField(section) {
     encode() {
       const old = section.encode();
       // The oldest version that loses nothing.
-      if (added === 0) return old;
+      if (added === 0 || !old) return old;
       return { version: 2, bytes: Uint8Array.of(...old.bytes, added) };
     },
     decode(bytes, version) {
@@ -77,7 +91,7 @@ function withNewField(section) {
       const commit = section.decode(bytes.subarray(0, length), section.version);
       return () => {
         commit();
-        added = version === 2 ? bytes[length] : 0;
+        added = bytes[length] ?? 0;
       };
     },
     decodeAbsent: () => section.decodeAbsent(),
@@ -91,8 +105,8 @@ const device = new PciDevice(
         ...definition,
         create(host) {
           const card = definition.create(host);
-          card.state = sections({ uart: withNewField(card.uart.state) });
-          return card;
+          const { uart } = /** @type {{ uart: { state: Section } }} */ (/** @type {unknown} */ (card));
+          return Object.assign(card, { state: sections({ uart: withNewField(uart.state) }) });
         },
       }
     : definition,
@@ -102,17 +116,14 @@ const device = new PciDevice(
 // Counts what goes to the client's eventfd.
 const { intx } = device.irqs;
 const assign = intx.assign.bind(intx);
-intx.assign = (vector, trigger) =>
-  assign(
-    vector,
-    trigger && {
-      signal() {
-        signals++;
-        trigger.signal();
-      },
-      close: () => trigger.close(),
-    },
-  );
+/** @type {typeof assign} */
+intx.assign = (vector, trigger) => {
+  const signal = () => {
+    signals++;
+    trigger?.signal();
+  };
+  assign(vector, trigger && { signal, close: () => trigger.close() });
+};
 
 const server = new VfioUserServer(device, { socketPath });
 await server.listen();
