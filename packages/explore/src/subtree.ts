@@ -58,6 +58,8 @@ export interface SubtreeOptions extends RunnerOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called after every 256 executions. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Called once, when the last execution is over and lockdep still knows the orders of locks that it saw. */
+  readonly onDone?: (() => void) | undefined;
 }
 
 export const PROGRESS_EVERY = 256;
@@ -122,6 +124,7 @@ export async function exploreSubtree(
     }
     if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
   }
+  options.onDone?.();
   return {
     ...tally.counts,
     ended,

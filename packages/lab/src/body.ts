@@ -3,8 +3,8 @@ import { lockdep, type Problem } from "@vfiokit/lockdep";
 import type { Bench } from "./bench.js";
 import type { Design } from "./design.js";
 import type { Invariant, Violation } from "./invariants.js";
+import { orderLines, Orders } from "./orders.js";
 import { stage, type Scenario } from "./scenario.js";
-import { warmUp } from "./warm-up.js";
 
 /** What one execution came to. */
 export interface Observed {
@@ -17,6 +17,8 @@ export interface ScenarioBody {
   readonly body: Body;
   /** Of the execution that ran last. */
   readonly last: () => Observed;
+  /** In all executions so far, which locks were taken under which. To be asked while lockdep knows. */
+  readonly orders: () => readonly string[];
 }
 
 /**
@@ -27,6 +29,8 @@ export interface ScenarioBody {
 export function scenarioBody(design: Design, scenario: Scenario, only?: Invariant): ScenarioBody {
   let bench: Bench | undefined;
   let problems: Violation[] = [];
+  let reported = false;
+  const orders = new Orders();
   const violations = (): readonly Violation[] =>
     [...problems, ...(bench?.violations ?? [])].filter(
       ({ invariant }) => only === undefined || invariant === only,
@@ -34,8 +38,23 @@ export function scenarioBody(design: Design, scenario: Scenario, only?: Invarian
   const body: Body = async (x) => {
     problems = [];
     bench = undefined;
-    if (only === "no-cycle") await warmUp(design); // so that the execution shows it on its own
-    lockdep.configure({ mode: (problem) => problems.push(violationOf(problem)) });
+    // What an execution comes to depends on its schedule alone. Each problem is reported once, so the validator forgets
+    // what it reported; a circle can have been begun by other executions: the orders of all are looked at together.
+    if (reported) {
+      orders.add(orderLines(lockdep.orders));
+      lockdep.reset();
+    }
+    reported = false;
+    lockdep.configure({
+      mode: (problem) => {
+        if (problem.kind === "recursion")
+          orders.add([`${problem.acquiring.class} EN ${problem.acquiring.class}`]);
+        else if (problem.kind !== "cycle") {
+          problems.push(violationOf(problem));
+          reported = true;
+        }
+      },
+    });
     bench = await stage(x, design, scenario);
     if (!bench) {
       // Refusing the driver is right at the last step, and wrong before every driver has the op.
@@ -49,7 +68,14 @@ export function scenarioBody(design: Design, scenario: Scenario, only?: Invarian
         throw new Error(found.map(({ invariant, text }) => `${invariant}: ${text}`).join("\n"));
     });
   };
-  return { body, last: () => ({ violations: violations(), bench }) };
+  return {
+    body,
+    last: () => ({ violations: violations(), bench }),
+    orders: () => {
+      orders.add(orderLines(lockdep.orders));
+      return orders.lines;
+    },
+  };
 }
 
 /** What a report of the validator is a violation of. */

@@ -5,13 +5,14 @@ export { invariantNames, invariants, type Invariant, type Violation } from "./in
 export {
   runLab,
   type Bounds,
+  type Elsewhere,
   type Cell,
   type LabOptions,
   type LabProgress,
   type LabReport,
   type Matrix,
 } from "./run.js";
-export { mergeReports } from "./merge.js";
+export { runPart, type LabPart, type LabPartResult } from "./part.js";
 export type { Scenario } from "./scenario.js";
 export { parseWitness, replayWitness, type Replayed, type WitnessLine } from "./witness.js";
 export { reportHtml } from "./report/html.js";

@@ -1,19 +1,19 @@
 import type { ResetInitiator } from "@vfiokit/core";
-import { explore, minimise, type FoundFailure } from "@vfiokit/explore";
+import { lockdep, type Problem } from "@vfiokit/lockdep";
+import { exploreParts, minimise, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
 import { describeProblem, scenarioBody } from "./body.js";
+import type { Bounds } from "./bounds.js";
 import type { Design } from "./design.js";
 import { invariantNames, type Invariant } from "./invariants.js";
+import { Lanes } from "./lanes.js";
 import { judged, underlying, violatedBy } from "./judge.js";
+import { orderLines, Orders } from "./orders.js";
+import { explorePart, type LabPart, type LabPartResult } from "./part.js";
 import type { Scenario } from "./scenario.js";
 import { formatWitness, WARM_UP } from "./witness.js";
 import { warmUp } from "./warm-up.js";
 
-export interface Bounds {
-  /** Executions of one scenario under one design. Default: no limit. */
-  readonly executions?: number;
-  /** Switches away from a task that could go on, in one execution. Default: no limit. */
-  readonly preemptions?: number;
-}
+export type { Bounds } from "./bounds.js";
 
 export interface LabOptions {
   readonly designs: readonly Design[];
@@ -21,6 +21,15 @@ export interface LabOptions {
   readonly bounds?: Bounds;
   readonly onProgress?: (progress: LabProgress) => void;
   readonly signal?: AbortSignal;
+  /** Runs the parts elsewhere. Default: here, one after the other. */
+  readonly elsewhere?: Elsewhere;
+}
+
+export interface Elsewhere {
+  /** Parts that are handed out at once. */
+  readonly parts: number;
+  /** Runs a part: `runPart`, wherever. The report is the same whoever runs which, and when. */
+  run(part: LabPart, signal: AbortSignal): Promise<LabPartResult>;
 }
 
 export interface LabProgress {
@@ -37,7 +46,7 @@ export interface Cell {
   readonly executions: number;
   /** Every interleaving that matters was run; else a bound or the end of the patience came first. */
   readonly exhausted: boolean;
-  /** For `replayWitness`. */
+  /** For `replayWitness`. A circle of locks that only several executions make together has none. */
   readonly witness?: string;
 }
 
@@ -64,53 +73,111 @@ interface Candidate {
 /** Runs the scenarios under the designs, each in every order that matters, and judges them. */
 export async function runLab(options: LabOptions): Promise<LabReport> {
   const begun = performance.now();
-  const total = options.designs.length * options.scenarios.length;
-  let [done, executions] = [0, 0];
-  const results = [];
-  for (const design of options.designs) {
-    const result = await runDesign(design, options, (more) => {
-      executions += more;
-      options.onProgress?.({ done: ++done, total, executions, design: design.name });
-    });
-    results.push({ design, ...result });
+  const { designs, scenarios } = options;
+  const locks: LockOrders[] = [];
+  for (const design of designs) {
+    const [problem] = await warmUp(design);
+    const orders = new Orders();
+    orders.add(orderLines(lockdep.orders));
+    locks.push({ problem, orders });
   }
+  const reports = await exploreAll(options, locks);
+  const results = [];
+  for (const [i, design] of designs.entries())
+    results.push({ design, ...(await judge(design, scenarios, reports[i]!, locks[i]!)) });
   return {
     matrix: Object.fromEntries(results.map(({ design, cells }) => [design.name, cells])),
     findings: Object.fromEntries(results.map(({ design, texts }) => [design.name, texts])),
-    scenarios: options.scenarios.length,
-    executions,
+    scenarios: scenarios.length,
+    executions: reports.flat().reduce((sum, { executions }) => sum + executions, 0),
     time: performance.now() - begun,
   };
 }
 
-async function runDesign(
+/** What is known of one design's locks. */
+interface LockOrders {
+  /** The circle that they make before two tasks meet. */
+  readonly problem: Problem | undefined;
+  /** Of the warm-up and all scenarios: an order that one of them shows counts in the others. */
+  readonly orders: Orders;
+}
+
+/** By design, by scenario. */
+function exploreAll(
+  { designs, scenarios, bounds = {}, signal, onProgress, elsewhere }: LabOptions,
+  locks: readonly LockOrders[],
+): Promise<ExploreReport[][]> {
+  const total = designs.length * scenarios.length;
+  let [done, executions] = [0, 0];
+  const lanes = new Lanes(elsewhere?.parts ?? 1);
+  // One listener for all: thousands of scenarios wait for their turn.
+  const interrupts = new Set<AbortController>();
+  const onAbort = (): void => {
+    for (const each of interrupts) each.abort();
+  };
+  signal?.addEventListener("abort", onAbort, { once: true });
+  const interrupted = (): AbortController => {
+    const controller = new AbortController();
+    if (signal?.aborted) controller.abort();
+    interrupts.add(controller);
+    return controller;
+  };
+  const explore = async (
+    design: Design,
+    scenario: Scenario,
+    { orders }: LockOrders,
+  ): Promise<ExploreReport> => {
+    const interrupt = interrupted();
+    const report = await exploreParts(
+      async (job, stop) => {
+        const result = await lanes.run(job.prefix.length > 0, () =>
+          elsewhere
+            ? elsewhere.run({ design: design.name, scenario: scenario.name, bounds, job }, stop)
+            : explorePart(design, scenario, { bounds, job }, stop),
+        );
+        orders.add(result.orders);
+        return result;
+      },
+      {
+        keepGoing: true,
+        ...(bounds.executions !== undefined && { maxExecutions: bounds.executions }),
+        ...(bounds.preemptions !== undefined && { maxPreemptions: bounds.preemptions }),
+        signal: interrupt.signal,
+      },
+    );
+    interrupts.delete(interrupt);
+    executions += report.executions;
+    onProgress?.({ done: ++done, total, executions, design: design.name });
+    return report;
+  };
+  const all = designs.map((design, i) =>
+    Promise.all(scenarios.map((scenario) => explore(design, scenario, locks[i]!))),
+  );
+  return Promise.all(all)
+    .catch((error: unknown) => {
+      onAbort(); // one has failed: the others need not go on
+      throw error;
+    })
+    .finally(() => signal?.removeEventListener("abort", onAbort));
+}
+
+async function judge(
   design: Design,
-  { scenarios, bounds = {}, signal }: LabOptions,
-  onScenario: (executions: number) => void,
+  scenarios: readonly Scenario[],
+  reports: readonly ExploreReport[],
+  { problem, orders }: LockOrders,
 ): Promise<{ cells: Partial<Record<Invariant, Cell>>; texts: Partial<Record<Invariant, string>> }> {
   const tallies = new Map(invariantNames.map((name) => [name, new Tally()]));
-  // The graph of locks is kept from here on: an order that one scenario shows counts in the others.
-  const [problem] = await warmUp(design);
-  for (const scenario of scenarios) {
-    if (signal?.aborted) {
-      for (const name of judged(scenario)) tallies.get(name)!.cut();
-      continue;
-    }
-    const report = await explore(scenarioBody(design, scenario).body, {
-      keepGoing: true,
-      lockdep: false,
-      ...(bounds.executions !== undefined && { maxExecutions: bounds.executions }),
-      ...(bounds.preemptions !== undefined && { maxPreemptions: bounds.preemptions }),
-      ...(signal && { signal }),
-    });
-    for (const name of judged(scenario)) tallies.get(name)!.add(report.executions, report.exhausted);
-    for (const failure of report.failures) {
+  for (const [i, scenario] of scenarios.entries()) {
+    const { executions, exhausted, failures } = reports[i]!;
+    for (const name of judged(scenario)) tallies.get(name)!.add(executions, exhausted);
+    for (const failure of failures) {
       for (const [name, text] of violatedBy(scenario, failure))
         tallies.get(name)!.candidates.push({ scenario, failure, text });
     }
-    onScenario(report.executions);
   }
 
+  const circle = orders.circle();
   const cells: Partial<Record<Invariant, Cell>> = {};
   const texts: Partial<Record<Invariant, string>> = {};
   for (const [name, tally] of tallies) {
@@ -134,6 +201,10 @@ async function runDesign(
         witness: formatWitness(design, best.scenario, schedule),
       };
       texts[name] = best.text;
+    } else if (name === "no-cycle" && circle) {
+      // Made by several executions, so none of them is a witness.
+      cells[name] = { verdict: "fail", executions, exhausted };
+      texts[name] = describeProblem(circle);
     } else cells[name] = { verdict: "pass", executions, exhausted };
   }
   return { cells, texts };
@@ -150,10 +221,6 @@ class Tally {
     this.scenarios++;
     this.executions += executions;
     this.exhausted &&= exhausted;
-  }
-
-  cut(): void {
-    this.add(0, false);
   }
 
   /** The one that is read fastest. */

@@ -61,11 +61,11 @@ export async function replayWitness(text: string): Promise<Replayed> {
   let bench: Bench | undefined;
   const report = await replay(
     async (x) => {
-      await warmUp(design);
-      const validator = observer;
+      let validator = observer;
       x.finally(() => observe(validator));
       let recorder: Recorder | undefined;
       await body(announced(x, () => recorder?.begin()));
+      validator = observer; // the body may have begun with a new one
       ({ bench } = last());
       if (bench) recorder = new Recorder(bench);
     },

@@ -26,6 +26,17 @@ export interface Witness {
   readonly acquired: Chain;
 }
 
+/** An order for those who keep what many programs have shown: plain data. */
+export interface SeenOrder {
+  /** As in reports: "memoryLock", or "memoryLock/1" for a subclass. */
+  readonly from: string;
+  readonly to: string;
+  /** As the kernel writes them: held exclusively (E) or shared (S), acquired by a recursive reader (R) or not (N). */
+  readonly kinds: readonly ("EN" | "SN" | "ER" | "SR")[];
+}
+
+const KIND_NAMES = { [EN]: "EN", [SN]: "SN", [ER]: "ER", [SR]: "SR" } as const;
+
 /** While `from` was held, `to` was acquired. */
 export class Edge {
   /** The kinds seen, as a mask. */
@@ -42,6 +53,15 @@ export class Edge {
   add(witness: Witness): void {
     this.kinds |= witness.kind;
     this.#witnesses.push(witness);
+  }
+
+  /** As plain data. */
+  get order(): SeenOrder {
+    return {
+      from: this.from.label,
+      to: this.to.label,
+      kinds: KINDS.filter((kind) => this.kinds & kind).map((kind) => KIND_NAMES[kind]),
+    };
   }
 
   witness(kind: EdgeKind): Witness {

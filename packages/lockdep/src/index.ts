@@ -16,6 +16,7 @@ export {
   type LockdepOptions,
   type Mode,
 } from "./lockdep.js";
+export type { SeenOrder } from "./graph.js";
 export type * from "./problem.js";
 export type { Frame } from "./stack.js";
 export { formatProblem } from "./report/text.js";

@@ -62,6 +62,10 @@ export class ClassRegistry {
     return this.#classes.size;
   }
 
+  *nodes(): Iterable<ClassNode> {
+    for (const { nodes } of this.#classes.values()) for (const node of nodes) if (node) yield node;
+  }
+
   /** The node of a lock. Undefined at the bound. @throws RangeError for a subclass out of range */
   nodeOf(lock: Lock, subclass: number): ClassNode | undefined {
     const { lockClass } = lock;

@@ -1,5 +1,6 @@
 import { EXCLUSIVE, READ } from "./access.js";
 import { LockdepError } from "./errors.js";
+import type { SeenOrder } from "./graph.js";
 import type { HoldMode } from "./hold.js";
 import type { Lock } from "./lock.js";
 import type { Mutex } from "./mutex.js";
@@ -88,6 +89,11 @@ export const lockdep = {
     const taken = problems;
     problems = [];
     return taken;
+  },
+
+  /** The orders seen so far: which classes were acquired while which were held. */
+  get orders(): readonly SeenOrder[] {
+    return validator.orders;
   },
 
   /** How much is known. */

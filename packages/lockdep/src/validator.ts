@@ -2,7 +2,7 @@ import { EXCLUSIVE, READ_RECURSIVE, type Access } from "./access.js";
 import { Chain, chainKey } from "./chain.js";
 import { heldLocks, lockUse, order, place, stuck, taskName } from "./describe.js";
 import { LockdepError } from "./errors.js";
-import { Edge, edgeKind, strongPath, type Step } from "./graph.js";
+import { Edge, edgeKind, strongPath, type SeenOrder, type Step } from "./graph.js";
 import type { HoldRecord } from "./hold.js";
 import type { Lock } from "./lock.js";
 import { ClassRegistry, type ClassNode } from "./lock-class.js";
@@ -62,6 +62,11 @@ export class Validator implements LockObserver {
 
   get stats(): { classes: number; edges: number; chains: number } {
     return { classes: this.#classes.size, edges: this.#edges, chains: this.#chains };
+  }
+
+  /** Every order seen. */
+  get orders(): SeenOrder[] {
+    return [...this.#classes.nodes()].flatMap((node) => [...node.out.values()].map((edge) => edge.order));
   }
 
   /** Watching again after a pause: what the tasks hold now was not seen being taken. */

@@ -1,13 +1,4 @@
-import {
-  mergeReports,
-  replayWitness,
-  runLab,
-  type Bounds,
-  type Design,
-  type LabReport,
-  type LabProgress,
-  type Scenario,
-} from "@vfiokit/lab";
+import { replayWitness, runLab, type LabReport } from "@vfiokit/lab";
 import { Command } from "commander";
 import { CommandError } from "../errors.js";
 import { Style } from "../style.js";
@@ -16,7 +7,8 @@ import { chooseDesigns, chooseScenarios } from "./choice.js";
 import { checkHtmlTarget, writeHtml } from "./html.js";
 import { lines } from "./lines.js";
 import { matrixTable } from "./matrix.js";
-import { runInWorkers } from "./workers.js";
+import { ProgressBar } from "./progress.js";
+import { startThreads } from "./threads.js";
 
 interface Options {
   readonly design?: string;
@@ -46,7 +38,7 @@ export function runCommand(): Command {
       "--bound <bounds>",
       'limits for one scenario, as in "executions=1000,preemptions=2" (default: none, the verdicts are proofs)',
     )
-    .option("--workers <n>", "threads to share the designs", "1")
+    .option("--workers <n>", "threads to share the scenarios, and large scenarios' schedules", "1")
     .option("--json", "print the verdicts as JSON")
     .option(
       "--html <file>",
@@ -65,13 +57,20 @@ async function run(options: Options): Promise<void> {
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
   process.once("SIGINT", onInterrupt);
-  const progress = new ProgressLine();
   let report: LabReport;
   try {
-    report = await explore(designs, scenarios, bounds, workers, progress, interrupt.signal);
+    using progress = new ProgressBar();
+    await using threads = workers > 1 ? await startThreads(workers) : undefined;
+    report = await runLab({
+      designs,
+      scenarios,
+      bounds,
+      signal: interrupt.signal,
+      onProgress: (done) => progress.show(done),
+      ...(threads && { elsewhere: threads }),
+    });
   } finally {
     process.off("SIGINT", onInterrupt);
-    progress.end();
   }
   if (options.json) process.stdout.write(`${JSON.stringify({ matrix: report.matrix }, null, 2)}\n`);
   else await print(report);
@@ -80,28 +79,6 @@ async function run(options: Options): Promise<void> {
     throw new CommandError("interrupted: the verdicts are of what was run until then");
   const own = Object.values(report.matrix[DEFAULT_DESIGN] ?? {});
   if (own.some(({ verdict }) => verdict === "fail")) throw new CommandError(`${DEFAULT_DESIGN} fails`);
-}
-
-async function explore(
-  designs: readonly Design[],
-  scenarios: readonly Scenario[],
-  bounds: Bounds,
-  workers: number,
-  progress: ProgressLine,
-  signal: AbortSignal,
-): Promise<LabReport> {
-  if (workers === 1 || designs.length === 1)
-    return runLab({ designs, scenarios, bounds, signal, onProgress: (done) => progress.show([done]) });
-  return mergeReports(
-    await runInWorkers({
-      designs,
-      scenarios,
-      bounds,
-      workers,
-      signal,
-      onProgress: (all) => progress.show(all),
-    }),
-  );
 }
 
 async function print(report: LabReport): Promise<void> {
@@ -128,26 +105,4 @@ async function print(report: LabReport): Promise<void> {
     }
   }
   process.stdout.write(`${out.join("\n")}\n`);
-}
-
-/** One line on a terminal, rewritten; nothing anywhere else. */
-class ProgressLine {
-  #shown = 0;
-
-  show(all: readonly LabProgress[]): void {
-    if (!process.stderr.isTTY || performance.now() - this.#shown < 100) return;
-    this.#shown = performance.now();
-    const sum = (of: (progress: LabProgress) => number): number =>
-      all.reduce((total, each) => total + of(each), 0);
-    const [done, total, executions] = [sum((p) => p.done), sum((p) => p.total), sum((p) => p.executions)];
-    const names = all.map(({ design }) => design).join(", ");
-    const bar = "#".repeat(Math.floor((20 * done) / total)).padEnd(20, ".");
-    process.stderr.write(
-      `\r\x1b[K[${bar}] ${done} of ${total} scenarios, ${executions.toLocaleString("en-US")} executions, ${names}`,
-    );
-  }
-
-  end(): void {
-    if (this.#shown > 0) process.stderr.write("\r\x1b[K");
-  }
 }
