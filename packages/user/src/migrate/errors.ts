@@ -41,7 +41,7 @@ export function isAnswer(error: unknown): error is VfioError {
 }
 
 /** A reset of the device came in between (docs/resets.md): the image is worth nothing, the device can be used. */
-export function isReset(error: unknown): error is VfioError {
+export function isReset(error: unknown): boolean {
   return error instanceof VfioError && (error.code === "ECANCELED" || error.code === "ENODEV");
 }
 

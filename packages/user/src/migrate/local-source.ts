@@ -34,7 +34,7 @@ export class LocalSource implements MigrationSource, Disposable {
   }
 
   precopy(): Promise<PrecopyProgress | undefined> {
-    return Promise.resolve(undefined);
+    return this.end.named(this.end.client.migration.precopyInfo());
   }
 
   dataSize(): Promise<number> {
