@@ -7,7 +7,10 @@ import { lockdepCommand } from "./lockdep/index.js";
 import { migrateCommand } from "./migrate/command.js";
 import { receiveCommand } from "./receive/command.js";
 import { relayCommand } from "./relay/command.js";
+import { restoreCommand } from "./restore/command.js";
+import { saveCommand } from "./save/command.js";
 import { serveCommand } from "./serve/command.js";
+import { streamCommand } from "./stream/command.js";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
 import { Style } from "./style.js";
 import { version } from "./version.js";
@@ -20,6 +23,9 @@ function createProgram(): Command {
     .addCommand(migrateCommand())
     .addCommand(receiveCommand())
     .addCommand(relayCommand())
+    .addCommand(saveCommand())
+    .addCommand(restoreCommand())
+    .addCommand(streamCommand())
     .addCommand(infoCommand())
     .addCommand(ctlCommand())
     .addCommand(demoCommand())

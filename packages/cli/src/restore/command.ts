@@ -1,0 +1,39 @@
+import { resolve } from "node:path";
+import { Command } from "commander";
+import { describeIdentity } from "@vfiokit/core";
+import { restoreImage } from "@vfiokit/user";
+import { CommandError } from "../errors.js";
+import { openImage } from "../save/image-file.js";
+import { problemText } from "../stream/format.js";
+import { inspectImage } from "../stream/inspect.js";
+import { bytes } from "../text.js";
+
+/** `vfiokit restore FILE SOCKET`. */
+export function restoreCommand(): Command {
+  return new Command("restore")
+    .description("Loads a saved state into a device; one that is refused leaves the device as it is.")
+    .argument("<file>", "what vfiokit save has written")
+    .argument("<socket>", "path of the server's socket")
+    .option("--json", "print the result as one line of JSON")
+    .action(async (file: string, socket: string, { json }: { json?: true }) => {
+      const path = resolve(socket);
+      const { begin, problem } = await inspectImage(file);
+      // What is no stream of ours may be another server's, which alone can judge it.
+      const foreign = problem?.rule === "not-a-stream";
+      if (problem && !foreign)
+        throw new CommandError(`${file}: ${problemText(problem)}; ${path} is untouched`);
+      const { chunks } = await openImage(file);
+      const { bytes: size } = await restoreImage(path, chunks, ({ identity }) => {
+        if (!begin || describeIdentity(begin.identity) === describeIdentity(identity)) return;
+        throw new CommandError(
+          `${file} is of another device: ${describeIdentity(begin.identity)}; ` +
+            `at ${path} is ${describeIdentity(identity)}, which is untouched`,
+        );
+      });
+      process.stdout.write(
+        json
+          ? `${JSON.stringify({ file: resolve(file), socket: path, bytes: size })}\n`
+          : `restored ${path}: ${bytes(size)}\n`,
+      );
+    });
+}

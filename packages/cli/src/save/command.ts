@@ -1,0 +1,54 @@
+import { resolve } from "node:path";
+import { Command, Option } from "commander";
+import { describeIdentity } from "@vfiokit/core";
+import { saveImage, type SavedImage } from "@vfiokit/user";
+import { chosenCompression, compressions, type CompressionName } from "../migrate/compression.js";
+import { duration } from "../migrate/units.js";
+import { endSignal } from "../serve/signals.js";
+import { bytes } from "../text.js";
+import { fileCodecs } from "./codecs.js";
+import { ImageFile } from "./image-file.js";
+
+interface SaveOptions {
+  readonly compression: CompressionName;
+  readonly json?: true;
+}
+
+/** `vfiokit save SOCKET FILE`. */
+export function saveCommand(): Command {
+  return new Command("save")
+    .description("Saves a device's state to a file; it is stopped meanwhile, and runs on.")
+    .argument("<socket>", "path of the server's socket")
+    .argument("<file>", "what to write; replaced when all of it is there")
+    .addOption(
+      new Option("--compression <how>", "make the file smaller").choices(compressions).default("auto"),
+    )
+    .option("--json", "print the result as one line of JSON")
+    .action(async (socket: string, file: string, options: SaveOptions) => {
+      const path = resolve(socket);
+      const codec = chosenCompression(options.compression) === "none" ? undefined : fileCodecs[0];
+      const image = await ImageFile.create(resolve(file), codec);
+      let saved: SavedImage;
+      try {
+        saved = await saveImage(path, (chunk) => image.write(chunk), { signal: cancelSignal() });
+        await image.commit();
+      } catch (error) {
+        await image.discard();
+        throw error;
+      }
+      const { identity, bytes: size, paused_ms } = saved;
+      const report = { socket: path, file: resolve(file), bytes: size, fileBytes: image.size, paused_ms };
+      process.stdout.write(
+        options.json
+          ? `${JSON.stringify({ ...report, identity, compression: codec?.name ?? "none" })}\n`
+          : `saved ${describeIdentity(identity)}: ${bytes(size)}` +
+              `${codec ? `, ${bytes(image.size)} with ${codec.name}` : ""}; it was stopped for ${duration(paused_ms)}\n`,
+      );
+    });
+}
+
+function cancelSignal(): AbortSignal {
+  const abort = new AbortController();
+  void endSignal().then((signal) => abort.abort(new Error(signal)));
+  return abort.signal;
+}

@@ -1,0 +1,21 @@
+import { Command } from "commander";
+import { CommandError } from "../errors.js";
+import { Style } from "../style.js";
+import { formatImage, jsonOfImage } from "./format.js";
+import { inspectImage } from "./inspect.js";
+
+/** `vfiokit stream FILE`. */
+export function streamCommand(): Command {
+  return new Command("stream")
+    .description("Describes and verifies a migration stream: the exit code is 1 if it is damaged.")
+    .argument("<file>", "what vfiokit save has written, or a raw stream; -: standard input")
+    .option("--json", "print everything as JSON")
+    .action(async (file: string, { json }: { json?: true }) => {
+      const image = await inspectImage(file);
+      const lines = json
+        ? [JSON.stringify(jsonOfImage(image), null, 2)]
+        : formatImage(image, Style.of(process.stdout));
+      process.stdout.write(`${lines.join("\n")}\n`);
+      if (!image.valid) throw new CommandError(`${file}: a device would refuse this stream`);
+    });
+}
