@@ -1,4 +1,4 @@
-// Draws docs/lab-report.png: a design in the report of the laboratory, with a witness half-way.
+// Draws docs/lab-report.png: a witness in the report of the laboratory, but for its last step.
 //
 //   node scripts/lab-report-picture.js
 //
@@ -30,11 +30,11 @@ const browser = await chromium.launch({
   args: process.getuid?.() === 0 ? ["--no-sandbox"] : [],
 });
 try {
-  const page = await browser.newPage({ viewport: { width: 1200, height: 1400 } });
+  const page = await browser.newPage({ viewport: { width: 1040, height: 1400 } });
   await page.goto(`${pathToFileURL(file).href}#${WITNESS}`);
   const row = page.locator(`#${WITNESS} tbody tr`).nth(STEP - 1);
   await row.click();
-  await page.locator(".design").first().screenshot({ path: PICTURE });
+  await page.locator(`#${WITNESS}`).screenshot({ path: PICTURE });
 } finally {
   await browser.close();
   rmSync(folder, { recursive: true });
