@@ -106,18 +106,22 @@ export class HandOver {
   }
 
   /**
-   * The target: keeps the device stopped, with the image that RESUMING -> STOP has loaded.
-   * @throws VfioError ECANCELED: no image is loaded, or a reset has dropped it, or `id` has ended; EBUSY: another
-   *   hand-over is under way
+   * The target: loads the image that RESUMING has received, if that has not been done, and keeps the device stopped
+   * with it.
+   * @throws VfioError EINVAL: the image is refused; ECANCELED: there is none, or a reset has dropped it, or `id` has ended;
+   *   EBUSY: another hand-over is under way
    */
   async prepare(task: Task, id: string): Promise<void> {
-    await this.#step(task, id, () => {
+    await this.#step(task, id, async (aborted) => {
       const current = this.#assertFree(id, "prepared");
       if (current && this.#wasReset(current)) throw this.#lost(id);
       if (current) return;
       this.#refuseEnded(id, "prepare");
-      if (!this.migration.imageLoaded) {
-        const state = migrationStateName(this.migration.state);
+      const { migration } = this;
+      if (migration.state === MigrationState.RESUMING)
+        await migration.goTo(task, MigrationState.STOP, aborted);
+      if (!migration.imageLoaded) {
+        const state = migrationStateName(migration.state);
         throw this.#error("ECANCELED", `prepare in ${state}: no image is loaded, or a reset has dropped it`);
       }
       this.#begin("prepared", id);

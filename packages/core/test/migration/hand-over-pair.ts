@@ -89,10 +89,15 @@ export async function pair(): Promise<Pair> {
 }
 
 /** Stops the source, and loads its image into the target: all that comes before `prepare`. */
-export async function copy({ from, to }: Pair): Promise<void> {
+export async function copy(both: Pair): Promise<void> {
+  await transfer(both);
+  await both.to.migration.setState(both.to.task, MigrationState.STOP);
+}
+
+/** Stops the source, and sends its image to the target, which does not load it yet. */
+export async function transfer({ from, to }: Pair): Promise<void> {
   await from.migration.setState(from.task, MigrationState.STOP_COPY);
   const piece = new Uint8Array(64);
   for (let count; (count = await from.migration.readData(from.task, piece)) > 0;)
     await to.migration.writeData(to.task, piece.subarray(0, count));
-  await to.migration.setState(to.task, MigrationState.STOP);
 }

@@ -48,8 +48,9 @@ export class LocalTarget implements MigrationTarget, Disposable {
 
   async prepare(id: string): Promise<void> {
     const { control, client } = this.end;
-    await this.end.named(client.migration.setState("STOP"));
-    await control?.step("prepare", id);
+    // In one step: a reset just before a STOP of its own would make a device that runs stop.
+    if (control) await control.step("prepare", id);
+    else await this.end.named(client.migration.setState("STOP"));
   }
 
   async activate(id: string): Promise<void> {
