@@ -90,6 +90,8 @@ export const MAX_DATA = 64 * 1024;
 export const MAX_RECORD = RECORD_HEADER + PagesOffset.BYTES + MAX_DATA + RECORD_CRC;
 export const MAX_NAME = 255;
 export const MAX_SECTIONS = 4096;
+/** Bytes of all paged sections together: what a reader has to keep a bit a page for. */
+export const MAX_PAGED = 2 ** 40;
 
 /** What the guest knows the device by. A stream loads into a device that is the same in all of it. */
 export interface DeviceIdentity {

@@ -4,6 +4,7 @@ import {
   EndOffset,
   FORMAT_PAGES,
   isSectionName,
+  MAX_PAGED,
   MAX_SECTIONS,
   PagesOffset,
   RecordType,
@@ -55,6 +56,7 @@ export class StreamImage {
   readonly #names = new Set<string>();
   /** Of the sizes of all sections. */
   #announced = 0;
+  #announcedPaged = 0;
 
   constructor(
     private readonly format: number,
@@ -95,8 +97,12 @@ export class StreamImage {
     if (this.#announced + size > Number.MAX_SAFE_INTEGER) {
       throw fail("too-large", `section ${name} of ${size} bytes: all together have more than 2^53`);
     }
+    if (paged && this.#announcedPaged + size > MAX_PAGED) {
+      throw fail("too-large", `section ${name} of ${size} bytes: memory of more than ${MAX_PAGED} in all`);
+    }
     const sink = this.open(header, fail);
     this.#announced += size;
+    if (paged) this.#announcedPaged += size;
     this.#names.add(name);
     const pages = paged ? new PageSet(Math.ceil(size / PAGE_SIZE)) : undefined;
     this.#sections.push({ header, sink, pages, received: 0 });

@@ -10,6 +10,8 @@ import {
   pm,
   section,
   sections,
+  TrackedMemory,
+  trackedMemory,
   u16,
   u32,
   u64,
@@ -24,6 +26,9 @@ import {
 export const RAM_BAR = 2;
 export const RAM_SIZE = 8192;
 
+/** Of the devices that have a disk. Its last page is not whole. */
+export const DISK_SIZE = 3 * 4096 + 100;
+
 /** What both releases hold. */
 export interface OldState {
   control: number;
@@ -31,6 +36,8 @@ export interface OldState {
   fifo: Uint8Array;
   queues: readonly number[];
   ram: Uint8Array;
+  /** Memory that is sent while the device runs, in those that have it. */
+  readonly disk: TrackedMemory | undefined;
 }
 
 /** What the later release adds: a field of an old section, a section, and one that old readers may skip. */
@@ -43,7 +50,8 @@ export interface NewState extends OldState {
 export const defaults = { prescaler: 1, filter: 0, statistics: 0 };
 
 const ram = () => ({ ram: new Uint8Array(0) });
-const emptyOld = (): OldState => ({
+const emptyOld = (withDisk: boolean): OldState => ({
+  disk: withDisk ? new TrackedMemory(DISK_SIZE) : undefined,
   control: 0,
   address: 0n,
   fifo: new Uint8Array(0),
@@ -67,6 +75,7 @@ function definition(state: OldState, declared: Parameters<typeof sections>[0]): 
 
 function oldSections(state: OldState) {
   return {
+    ...(state.disk && { disk: trackedMemory(state.disk) }),
     address: u64(
       () => state.address,
       (value) => (state.address = value),
@@ -91,14 +100,14 @@ const control = (state: OldState) =>
     (value) => (state.control = value),
   );
 
-export function oldDevice(): { state: OldState; device: PciDevice } {
-  const state = emptyOld();
+export function oldDevice(withDisk = false): { state: OldState; device: PciDevice } {
+  const state = emptyOld(withDisk);
   const declared = { registers: section({ control: control(state) }), ...oldSections(state) };
   return { state, device: new PciDevice(definition(state, declared)) };
 }
 
-export function newDevice(): { state: NewState; device: PciDevice } {
-  const state: NewState = { ...emptyOld(), ...defaults };
+export function newDevice(withDisk = false): { state: NewState; device: PciDevice } {
+  const state: NewState = { ...emptyOld(withDisk), ...defaults };
   const declared = {
     registers: section({
       control: control(state),
@@ -135,4 +144,6 @@ export function fill(state: OldState): void {
   state.fifo = new TextEncoder().encode("hello");
   state.queues = [7, 0xffff];
   for (let i = 0; i < RAM_SIZE; i++) state.ram[i] = (i * 7 + (i >> 8)) & 0xff;
+  for (let at = 0; at < DISK_SIZE; at += 4096)
+    state.disk?.fill(at / 4096 + 1, at, Math.min(at + 4096, DISK_SIZE));
 }

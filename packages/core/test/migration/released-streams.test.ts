@@ -4,7 +4,15 @@ import { env } from "node:process";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { MigrationState, type PciDevice } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import { defaults, fill, newDevice, oldDevice, type NewState } from "./released-devices.js";
+import {
+  defaults,
+  DISK_SIZE,
+  fill,
+  newDevice,
+  oldDevice,
+  type NewState,
+  type OldState,
+} from "./released-devices.js";
 
 /**
  * The streams of every release, kept in `streams/` (FORMAT-DEVICE.bin). They are never made again: a test that fails
@@ -23,8 +31,8 @@ afterEach(() => void vi.restoreAllMocks());
 
 const client = new Task("client");
 
-async function save({ migration }: PciDevice): Promise<Buffer> {
-  await migration!.setState(client, MigrationState.STOP_COPY);
+/** What there is of the image, for now or at all. */
+async function read({ migration }: PciDevice): Promise<Buffer> {
   const pieces: Uint8Array[] = [];
   for (;;) {
     const piece = new Uint8Array(5000);
@@ -32,6 +40,25 @@ async function save({ migration }: PciDevice): Promise<Buffer> {
     if (count === 0) return Buffer.concat(pieces);
     pieces.push(piece.subarray(0, count));
   }
+}
+
+async function save({ device, state }: { device: PciDevice; state: OldState }): Promise<Buffer> {
+  const migration = device.migration!;
+  if (!state.disk) {
+    await migration.setState(client, MigrationState.STOP_COPY);
+    return read(device);
+  }
+  // Its first and its last page are written while it is read, and so is a register.
+  const control = state.control;
+  state.control = 1;
+  await migration.setState(client, MigrationState.PRE_COPY);
+  const pieces = [await read(device)];
+  state.disk.fill(0xaa, 0, 1);
+  pieces.push(await read(device));
+  state.disk.fill(0xbb, DISK_SIZE - 1, DISK_SIZE);
+  state.control = control;
+  await migration.setState(client, MigrationState.STOP_COPY);
+  return Buffer.concat([...pieces, await read(device)]);
 }
 
 async function load({ migration }: PciDevice, stream: Uint8Array): Promise<void> {
@@ -45,32 +72,48 @@ function kept(name: string, made: Buffer): Buffer {
   return readFileSync(file(name));
 }
 
-function filledOld() {
-  const made = oldDevice();
+function filledOld(withDisk = false) {
+  const made = oldDevice(withDisk);
   fill(made.state);
   return made;
 }
 
-function filledNew(additions: Partial<NewState> = {}) {
-  const made = newDevice();
+function filledNew(additions: Partial<NewState> = {}, withDisk = false) {
+  const made = newDevice(withDisk);
   fill(made.state);
   Object.assign(made.state, additions);
   return made;
 }
 const additions = { prescaler: 16, filter: 0xf, statistics: 1000 };
 
+/** A state with the bytes of its disk. */
+function contentOf<S extends OldState>(state: S) {
+  return { ...state, disk: state.disk && Buffer.from(state.disk.bytes).toString("hex") };
+}
+
+/** What the earlier device has after loading a stream: of format 2, with what was written meanwhile. */
+function expectedOld(name: string) {
+  const { state } = filledOld(name.startsWith("2"));
+  state.disk?.fill(0xaa, 0, 1);
+  state.disk?.fill(0xbb, DISK_SIZE - 1, DISK_SIZE);
+  return contentOf(state);
+}
+
 /** Each kept stream, and how it is made. */
 const streams = {
-  "1-old": filledOld,
+  "1-old": () => filledOld(),
   "1-new": () => filledNew(additions),
   "1-new-with-defaults": () => filledNew(),
   "1-new-with-statistics": () => filledNew({ statistics: 1000 }),
+  "2-old": () => filledOld(true),
+  "2-new": () => filledNew(additions, true),
+  "2-new-with-defaults": () => filledNew({}, true),
 };
 const names = Object.keys(streams) as (keyof typeof streams)[];
 
 describe("the streams of every release", () => {
   it.each(names)("%s: is still written byte by byte as it was", async (name) => {
-    const made = await save(streams[name]().device);
+    const made = await save(streams[name]());
     expect(made.equals(kept(name, made))).toBe(true);
   });
 
@@ -79,28 +122,34 @@ describe("the streams of every release", () => {
     ["1-new", additions],
     ["1-new-with-defaults", defaults],
     ["1-new-with-statistics", { ...defaults, statistics: 1000 }],
+    ["2-old", defaults],
+    ["2-new", additions],
+    ["2-new-with-defaults", defaults],
   ])("%s: loads into the later device, with defaults for what it lacks", async (name, expected) => {
-    const target = newDevice();
+    const target = newDevice(name.startsWith("2"));
     Object.assign(target.state, { prescaler: 3, filter: 3, statistics: 3 });
     await load(target.device, readFileSync(file(name)));
-    expect(target.state).toEqual({ ...filledOld().state, ...expected });
+    expect(contentOf(target.state)).toEqual({ ...expectedOld(name), ...expected });
   });
 
-  it.each(["1-old", "1-new-with-defaults", "1-new-with-statistics"] as const)(
+  it.each(["1-old", "1-new-with-defaults", "1-new-with-statistics", "2-old", "2-new-with-defaults"] as const)(
     "%s: loads into the earlier device, which loses nothing that it knows",
     async (name) => {
-      const target = oldDevice();
+      const target = oldDevice(name.startsWith("2"));
       await load(target.device, readFileSync(file(name)));
-      expect(target.state).toEqual(filledOld().state);
+      expect(contentOf(target.state)).toEqual(expectedOld(name));
     },
   );
 
-  it("1-new: is refused by the earlier device, which would lose a part", async () => {
-    const target = oldDevice();
-    await expect(load(target.device, readFileSync(file("1-new")))).rejects.toThrow(
-      "EINVAL: section registers: version 2, this device reads 1 to 1",
-    );
-    expect(target.state.control).toBe(0);
-    expect(target.device.migration!.state).not.toBe(MigrationState.RUNNING);
-  });
+  it.each(["1-new", "2-new"] as const)(
+    "%s: is refused by the earlier device, which would lose a part",
+    async (name) => {
+      const target = oldDevice(name.startsWith("2"));
+      await expect(load(target.device, readFileSync(file(name)))).rejects.toThrow(
+        "EINVAL: section registers: version 2, this device reads 1 to 1",
+      );
+      expect(target.state.control).toBe(0);
+      expect(target.device.migration!.state).not.toBe(MigrationState.RUNNING);
+    },
+  );
 });

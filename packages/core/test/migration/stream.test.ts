@@ -2,7 +2,6 @@ import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { crc32c } from "../../src/migration/crc32c.js";
 import type { SavedSection } from "../../src/migration/sections.js";
 import {
   StreamError,
@@ -12,6 +11,7 @@ import {
   type StreamOrigin,
   type StreamRule,
 } from "../../src/migration/stream.js";
+import { BEGIN, concat, CRC, endBody, forge, HEADER, records, recordStarts, sectionBody } from "./forge.js";
 
 const identity: DeviceIdentity = {
   vendor: 0x1b36,
@@ -26,10 +26,6 @@ const origin: StreamOrigin = {
   streamId: Uint8Array.from({ length: 16 }, (_, i) => 0xa0 + i),
   generation: 3,
 };
-
-const HEADER = 12;
-const CRC = 4;
-const BEGIN = HEADER + 48 + CRC;
 
 function section(name: string, bytes: Uint8Array, optional = false, version = 1): SavedSection {
   return { name, version, optional, bytes };
@@ -71,60 +67,9 @@ function verdict(...pieces: readonly Uint8Array[]): StreamRule | "accepted" {
   }
 }
 
-/** Where each record of a well-formed stream starts, and the end. */
-function recordStarts(stream: Uint8Array): number[] {
-  const view = new DataView(stream.buffer, stream.byteOffset, stream.byteLength);
-  const starts = [0];
-  while (starts.at(-1)! < stream.length) {
-    starts.push(starts.at(-1)! + HEADER + view.getUint32(starts.at(-1)! + 8, true) + CRC);
-  }
-  return starts;
-}
-
-function records(stream: Uint8Array): Uint8Array[] {
-  const starts = recordStarts(stream);
-  return starts.slice(0, -1).map((start, i) => stream.slice(start, starts[i + 1]));
-}
-
-const concat = (...parts: readonly Uint8Array[]) => Uint8Array.from(parts.flatMap((part) => [...part]));
-
-/** A stream built by hand: every record gets its number and a right checksum. Bodies as in the specification. */
-function forge(...parts: readonly (readonly [type: string, body: Uint8Array])[]): Uint8Array {
-  let seed = 0;
-  return concat(
-    ...parts.map(([type, body], sequence) => {
-      const record = new Uint8Array(HEADER + body.length + CRC);
-      const view = new DataView(record.buffer);
-      record.set(new TextEncoder().encode(type));
-      view.setUint32(4, sequence, true);
-      view.setUint32(8, body.length, true);
-      record.set(body, HEADER);
-      const crc = crc32c(record, seed, 0, HEADER + body.length);
-      view.setUint32(HEADER + body.length, crc, true);
-      if (sequence === 0) seed = crc;
-      return record;
-    }),
-  );
-}
-
 const beginBody = (change: (view: DataView) => void = () => undefined) => {
   const body = write([]).slice(HEADER, HEADER + 48);
   change(new DataView(body.buffer));
-  return body;
-};
-const sectionBody = (name: string, size: bigint, flags = 0) => {
-  const body = new Uint8Array(16 + name.length);
-  const view = new DataView(body.buffer);
-  view.setUint32(0, 1, true);
-  view.setUint32(4, flags, true);
-  view.setBigUint64(8, size, true);
-  body.set(new TextEncoder().encode(name), 16);
-  return body;
-};
-const endBody = (sections: bigint, bytes: bigint) => {
-  const body = new Uint8Array(16);
-  new DataView(body.buffer).setBigUint64(0, sections, true);
-  new DataView(body.buffer).setBigUint64(8, bytes, true);
   return body;
 };
 
