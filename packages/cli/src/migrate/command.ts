@@ -6,6 +6,7 @@ import { endSignal } from "../serve/signals.js";
 import { addTlsOptions, type TlsOptions } from "../tls-options.js";
 import { compressions, type CompressionName } from "./compression.js";
 import { migrateEnds } from "./ends.js";
+import { recoverEnds } from "./recover.js";
 import { reporter, type Reporter } from "./reporter.js";
 import { parseBytes } from "./units.js";
 
@@ -60,6 +61,10 @@ async function run(from: string, to: string, options: MigrateCommandOptions): Pr
   if (isRemoteUrl(from)) throw new UsageError(`FROM ${from}: a receiver takes devices, and gives none`);
   if (options.recover && options.dryRun) throw new UsageError("give one of --recover and --dry-run");
   const ends = { from: resolve(from), to: isRemoteUrl(to) ? to : resolve(to) };
+  if (options.recover) {
+    await recoverEnds(ends, options, options.json === true);
+    return;
+  }
   const report = reporter(options.json === true);
   try {
     await migrateEnds(ends, options, settings(options, report), report);

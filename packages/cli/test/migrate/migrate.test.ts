@@ -1,0 +1,225 @@
+import { describe, expect, it } from "vitest";
+import { VfioError } from "@vfiokit/core";
+import { LocalSource, LocalTarget, migrate, VfioUserClient, type MigrateEvent } from "@vfiokit/user";
+import { scratch, Vfiokit } from "../vfiokit.js";
+import { fillCard, phaseOf, serveCard, sumOfCard } from "./card.js";
+
+const RUNNING = { phase: "none", state: "RUNNING" };
+
+/** Two servers, the first of a card that is filled. */
+async function twoServers() {
+  const dir = scratch();
+  const [a, b] = [dir.file("a"), dir.file("b")];
+  const [from, to] = await Promise.all([serveCard(a), serveCard(b)]);
+  const sum = await fillCard(a, 3);
+  return {
+    a,
+    b,
+    from,
+    to,
+    sum,
+    async [Symbol.asyncDispose]() {
+      await from[Symbol.asyncDispose]();
+      await to[Symbol.asyncDispose]();
+      dir[Symbol.dispose]();
+    },
+  };
+}
+
+/** A migration that takes its time: 1 MiB at 256 KiB/s, and a second to cancel it or kill somebody. */
+const slowly = (a: string, b: string) =>
+  Vfiokit.start(["migrate", a, b, "--bandwidth", "256K", "--max-downtime", "0", "--json"]);
+
+const events = (stdout: string) =>
+  stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as MigrateEvent | { event: "failed"; phase?: string; runs?: string });
+
+describe("vfiokit migrate", () => {
+  it("moves a device, and says what it cost", async () => {
+    await using servers = await twoServers();
+    const { code, stdout, stderr } = await Vfiokit.run("migrate", servers.a, servers.b);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(
+      /^\S+\/a -> \S+\/b: migrated\n {2}downtime +[\d.]+ m?s\n {2}in all +\S.*\n {2}sent +1\.\d MiB, .* of it while/,
+    );
+    expect(await sumOfCard(servers.b)).toBe(servers.sum);
+    expect(await phaseOf(servers.a)).toEqual({ phase: "given", state: "STOP" });
+  });
+
+  it("--json: an event a line", async () => {
+    await using servers = await twoServers();
+    const { stdout } = await Vfiokit.run("migrate", servers.a, servers.b, "--json");
+    const all = events(stdout);
+    expect(
+      all.filter(({ event }) => event === "phase").map((event) => "phase" in event && event.phase),
+    ).toEqual(["check", "precopy", "stop", "stop-copy", "prepare", "give", "activate", "done"]);
+    expect(all.find(({ event }) => event === "check")).toMatchObject({ precopy: true, recoverable: true });
+    expect(all.at(-1)).toMatchObject({ event: "done", status: "migrated", precopyEnd: "converged" });
+  });
+
+  it("back again, and once more", async () => {
+    await using servers = await twoServers();
+    for (const [from, to] of [
+      [servers.a, servers.b],
+      [servers.b, servers.a],
+      [servers.a, servers.b],
+    ] as const)
+      expect(await Vfiokit.run("migrate", from, to)).toMatchObject({ code: 0 });
+    expect(await sumOfCard(servers.b)).toBe(servers.sum);
+  });
+
+  it("--dry-run: whether it can be", async () => {
+    await using servers = await twoServers();
+    const { code, stdout } = await Vfiokit.run("migrate", servers.a, servers.b, "--dry-run");
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^\S+\/a -> \S+\/b: it can be migrated\n$/)]);
+    expect([await phaseOf(servers.a), await phaseOf(servers.b)]).toEqual([RUNNING, RUNNING]);
+  });
+
+  it("another device: what differs, at both ends", async () => {
+    using dir = scratch();
+    await using card = await serveCard(dir.file("a"));
+    await using serial = Vfiokit.start([
+      "serve",
+      "serial",
+      "--socket-path",
+      dir.file("b"),
+      "--chardev",
+      "null",
+    ]);
+    await serial.says(/\n/);
+    const { code, stderr } = await Vfiokit.run("migrate", dir.file("a"), dir.file("b"));
+    expect([code, card.child.exitCode]).toEqual([1, null]);
+    expect(stderr).toMatch(
+      /^error: EINVAL: .*device is 0103 at \S+\/a and 0002 at \S+\/b; class is 058000 .*\n$/,
+    );
+  });
+
+  it("a server with another client: the message names the relay", async () => {
+    await using servers = await twoServers();
+    using _qemu = await VfioUserClient.connect(servers.a);
+    const { code, stderr } = await Vfiokit.run("migrate", servers.a, servers.b);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^error: EBUSY: .*another client.*vfiokit relay.*\n$/),
+    ]);
+  });
+
+  it("nobody there: one line", async () => {
+    using dir = scratch();
+    const { code, stdout, stderr } = await Vfiokit.run("migrate", dir.file("a"), dir.file("b"), "--json");
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: .*ENOENT.*\n$/)]);
+    expect(events(stdout)).toEqual([
+      { event: "failed", code: "ENOENT", message: expect.any(String) as unknown },
+    ]);
+  });
+
+  it.each([
+    ["no target", ["a"], /missing required argument 'to'/],
+    ["a receiver as the source", ["tls://host:1", "b"], /a receiver takes devices, and gives none/],
+    ["a bandwidth that is no number", ["a", "b", "--bandwidth", "fast"], /must be a number of bytes/],
+    ["no bandwidth at all", ["a", "b", "--bandwidth", "0"], /must be a number of bytes/],
+    ["a downtime that is none", ["a", "b", "--max-downtime", "-1"], /must be milliseconds/],
+    ["half a round", ["a", "b", "--max-rounds", "0.5"], /must be a number, 0 or more/],
+    ["--recover and --dry-run", ["a", "b", "--recover", "--dry-run"], /one of/],
+    [
+      "a compression that nobody knows",
+      ["a", "b", "--compression", "lha"],
+      /Allowed choices are auto, none, zstd/,
+    ],
+  ])("wrong usage, exit code 2: %s", async (_name, args, message) => {
+    const { code, stdout, stderr } = await Vfiokit.run("migrate", ...args);
+    expect([code, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(message);
+  });
+});
+
+describe("a migration that does not come to its end", () => {
+  it("Ctrl-C: the source runs on, and so does the target, as after a reset", async () => {
+    await using servers = await twoServers();
+    await using mover = slowly(servers.a, servers.b);
+    await mover.says(/"event":"progress"/);
+    expect(await mover.kill("SIGINT")).toBe(1);
+    expect(mover.stderr).toMatch(/^error: ECANCELED: precopy: cancelled; \S+\/a runs on\n$/);
+    expect(events(mover.stdout).at(-1)).toMatchObject({ event: "failed", phase: "precopy", runs: "source" });
+    expect([await phaseOf(servers.a), await phaseOf(servers.b)]).toEqual([RUNNING, RUNNING]);
+    expect(await sumOfCard(servers.a)).toBe(servers.sum);
+    expect(await sumOfCard(servers.b)).toBe(0);
+  });
+
+  it("the target's server is killed: the source runs on", async () => {
+    await using servers = await twoServers();
+    await using mover = slowly(servers.a, servers.b);
+    await mover.says(/"event":"progress"/);
+    await servers.to.kill("SIGKILL");
+    expect(await mover.ended).toBe(1);
+    expect(mover.stderr).toMatch(/^error: \w+: precopy: \S+\/b: .*; \S+\/a runs on\n$/);
+    expect(await sumOfCard(servers.a)).toBe(servers.sum);
+  });
+
+  it("the source's server is killed: the message says that its device is gone", async () => {
+    await using servers = await twoServers();
+    await using mover = slowly(servers.a, servers.b);
+    await mover.says(/"event":"progress"/);
+    await servers.from.kill("SIGKILL");
+    expect(await mover.ended).toBe(1);
+    expect(mover.stderr).toMatch(/precopy: .*; \S+\/a is gone, and its state with it/);
+    expect(events(mover.stdout).at(-1)).toMatchObject({ event: "failed", runs: "none" });
+    expect(await phaseOf(servers.b)).toEqual(RUNNING);
+  });
+
+  it("the mover is killed: the source runs on, and there is nothing to recover", async () => {
+    await using servers = await twoServers();
+    await using mover = slowly(servers.a, servers.b);
+    await mover.says(/"event":"progress"/);
+    await mover.kill("SIGKILL");
+    expect(await sumOfCard(servers.a)).toBe(servers.sum);
+    const { code, stdout } = await Vfiokit.run("migrate", "--recover", servers.a, servers.b);
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^nothing to recover: /)]);
+  });
+});
+
+describe("vfiokit migrate --recover", () => {
+  /** A mover that is lost between `give` and `activate`. */
+  async function lostMover(a: string, b: string): Promise<string> {
+    using source = await LocalSource.connect(a);
+    using target = await LocalTarget.connect(b);
+    target.activate = () => Promise.reject(new VfioError("ETIMEDOUT", "the mover is lost"));
+    const failure = migrate(source, target, { maxDowntime_ms: 300, maxRounds: 1 });
+    return await failure.then(
+      () => "",
+      (error: unknown) => (error as Error).message,
+    );
+  }
+
+  it("the command that the message names finishes it", async () => {
+    await using servers = await twoServers();
+    const { a, b } = servers;
+    const message = await lostMover(a, b);
+    expect(message).toContain(`vfiokit migrate --recover ${a} ${b}`);
+    expect([(await phaseOf(a)).phase, (await phaseOf(b)).phase]).toEqual(["given", "prepared"]);
+    // Neither can be used meanwhile, and whoever tries hears why.
+    const { stderr } = await Vfiokit.run("migrate", b, a);
+    expect(stderr).toMatch(/b: the device is prepared in hand-over .*--recover FROM TO/);
+    const { code, stdout } = await Vfiokit.run("migrate", "--recover", a, b);
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^\S+\/b runs: .*\n {2}\S+\/b: activate\n$/)]);
+    expect(await sumOfCard(b)).toBe(servers.sum);
+    expect(await Vfiokit.run("migrate", "--recover", a, b)).toMatchObject({ code: 0 });
+  });
+
+  it("with the target lost, too, the source is taken back", async () => {
+    await using servers = await twoServers();
+    const { a, b } = servers;
+    await lostMover(a, b);
+    await servers.to.kill("SIGKILL");
+    const { code, stdout } = await Vfiokit.run("migrate", "--recover", a, b, "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      event: "recovered",
+      runs: "source",
+      steps: [{ side: "source", step: "take-back" }],
+    });
+    expect(await sumOfCard(a)).toBe(servers.sum);
+  });
+});
