@@ -3,6 +3,7 @@ import { checkCommand } from "./check.js";
 import { listCommand } from "./list.js";
 import { replayCommand } from "./replay.js";
 import { runCommand } from "./run.js";
+import { workerCommand } from "./worker.js";
 
 /** `vfiokit lab`: what a reset does to a migration, by five designs, in every order of events that matters. */
 export function labCommand(): Command {
@@ -11,6 +12,7 @@ export function labCommand(): Command {
       "Compares the known designs of a reset during a migration, in every interleaving that matters.",
     )
     .addCommand(runCommand())
+    .addCommand(workerCommand())
     .addCommand(replayCommand())
     .addCommand(listCommand())
     .addCommand(checkCommand());

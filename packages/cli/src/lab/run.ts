@@ -1,6 +1,6 @@
 import { replayWitness, runLab, type LabReport } from "@vfiokit/lab";
 import { Command } from "commander";
-import { CommandError } from "../errors.js";
+import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
 import { parseBounds, positive } from "./bounds.js";
 import { chooseDesigns, chooseScenarios } from "./choice.js";
@@ -8,13 +8,16 @@ import { checkHtmlTarget, writeHtml } from "./html.js";
 import { lines } from "./lines.js";
 import { matrixTable } from "./matrix.js";
 import { ProgressBar } from "./progress.js";
+import type { QueuedRun } from "./queue/coordinator.js";
+import { parseRedisUrl, type RedisTarget } from "./queue/url.js";
 import { startThreads } from "./threads.js";
 
 interface Options {
   readonly design?: string;
   readonly scenario: string;
   readonly bound?: string;
-  readonly workers: string;
+  readonly workers?: string;
+  readonly queue?: string;
   readonly json?: true;
   readonly html?: string;
 }
@@ -38,7 +41,8 @@ export function runCommand(): Command {
       "--bound <bounds>",
       'limits for one scenario, as in "executions=1000,preemptions=2" (default: none, the verdicts are proofs)',
     )
-    .option("--workers <n>", "threads to share the scenarios, and large scenarios' schedules", "1")
+    .option("--workers <n>", "threads to share the scenarios, and large scenarios' schedules (default: 1)")
+    .option("--queue <url>", "share them with every vfiokit lab worker at this Redis or Valkey instead")
     .option("--json", "print the verdicts as JSON")
     .option(
       "--html <file>",
@@ -52,25 +56,34 @@ async function run(options: Options): Promise<void> {
   const designs = chooseDesigns(options.design);
   const scenarios = chooseScenarios(options.scenario);
   const bounds = parseBounds(options.bound);
-  const workers = positive("--workers", options.workers);
+  const workers = positive("--workers", options.workers ?? "1");
+  const queue = options.queue === undefined ? undefined : parseRedisUrl(options.queue);
+  if (queue && options.workers !== undefined)
+    throw new UsageError("--workers and --queue: the threads here, or the workers of a queue");
   if (options.html !== undefined) checkHtmlTarget(options.html);
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
   process.once("SIGINT", onInterrupt);
+  process.once("SIGTERM", onInterrupt);
   let report: LabReport;
   try {
     using progress = new ProgressBar();
-    await using threads = workers > 1 ? await startThreads(workers) : undefined;
+    await using elsewhere = queue
+      ? await share(queue)
+      : workers > 1
+        ? await startThreads(workers)
+        : undefined;
     report = await runLab({
       designs,
       scenarios,
       bounds,
       signal: interrupt.signal,
       onProgress: (done) => progress.show(done),
-      ...(threads && { elsewhere: threads }),
+      ...(elsewhere && { elsewhere }),
     });
   } finally {
     process.off("SIGINT", onInterrupt);
+    process.off("SIGTERM", onInterrupt);
   }
   if (options.json) process.stdout.write(`${JSON.stringify({ matrix: report.matrix }, null, 2)}\n`);
   else await print(report);
@@ -79,6 +92,14 @@ async function run(options: Options): Promise<void> {
     throw new CommandError("interrupted: the verdicts are of what was run until then");
   const own = Object.values(report.matrix[DEFAULT_DESIGN] ?? {});
   if (own.some(({ verdict }) => verdict === "fail")) throw new CommandError(`${DEFAULT_DESIGN} fails`);
+}
+
+/** Opens a run that workers join. */
+async function share(target: RedisTarget): Promise<QueuedRun> {
+  const { openRun } = await import("./queue/coordinator.js"); // not before it is needed: commands start quickly
+  const run = await openRun(target);
+  process.stderr.write(`run ${run.id}: shared with every vfiokit lab worker --queue ${target.shown}\n`);
+  return run;
 }
 
 async function print(report: LabReport): Promise<void> {

@@ -1,0 +1,116 @@
+import { randomBytes } from "node:crypto";
+import type { Elsewhere, LabPart, LabPartResult } from "@vfiokit/lab";
+import { CommandError } from "../../errors.js";
+import { version } from "../../version.js";
+import { connect, connectionOf } from "./redis.js";
+import { announce, HEARTBEAT, PREFIX, queueName, retract, stillThere, sweep, type Run } from "./runs.js";
+import { checkResult } from "./schema.js";
+import type { RedisTarget } from "./url.js";
+
+/** A run whose parts are explored by workers anywhere. Disposing of it removes all of it from Redis. */
+export interface QueuedRun extends Elsewhere, AsyncDisposable {
+  readonly id: string;
+}
+
+/** Parts in the queue: enough for many workers, and few enough that large scenarios are not begun last. */
+const PARTS = 64;
+/** Milliseconds that workers have to say goodbye. */
+const GOODBYE = 3000;
+
+interface Waiting {
+  readonly part: LabPart;
+  resolve(result: LabPartResult): void;
+  reject(error: unknown): void;
+}
+
+/** Opens a queue that workers find. @throws CommandError if Redis cannot be used */
+export async function openRun(target: RedisTarget): Promise<QueuedRun> {
+  const redis = await connect(target);
+  const { Queue, QueueEvents } = await import("bullmq"); // not before it is needed: commands start quickly
+  const run: Run = { id: randomBytes(6).toString("hex"), version };
+  const options = { connection: connectionOf(target), prefix: PREFIX };
+  const queue = new Queue<LabPart>(queueName(run), options);
+  const events = new QueueEvents(queueName(run), { ...options, lastEventId: "0-0" });
+  // What cannot be sent waits until there is a connection again.
+  const ignore = (): void => undefined;
+  queue.on("error", ignore);
+  events.on("error", ignore);
+
+  const waiting = new Map<string, Waiting>();
+  let parts = 0;
+  let broken: Error | undefined;
+  const take = (id: string): Waiting | undefined => {
+    const found = waiting.get(id);
+    waiting.delete(id);
+    return found;
+  };
+  const fail = (error: Error): void => {
+    broken = error;
+    for (const id of [...waiting.keys()]) take(id)!.reject(error);
+  };
+  // A part that was done twice, since its first worker was taken for lost, counts once: both came to the same.
+  events.on("completed", ({ jobId, returnvalue }: { jobId: string; returnvalue: unknown }) => {
+    const done = take(jobId);
+    if (!done) return;
+    try {
+      done.resolve(checkResult(returnvalue, done.part));
+    } catch (error) {
+      done.reject(new CommandError(`${jobId}: what a worker sent is not a result: ${messageOf(error)}`));
+    }
+  });
+  events.on("failed", ({ jobId, failedReason }) =>
+    take(jobId)?.reject(new CommandError(`${jobId}: a worker could not do it: ${failedReason}`)),
+  );
+
+  await events.waitUntilReady();
+  await announce(redis, run);
+  const heartbeat = setInterval(() => {
+    stillThere(redis, run).then((there) => {
+      if (!there) fail(new CommandError(`run ${run.id} was given up by its workers: Redis was out of reach`));
+    }, ignore);
+  }, HEARTBEAT * 1000);
+
+  return {
+    id: run.id,
+    parts: PARTS,
+    async run(part, signal) {
+      if (broken) throw broken;
+      signal.throwIfAborted();
+      const id = `part-${++parts}`;
+      const abort = (): void => take(id)?.reject(signal.reason);
+      signal.addEventListener("abort", abort);
+      try {
+        return await new Promise<LabPartResult>((resolve, reject) => {
+          waiting.set(id, { part, resolve, reject });
+          queue
+            .add("part", part, { jobId: id, removeOnComplete: true, removeOnFail: true })
+            .catch((error: unknown) => take(id)?.reject(error));
+        });
+      } finally {
+        signal.removeEventListener("abort", abort);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      clearInterval(heartbeat);
+      fail(new CommandError("the run is over"));
+      await retract(redis, run);
+      await goodbye(() => queue.getWorkersCount());
+      await events.close();
+      await queue.obliterate({ force: true });
+      await queue.close();
+      await sweep(redis, run);
+      await redis.quit();
+    },
+  };
+}
+
+/** Waits until the workers have left the queue, so that none of them writes to it any more. */
+async function goodbye(workers: () => Promise<number>): Promise<void> {
+  const begun = performance.now();
+  while ((await workers()) > 0 && performance.now() - begun < GOODBYE)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
