@@ -3,7 +3,7 @@ import { asVfioError } from "../../client/errors.js";
 import type { Codec } from "./compression.js";
 import type { ReceiverDevice } from "./device.js";
 import type { FrameSocket } from "./frame-socket.js";
-import { Purpose, type FrameValue } from "./protocol.js";
+import { nameIn, Purpose, type FrameValue } from "./protocol.js";
 import { serveRecovery } from "./recovery-server.js";
 import { Session, type SessionSettings } from "./session.js";
 
@@ -27,7 +27,7 @@ export class Slot {
    * @throws VfioError EBUSY: another mover is at work; ECONNRESET: there is nothing to continue; what the device answers
    */
   async serve(frames: FrameSocket, hello: FrameValue<"HELLO">, peer: string): Promise<void> {
-    if (hello.purpose === Purpose.RECOVER) {
+    if (nameIn(Purpose, "purpose", hello.purpose) === "RECOVER") {
       await this.#assertFree();
       return serveRecovery(frames, this.device, this.settings.idle_ms);
     }
@@ -45,6 +45,7 @@ export class Slot {
 
   async #begin(hello: FrameValue<"HELLO">, peer: string): Promise<Session> {
     await this.#assertFree();
+    if (this.#opening) throw this.#busy(); // whoever came at the same moment
     this.#opening = true;
     try {
       const target = await this.device.open(hello.purpose !== Purpose.CHECK);
@@ -66,9 +67,12 @@ export class Slot {
   /** Ends a session whose mover is away and has left nothing half done. @throws VfioError EBUSY: there is another one */
   async #assertFree(): Promise<void> {
     while (this.#session?.yields) await this.#end(this.#session, "another mover decides");
-    if (!this.#session && !this.#opening) return;
+    if (this.#session || this.#opening) throw this.#busy();
+  }
+
+  #busy(): VfioError {
     const rule = "another migration is under way, or broke and may still be continued";
-    throw new VfioError("EBUSY", `${this.name}: ${rule}`);
+    return new VfioError("EBUSY", `${this.name}: ${rule}`);
   }
 
   #continue(hello: FrameValue<"HELLO">): Session {

@@ -149,9 +149,11 @@ export class Receiving implements AsyncDisposable {
   }
 
   /** Settles once there was such an event; those before it count as well. */
-  async told(event: ReceiverEvent["event"], count = 1): Promise<ReceiverEvent> {
+  async told(event: ReceiverEvent["event"], count = 1, device?: string): Promise<ReceiverEvent> {
     for (;;) {
-      const found = this.events.filter((one) => one.event === event);
+      const found = this.events.filter(
+        (one) => one.event === event && (device === undefined || one.device === device),
+      );
       if (found.length >= count) return found[count - 1]!;
       await new Promise<void>((resolve) => (this.#changed = resolve));
     }
@@ -184,7 +186,7 @@ export class Wire implements AsyncDisposable {
   private constructor(to: number) {
     this.#server = createServer((mover) => {
       if (this.refuses) {
-        mover.resetAndDestroy();
+        mover.destroy();
         return;
       }
       this.connections++;
@@ -212,7 +214,7 @@ export class Wire implements AsyncDisposable {
 
   /** Breaks every connection now. */
   cut(): void {
-    for (const pair of this.#pairs) for (const socket of pair) socket.resetAndDestroy();
+    for (const pair of this.#pairs) for (const socket of pair) socket.destroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
