@@ -39,7 +39,7 @@ export function remoteSecurity(options: TlsOptions): RemoteSecurity {
   }
   if (missing.length > 0) {
     throw new UsageError(
-      `${missing.join(" and ")} missing: both sides show a certificate, and check the other's ` +
+      `no ${missing.join(", no ")}: both sides show a certificate and check the other's ` +
         "(--insecure-loopback does without, on 127.0.0.1 and ::1 only)",
     );
   }
