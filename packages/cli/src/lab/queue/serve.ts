@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import type { Worker } from "bullmq";
 import type { LabPart, LabPartResult } from "@vfiokit/lab";
 import { version } from "../../version.js";
@@ -49,6 +50,7 @@ export async function serveRuns({ target, concurrency, say, signal }: ServeOptio
       queueName(run),
       ({ data }) => threads.run(checkPart(data), stop.signal),
       {
+        name: `${hostname()} ${process.pid}`,
         connection: connectionOf(target),
         prefix: PREFIX,
         concurrency,
