@@ -35,8 +35,9 @@ describe("a witness", () => {
     expect(lines[2]!.lock).toBeUndefined();
   });
 
-  it("tells of a trylock that fails, and of locks that are let go", async () => {
+  it("tells of a trylock that fails, of a mutex that is taken already, and of locks that are let go", async () => {
     const { lines } = await replayWitness("deferred/ioctl/succeeds/one/STOP-STOP_COPY@1x4,0x6,1x10,0x5");
+    expect(told(lines)).toContain("ioctl: waits for card.0's stateMutex, held by STOP-STOP_COPY");
     expect(told(lines)).toContain("ioctl: tries card.0's stateMutex, held by STOP-STOP_COPY");
     expect(told(lines)).toContain("ioctl: releases card.0's memoryLock");
   });

@@ -52,8 +52,8 @@ export async function observeLocks(
   };
 }
 
-/** The classes that a task holds itself, or has its callers hold. */
-function heldBy(task: Task): Set<string> {
+/** The classes that a task holds, and those that tasks hold which await it. */
+export function heldBy(task: Task): Set<string> {
   const held = new Set<string>();
   for (let at: Task | undefined = task; at; at = at.parent)
     for (const { lock } of at.holds) held.add(lock.className);

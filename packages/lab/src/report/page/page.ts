@@ -108,7 +108,7 @@ export function page(): void {
   const openTarget = (): void => {
     const details = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest("details");
     if (!details) return;
-    details.open = true;
+    details.open = true; // browsers of before 2024 open nothing by themselves
     details.scrollIntoView({ block: "start" });
     details.querySelector("summary")!.focus({ preventScroll: true });
   };
