@@ -8,7 +8,7 @@ import {
   DmaAccess,
   encodeError,
   encodeReply,
-  encodeRequest,
+  encodedSize,
   Header,
   HEADER_SIZE,
   HeaderFlags,
@@ -19,6 +19,8 @@ import {
   type CommandName,
   type ReplyPayload,
   type RequestPayload,
+  writeMessage,
+  type Message,
 } from "../wire/index.js";
 import { Channel } from "./channel.js";
 import { abortError, Commands, type CallOptions, type TakeReply } from "./commands.js";
@@ -106,8 +108,7 @@ export class Connection {
     take: TakeReply<T>,
   ): Promise<T> {
     return this.#start(options, command, (id) => {
-      const bytes = encodeRequest(command, id, payload);
-      this.#main.send(bytes.length, (into) => into.set(bytes), options.fds);
+      this.#send({ kind: "request", command, msg_id: id, no_reply: false, payload } as Message, options.fds);
       return this.#commands.wait(id, command, Command[command], options, take);
     });
   }
@@ -124,8 +125,7 @@ export class Connection {
   /** Sends a command without a reply (No_reply). Fulfilled once the kernel has it. */
   post<C extends CommandName>(command: C, payload: RequestPayload<C>, options: CallOptions): Promise<void> {
     return this.#start(options, command, (id) => {
-      const bytes = encodeRequest(command, id, payload, true);
-      this.#main.send(bytes.length, (into) => into.set(bytes));
+      this.#send({ kind: "request", command, msg_id: id, no_reply: true, payload } as Message);
       return new Promise((resolve, reject) => {
         this.#unsent.add(reject);
         this.#main.whenSent(() => {
@@ -177,6 +177,11 @@ export class Connection {
     if (options.signal?.aborted) throw abortError(what, options.signal);
     if (this.#ended) throw new VfioError("ENOTCONN", `${what}: the connection is closed`);
     return run(this.#commands.nextId());
+  }
+
+  /** Written in place: an image's messages are large. @throws WireError, with nothing sent */
+  #send(message: Message, fds?: readonly Fd[]): void {
+    this.#main.send(encodedSize(message), (into) => writeMessage(message, into.fill(0)), fds);
   }
 
   /** REGION_READ and REGION_WRITE, written in place. */

@@ -64,6 +64,13 @@ export const libc = {
     flags: number,
   ) => number,
   shutdown: lib.func("int shutdown(int, int)") as (fd: number, how: number) => number,
+  setsockopt: lib.func("int setsockopt(int, int, int, const void *, int)") as (
+    fd: number,
+    level: number,
+    option: number,
+    value: Int32Array,
+    length: number,
+  ) => number,
   getsockopt: lib.func("int getsockopt(int, int, int, void *, void *)") as (
     fd: number,
     level: number,

@@ -14,14 +14,17 @@ import {
   commandName,
   decodeMessage,
   encodeError,
-  encodeReply,
+  encodeMessage,
+  encodedSize,
   Header,
   HEADER_SIZE,
   HeaderFlags,
   Type,
   TYPE_MASK,
   WireError,
+  writeMessage,
   type CommandName,
+  type Message,
   type RequestPayload,
 } from "../wire/index.js";
 import { DmaClient } from "./dma-client.js";
@@ -205,8 +208,21 @@ export class Connection {
   #answer(command: CommandName, { payload, fds }: Answer<CommandName>): void {
     const { view, head } = this.#inbox;
     if (this.#ended || view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
-    const id = view.getUint16(head + HEADER.msg_id, true);
-    this.#outbox.append(encodeReply(command, id, payload), fds);
+    const msg_id = view.getUint16(head + HEADER.msg_id, true);
+    const reply = { kind: "reply", command, msg_id, payload } as Message;
+    if (fds) {
+      this.#outbox.append(encodeMessage(reply), fds);
+      return;
+    }
+    const size = encodedSize(reply);
+    const at = this.#outbox.reserve(size);
+    try {
+      writeMessage(reply, this.#outbox.target.bytes.subarray(at, at + size).fill(0));
+    } catch (error) {
+      this.#outbox.cancel();
+      throw error;
+    }
+    this.#outbox.commit();
   }
 
   /** Answers the command at the inbox's head with an error: the header alone. */

@@ -147,7 +147,7 @@ function answer(
 
 export const migDataRead: Handler<"MIG_DATA_READ"> = async (session, { size }) => {
   requireTransferSize(session, size);
-  const data = new Uint8Array(size);
+  const data = transferBuffer(session).subarray(0, size);
   let filled = 0;
   // vfio-user: a reply with less than was asked for is the end of the image.
   while (filled < size) {
@@ -159,6 +159,15 @@ export const migDataRead: Handler<"MIG_DATA_READ"> = async (session, { size }) =
     payload: { argsz: MigrationData.size + filled, size: filled, data: data.subarray(0, filled) },
   };
 };
+
+/** A client's commands run one at a time, and a reply is encoded before the next one begins: they share a buffer. */
+const transferBuffers = new WeakMap<Session, Uint8Array>();
+
+function transferBuffer(session: Session): Uint8Array {
+  let buffer = transferBuffers.get(session);
+  if (!buffer) transferBuffers.set(session, (buffer = new Uint8Array(session.settings.maxDataXferSize)));
+  return buffer;
+}
 
 export const migDataWrite: Handler<"MIG_DATA_WRITE"> = async (session, { size, data }) => {
   requireTransferSize(session, size);

@@ -6,6 +6,9 @@ import { type Fd, sendBytes, StableBuffer, WOULD_BLOCK } from "../linux/index.js
  */
 const BATCH_BYTES = 32 * 1024;
 
+/** Buffers of large messages that are kept for the next ones: the pages of a new one cost as much as its bytes. */
+const SPARES = 2;
+
 interface Queued {
   readonly buffer: StableBuffer;
   start: number;
@@ -21,6 +24,7 @@ export class Outbox {
   #batch = new StableBuffer(BATCH_BYTES);
   #batchEnd = 0;
   #queue: Queued[] = [];
+  readonly #spares: StableBuffer[] = [];
   /** The message that `reserve` has made room for, until `commit` or `cancel`. */
   #reserved: { buffer: StableBuffer; at: number; length: number } | undefined;
   readonly #batchReservation: { buffer: StableBuffer; at: number; length: number };
@@ -48,7 +52,7 @@ export class Outbox {
     if (this.#reserved) throw new Error("an outgoing message is being written already");
     if (length > BATCH_BYTES) {
       this.flush();
-      this.target = new StableBuffer(length);
+      this.target = this.#largeBuffer(length);
       this.#reserved = { buffer: this.target, at: 0, length };
       return 0;
     }
@@ -125,8 +129,17 @@ export class Outbox {
       if (count === WOULD_BLOCK) return;
       first.fds = [];
       first.start += count;
-      if (first.start === first.end) this.#queue.shift();
+      if (first.start < first.end) continue;
+      this.#queue.shift();
+      if (first.buffer.bytes.length > BATCH_BYTES && this.#spares.length < SPARES)
+        this.#spares.push(first.buffer);
     }
+  }
+
+  /** One that was sent, if it fits. */
+  #largeBuffer(length: number): StableBuffer {
+    const spare = this.#spares.pop();
+    return spare && spare.bytes.length >= length ? spare : new StableBuffer(length);
   }
 
   /** Behind the batch: it was written before. */

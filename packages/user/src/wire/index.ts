@@ -45,11 +45,13 @@ export {
 export { IoEventFdFlags, IoFdType, ShadowSubRegion, SubRegion } from "./io-fds.js";
 export {
   decodeMessage,
+  encodedSize,
   encodeError,
   encodeMessage,
   encodeReply,
   encodeRequest,
   messages,
+  writeMessage,
   type Direction,
   type ErrorReply,
   type Message,

@@ -158,20 +158,37 @@ export function decodeMessage(bytes: Uint8Array): Message {
 
 /** @throws WireError where the payload breaks the rules that decodeMessage checks */
 export function encodeMessage(message: Message): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(encodedSize(message));
+  writeMessage(message, bytes);
+  return bytes;
+}
+
+/** Bytes of a message when encoded. */
+export function encodedSize(message: Message): number {
+  if (message.kind === "error") return HEADER_SIZE;
+  return HEADER_SIZE + payloadOf(message.command, message.kind).struct.length(message.payload);
+}
+
+/**
+ * Encodes a message where it is sent from.
+ * @param into zeros, as many as `encodedSize`
+ * @throws WireError as encodeMessage
+ */
+export function writeMessage(message: Message, into: Uint8Array): void {
   const { command, msg_id } = message;
   const cmd = Command[command];
+  const header = into.subarray(0, HEADER_SIZE);
   if (message.kind === "error") {
     const flags = Type.REPLY | HeaderFlags.ERROR;
-    return Header.encode({ msg_id, cmd, msg_size: HEADER_SIZE, flags, error_no: message.errno });
+    Header.write({ msg_id, cmd, msg_size: HEADER_SIZE, flags, error_no: message.errno }, header);
+    return;
   }
   const { struct, rules } = payloadOf(command, message.kind);
   for (const rule of rules) rule(message.payload);
-  const bytes = new Uint8Array(HEADER_SIZE + struct.length(message.payload));
   const noReply = message.kind === "request" && message.no_reply ? HeaderFlags.NO_REPLY : 0;
   const flags = message.kind === "reply" ? Type.REPLY : Type.COMMAND | noReply;
-  Header.write({ msg_id, cmd, msg_size: bytes.length, flags, error_no: 0 }, bytes.subarray(0, HEADER_SIZE));
-  struct.write(message.payload, bytes.subarray(HEADER_SIZE));
-  return bytes;
+  Header.write({ msg_id, cmd, msg_size: into.length, flags, error_no: 0 }, header);
+  struct.write(message.payload, into.subarray(HEADER_SIZE));
 }
 
 /** A command for the peer. */
