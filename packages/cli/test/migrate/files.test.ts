@@ -1,0 +1,214 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createGunzip, createGzip } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { VfioUserClient } from "@vfiokit/user";
+import { hasZstd } from "../../src/migrate/compression.js";
+import type { FileCodec } from "../../src/save/codecs.js";
+import { CONTAINER_HEADER, containerCodec, encodeContainerHeader } from "../../src/save/container.js";
+import { ImageFile, openImage } from "../../src/save/image-file.js";
+import { scratch, Vfiokit } from "../vfiokit.js";
+import { fillCard, phaseOf, serveCard, sumOfCard } from "./card.js";
+
+const RUNNING = { phase: "none", state: "RUNNING" };
+
+describe("vfiokit save, restore, stream", () => {
+  const dir = scratch();
+  const [card, other, image] = [dir.file("card"), dir.file("other"), dir.file("image")];
+  let servers: Vfiokit[] = [];
+  let sum = 0;
+
+  beforeAll(async () => {
+    servers = await Promise.all([serveCard(card), serveCard(other)]);
+    sum = await fillCard(card, 5);
+  }, 60_000);
+  afterAll(async () => {
+    for (const server of servers) await server.kill("SIGTERM");
+    dir[Symbol.dispose]();
+  });
+
+  it("a device's state goes to a file, and to another device", async () => {
+    const saved = await Vfiokit.run("save", card, image);
+    expect(saved).toMatchObject({ code: 0, stderr: "" });
+    expect(saved.stdout).toMatch(/^saved 1b36:0103 .*: 1\.\d MiB; it was stopped for [\d.]+ m?s\n$/);
+    expect(await phaseOf(card)).toEqual(RUNNING);
+    expect(await sumOfCard(card)).toBe(sum);
+    const restored = await Vfiokit.run("restore", image, other);
+    expect([restored.code, restored.stdout]).toEqual([
+      0,
+      expect.stringMatching(/^restored \S+\/other: 1\.\d MiB\n$/),
+    ]);
+    expect(await phaseOf(other)).toEqual(RUNNING);
+    expect(await sumOfCard(other)).toBe(sum);
+  }, 60_000);
+
+  it("the file is its owner's, and nothing else is left beside it", () => {
+    expect(statSync(image).mode & 0o777).toBe(0o600);
+    expect(readdirSync(dir.path).sort()).toEqual(["card", "card.ctl", "image", "other", "other.ctl"]);
+  });
+
+  it("stream: what is in it, from a file or from standard input", async () => {
+    const { code, stdout } = await Vfiokit.run("stream", image);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^device +1b36:0103 subsystem .*\nformat +\d\ngeneration +0\nstream id +[0-9a-f]{32}\n/,
+    );
+    expect(stdout).toMatch(/^memory +1 +1 MiB +1 MiB/m);
+    expect(stdout).toMatch(/\nvalid: every checksum, number and count is right\n$/);
+
+    await using command = Vfiokit.start(["stream", "-", "--json"]);
+    command.stdin.end(readFileSync(image));
+    expect(await command.ended).toBe(0);
+    expect(JSON.parse(command.stdout)).toMatchObject({
+      valid: true,
+      begins: 1,
+      bytes: statSync(image).size,
+      begin: { generation: 0, identity: { vendor: 0x1b36, device: 0x0103 } },
+    });
+  }, 60_000);
+
+  it("a damaged file: where, which rule; and no device takes it", async () => {
+    const before = await fillCard(other, 9);
+    const damaged = dir.file("damaged");
+    const bytes = readFileSync(image);
+    bytes[bytes.length >> 1]! ^= 0x10;
+    writeFileSync(damaged, bytes);
+    const described = await Vfiokit.run("stream", damaged);
+    expect(described.code).toBe(1);
+    expect(described.stdout).toMatch(/\nat byte \d+: checksum does not match \(damaged\)\n$/);
+    expect(described.stderr).toBe(`error: ${damaged}: a device would refuse this stream\n`);
+    const restored = await Vfiokit.run("restore", damaged, other);
+    expect(restored.code).toBe(1);
+    expect(restored.stderr).toMatch(
+      /damaged: at byte \d+: checksum does not match \(damaged\); \S+\/other is untouched\n$/,
+    );
+    expect(await sumOfCard(other)).toBe(before);
+  }, 60_000);
+
+  it("of another device: both are named, and it is untouched", async () => {
+    await using serial = Vfiokit.start([
+      "serve",
+      "serial",
+      "--socket-path",
+      dir.file("serial"),
+      "--chardev",
+      "null",
+    ]);
+    await serial.says(/\n/);
+    const { code, stderr } = await Vfiokit.run("restore", image, dir.file("serial"));
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /image is of another device: 1b36:0103 .*; at \S+serial is 1b36:0002 .*, which is untouched\n$/,
+      ),
+    ]);
+    await serial.kill("SIGTERM");
+  }, 60_000);
+
+  it("what no vfiokit has written goes to the device, which refuses it and runs on", async () => {
+    const before = await fillCard(other, 11);
+    const foreign = dir.file("foreign");
+    writeFileSync(foreign, "libvfio-user's own");
+    const { code, stderr } = await Vfiokit.run("restore", foreign, other);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/the image is refused, and the device runs on as it was/),
+    ]);
+    expect(await sumOfCard(other)).toBe(before);
+    expect(await phaseOf(other)).toEqual(RUNNING);
+  }, 60_000);
+
+  it("a server with another client: nothing is written", async () => {
+    using _qemu = await VfioUserClient.connect(card);
+    const { code, stderr } = await Vfiokit.run("save", card, dir.file("none"));
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/another client is connected/)]);
+    expect(readdirSync(dir.path)).not.toContain("none");
+  });
+
+  it("a file that cannot be written, or is not there", async () => {
+    expect(await Vfiokit.run("save", card, `${dir.path}/no/such/folder`)).toMatchObject({ code: 1 });
+    const { code, stderr } = await Vfiokit.run("stream", dir.file("absent"));
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: .*absent: ENOENT.*\n$/)]);
+  });
+
+  it.runIf(!hasZstd)("--compression zstd on a Node without: exit code 2", async () => {
+    const { code, stderr } = await Vfiokit.run("save", card, image, "--compression", "zstd");
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/needs Node 22\.15 or newer/)]);
+  });
+
+  it.runIf(hasZstd)("--compression zstd: smaller, and read all the same", async () => {
+    const small = dir.file("small");
+    expect(await Vfiokit.run("save", card, small, "--compression", "zstd")).toMatchObject({ code: 0 });
+    expect(await Vfiokit.run("stream", small)).toMatchObject({ code: 0 });
+    expect(await Vfiokit.run("restore", small, other)).toMatchObject({ code: 0 });
+    expect(await sumOfCard(other)).toBe(sum);
+  });
+});
+
+describe("an image file", () => {
+  const gzip: FileCodec = {
+    number: 1,
+    name: "gzip",
+    compress: () => createGzip(),
+    decompress: () => createGunzip(),
+  };
+  const stream = new Uint8Array(300_000).map((_, at) => at >> 8);
+
+  async function contents(path: string): Promise<Uint8Array> {
+    const { chunks } = await openImage(path, [gzip]);
+    const all: Uint8Array[] = [];
+    for await (const chunk of chunks) all.push(chunk);
+    return Buffer.concat(all);
+  }
+
+  it.each([
+    ["compressed", gzip],
+    ["as it is", undefined],
+  ])("%s: what was written is read", async (_, codec) => {
+    using dir = scratch();
+    const file = await ImageFile.create(dir.file("image"), codec);
+    for (let at = 0; at < stream.length; at += 70_000) await file.write(stream.subarray(at, at + 70_000));
+    // Not there before it is complete.
+    expect(readdirSync(dir.path)).toEqual([`.image.${process.pid}.partial`]);
+    await file.commit();
+    expect(readdirSync(dir.path)).toEqual(["image"]);
+    expect(statSync(dir.file("image")).size).toBe(file.size);
+    expect(file.size < stream.length).toBe(codec !== undefined);
+    expect(Buffer.compare(await contents(dir.file("image")), stream)).toBe(0);
+  });
+
+  it("one that is given up leaves what was there", async () => {
+    using dir = scratch();
+    writeFileSync(dir.file("image"), "the old one");
+    const file = await ImageFile.create(dir.file("image"), undefined);
+    await file.write(stream);
+    await file.discard();
+    expect(readdirSync(dir.path)).toEqual(["image"]);
+    expect(readFileSync(dir.file("image"), "utf8")).toBe("the old one");
+  });
+
+  it("that is damaged where it is compressed", async () => {
+    using dir = scratch();
+    writeFileSync(dir.file("image"), Buffer.concat([encodeContainerHeader(1), Buffer.from("no gzip")]));
+    await expect(contents(dir.file("image"))).rejects.toThrow(/image: incorrect header check/);
+  });
+
+  it("of a later version, of an unknown codec, or cut in its header: says so", async () => {
+    const later = encodeContainerHeader(1);
+    later[8] = 2;
+    expect(() => containerCodec("f", later)).toThrow("f: a file of version 2: this vfiokit reads version 1");
+    expect(() => containerCodec("f", later.subarray(0, CONTAINER_HEADER - 1))).toThrow(
+      "breaks off in its header",
+    );
+    using dir = scratch();
+    writeFileSync(dir.file("image"), encodeContainerHeader(7));
+    await expect(openImage(dir.file("image"), [gzip])).rejects.toThrow(
+      /compressed \(codec 7\), which this .* cannot read/,
+    );
+  });
+
+  it("shorter than a header: it is what it is", async () => {
+    using dir = scratch();
+    writeFileSync(dir.file("image"), "short");
+    expect(Buffer.from(await contents(dir.file("image"))).toString()).toBe("short");
+  });
+});
