@@ -159,7 +159,7 @@ const Refused = struct("REFUSED", failureFields);
 type Failure = StructValue<typeof Refused>;
 
 /** Every frame: its number, who sends it, and what it holds. */
-const frames = {
+export const frames = {
   HELLO: { type: 0x01, from: "mover", payload: Hello },
   DESCRIBE: { type: 0x02, from: "mover", payload: struct("DESCRIBE", Request) },
   BEGIN: { type: 0x03, from: "mover", payload: struct("BEGIN", Request) },
@@ -200,7 +200,7 @@ export type Frame = { [N in FrameName]: { readonly frame: N; readonly value: Fra
 export const Header = struct("header", { type: u16, reserved: u16, length: u32 });
 
 /** Bytes of a payload at most: those of what has no end by itself. */
-const tailLimit: Partial<Record<FrameName, number>> = {
+export const tailLimit: Partial<Record<FrameName, number>> = {
   HELLO: MAX_NAME,
   DATA: MAX_DATA,
   FAILED: MAX_MESSAGE,
