@@ -7,7 +7,7 @@ export class Meter {
   bytes = 0;
   /** Of this image. */
   round = 0;
-  /** Bytes still to be sent, as the source estimated last. */
+  /** Bytes that were to be sent when the source was last asked. */
   remaining = 0;
   #dirtyRate: number | undefined;
   /** Milliseconds in which something was being sent, without the present round's. */
@@ -55,9 +55,14 @@ export class Meter {
 
   /** Milliseconds that the rest would take; undefined before anything was sent. */
   get expectedDowntime(): number | undefined {
-    if (this.remaining === 0) return 0;
-    const { rate } = this;
-    return rate === undefined ? undefined : (this.remaining / rate) * 1000;
+    const { rate, left } = this;
+    if (left === 0) return 0;
+    return rate === undefined ? undefined : (left / rate) * 1000;
+  }
+
+  /** Bytes still to be sent: the last estimate, less what was sent since. */
+  get left(): number {
+    return this.#busy ? Math.max(0, this.remaining - (this.bytes - this.#begun.bytes)) : this.remaining;
   }
 
   progress(phase: MigrateProgress["phase"]): MigrateProgress {
@@ -65,7 +70,7 @@ export class Meter {
       phase,
       round: this.round,
       bytes: this.bytes,
-      remaining: this.remaining,
+      remaining: this.left,
       rate_Bps: this.rate,
       dirtyRate_Bps: this.#dirtyRate,
       expectedDowntime_ms: this.expectedDowntime,

@@ -77,7 +77,7 @@ export interface MigrateProgress {
   readonly round: number;
   /** Bytes sent so far, those of images that were begun again included. */
   readonly bytes: number;
-  /** Bytes still to be sent, as the source estimated at the end of the last round. */
+  /** Bytes still to be sent: as the source estimated at the end of the last round, less what was sent since. */
   readonly remaining: number;
   /** Bytes per second, measured; undefined before anything was sent. */
   readonly rate_Bps: number | undefined;

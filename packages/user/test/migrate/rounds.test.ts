@@ -53,6 +53,18 @@ describe("pre-copy rounds", () => {
     expect(dirtyRate_Bps).toBeCloseTo((10 * CHUNK) / 1.01);
   });
 
+  test("progress is told a few times a second, with what is left of the round", async () => {
+    const { of } = await migrated({});
+    // 100 chunks in a second.
+    expect(of("progress").map(({ bytes, remaining }) => [bytes / CHUNK, remaining / CHUNK])).toEqual([
+      [1, 99],
+      [21, 79],
+      [41, 59],
+      [61, 39],
+      [81, 19],
+    ]);
+  });
+
   test("a generous limit: the first round is the last", async () => {
     const { result } = await migrated({ maxDowntime_ms: 100 }, oneIn(10));
     expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });
