@@ -1,5 +1,6 @@
 import { RegionFlags, VfioError } from "@vfiokit/core";
 import { DeviceInfo, IrqInfo, type Capabilities } from "../wire/index.js";
+import { withinLimits } from "./negotiation.js";
 import type { ServerLink } from "./server-link.js";
 
 /** What a client may ask a device, and was told once for all: QEMU asks when it starts, and never again. */
@@ -45,20 +46,21 @@ export async function shapeOf(link: ServerLink): Promise<DeviceShape> {
     deviceFlags: info.flags,
     regions: await Promise.all(regions),
     irqs: await Promise.all(irqs),
-    capabilities: link.capabilities,
+    capabilities: withinLimits(link.capabilities),
   };
 }
 
 /**
  * Whether the client could go on with `next` without noticing: all that it was told still holds.
+ * @param path of the next server, for messages
  * @throws VfioError EINVAL naming the field and both values
  */
-export function assertSameShape(known: DeviceShape, next: DeviceShape, names: Names): void {
+export function assertSameShape(known: DeviceShape, next: DeviceShape, path: string): void {
   const same = (field: string, before: unknown, after: unknown): void => {
-    if (before !== after) throw differs(field, before, after, names);
+    if (before !== after) throw differs(field, before, after, path);
   };
   const atLeast = (field: string, before: number, after: number): void => {
-    if (after < before) throw differs(field, before, after, names, ", and must not be less");
+    if (after < before) throw differs(field, before, after, `${path}, and must not be less`);
   };
   same("device flags", hex(known.deviceFlags), hex(next.deviceFlags));
   atLeast("number of regions", known.numRegions, next.numRegions);
@@ -79,16 +81,10 @@ export function assertSameShape(known: DeviceShape, next: DeviceShape, names: Na
     same("write_multiple", true, next.capabilities.write_multiple ?? false);
 }
 
-/** Of the two servers, in messages. */
-export interface Names {
-  readonly known: string;
-  readonly next: string;
-}
-
-function differs(field: string, before: unknown, after: unknown, names: Names, rule = ""): VfioError {
+function differs(field: string, before: unknown, after: unknown, where: string): VfioError {
   return new VfioError(
     "EINVAL",
-    `${field} is ${String(before)} at ${names.known}, which the client knows, and ${String(after)} at ${names.next}${rule}`,
+    `the client was told that ${field} is ${String(before)}: it is ${String(after)} at ${where}`,
   );
 }
 

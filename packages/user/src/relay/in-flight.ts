@@ -37,10 +37,15 @@ export class InFlight {
 
   /** Takes a slot for the first message of `inbox`. Not while full. */
   add(inbox: Inbox, size: number, stateful?: StatefulRequest): number {
+    return this.addFrom(inbox.bytes, inbox.head, size, stateful);
+  }
+
+  /** `add` for a message that is not in an inbox. */
+  addFrom(bytes: Uint8Array, from: number, size: number, stateful?: StatefulRequest): number {
     const slot = this.#free[--this.#freeCount]!;
     const at = slot * KEPT_BYTES;
     const kept = Math.min(size, KEPT_BYTES);
-    for (let i = 0; i < kept; i++) this.#kept[at + i] = inbox.bytes[inbox.head + i]!;
+    for (let i = 0; i < kept; i++) this.#kept[at + i] = bytes[from + i]!;
     this.#order[slot] = ++this.#lastOrder;
     if (stateful) this.#stateful[slot] = stateful;
     return slot;
@@ -63,9 +68,13 @@ export class InFlight {
     return this.#stateful[slot];
   }
 
-  /** The beginning of the request, as the client sent it. */
-  beginningOf(slot: number): Uint8Array {
-    return this.#kept.subarray(slot * KEPT_BYTES, (slot + 1) * KEPT_BYTES);
+  /** The request as the client sent it; undefined: only its beginning was kept. */
+  messageOf(slot: number): Uint8Array | undefined {
+    const stateful = this.#stateful[slot];
+    if (stateful) return stateful.message;
+    const at = slot * KEPT_BYTES;
+    const size = this.#keptView.getUint32(at + Header.offset.msg_size, true);
+    return size <= KEPT_BYTES ? this.#kept.slice(at, at + size) : undefined;
   }
 
   /** The request has its answer. */

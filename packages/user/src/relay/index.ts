@@ -2,6 +2,7 @@
 
 export type { RemoteMoveOptions } from "./control-protocol.js";
 export type { MoveOptions, MoveResult } from "./move.js";
+export type { OnLoss } from "./recovery.js";
 export { Relay, type RelayOptions, type RelayStatus } from "./relay.js";
 export { RelayClient } from "./relay-client.js";
 export { RelayControl } from "./relay-control.js";

@@ -14,8 +14,8 @@ import { assertSameShape, shapeOf } from "./compare.js";
 import { Introduction } from "./introduction.js";
 import { MASK_INTX } from "./ledger.js";
 import { clientOf } from "./link-client.js";
-import { dial } from "./dial.js";
-import { ServerLink } from "./server-link.js";
+import { openServer, type OpenServer } from "./next-server.js";
+import type { ServerLink } from "./server-link.js";
 import type { Session } from "./session.js";
 
 /** What a move is told by whoever asks for it: all but the hooks, which are the relay's. */
@@ -28,9 +28,6 @@ export interface MoveResult extends MigrateResult {
   /** How long requests of the client were held back, at the most. */
   readonly pause_ms: number;
 }
-
-/** Milliseconds in which the new server has to answer VERSION. */
-const VERSION_TIMEOUT_MS = 4000;
 
 /**
  * Moves the device behind a session to the server at `to`, while the client goes on using it.
@@ -53,15 +50,14 @@ export async function move(
   onEvent: (event: MigrateEvent) => void,
 ): Promise<MoveResult> {
   const old = session.link;
-  if (!old || session.migrating) throw new VfioError("EBUSY", "the relay is busy with another server");
+  if (!old) throw new VfioError("EBUSY", "the relay is busy with another server");
   if (session.ledger.logging)
     throw new VfioError("EBUSY", "the client has started dirty logging: it is migrating itself");
   const next = await NextServer.open(session, to);
   const pause = new Pause(session, replyLimit);
   const control = await HandOverControl.open(old.path);
-  session.migrating = true;
   try {
-    assertSameShape(await shapeOf(old), await shapeOf(next.link), { known: old.path, next: to });
+    assertSameShape(session.shape, await shapeOf(next.link), to);
     await next.introduction.maps();
     const source = LocalSource.over(LocalEnd.over(old.path, clientOf(old), control));
     const signals = [pause.signal, ...(options.signal ? [options.signal] : [])];
@@ -93,7 +89,6 @@ export async function move(
     );
     return { ...result, pause_ms: pause.longest };
   } finally {
-    session.migrating = false;
     // After a failure that left no device running, its requests are refused.
     pause.end();
     control?.close();
@@ -149,30 +144,23 @@ class NextServer {
   moved = false;
 
   private constructor(
-    readonly link: ServerLink,
-    private readonly control: HandOverControl | undefined,
+    private readonly server: OpenServer,
     session: Session,
   ) {
-    this.introduction = new Introduction(session.ledger, link);
+    this.introduction = new Introduction(session.ledger, server.link);
   }
 
   /** @throws SyscallError ENOENT, ECONNREFUSED …; CommandError; VfioError */
   static async open(session: Session, path: string): Promise<NextServer> {
-    const control = await HandOverControl.open(path);
-    try {
-      const status = await control?.status();
-      if (status?.phase === "given") await control!.reclaim(status.id!);
-      const fd = await dial(path, VERSION_TIMEOUT_MS);
-      const link = await ServerLink.open(fd, path, session.proposal, VERSION_TIMEOUT_MS);
-      return new NextServer(link, control, session);
-    } catch (error) {
-      control?.close();
-      throw error;
-    }
+    return new NextServer(await openServer(path, session.proposal), session);
+  }
+
+  get link(): ServerLink {
+    return this.server.link;
   }
 
   targetOf(session: Session, old: ServerLink): MigrationTarget {
-    const target = LocalTarget.over(LocalEnd.over(this.link.path, clientOf(this.link), this.control));
+    const target = LocalTarget.over(LocalEnd.over(this.link.path, clientOf(this.link), this.server.control));
     return {
       describe: () => target.describe(),
       begin: () => target.begin(),
@@ -188,7 +176,7 @@ class NextServer {
   }
 
   close(): void {
-    this.control?.close();
+    this.server.control?.close();
     if (!this.moved) this.link.close();
   }
 

@@ -36,7 +36,8 @@ export function nextProposal(proposed: Proposal, agreed: Agreed): Proposal {
   return { major: agreed.major, minor: agreed.minor, data: { ...proposed.data, capabilities } };
 }
 
-function withinLimits(capabilities: Capabilities): Capabilities {
+/** What a side can do, as far as the relay has room for it. */
+export function withinLimits(capabilities: Capabilities): Capabilities {
   const { max_msg_fds, max_data_xfer_size } = { ...capabilityDefaults, ...capabilities };
   return {
     ...capabilities,

@@ -3,10 +3,12 @@ import { peerCredentials, reactor, UnixListener, type Fd, type Watch } from "../
 import type { Log } from "../server/options.js";
 import type { RequestPayload } from "../wire/index.js";
 import { LocalSource, LocalTarget, migrate, type MigrateEvent } from "../migrate/index.js";
-import { dial } from "./dial.js";
 import { move, type MoveOptions, type MoveResult } from "./move.js";
-import { ServerLink } from "./server-link.js";
+import { openServer } from "./next-server.js";
+import { recover, type OnLoss } from "./recovery.js";
+import type { ServerLink } from "./server-link.js";
 import { dropRequests, Session, type SessionHost } from "./session.js";
+import { Snapshots } from "./snapshot.js";
 
 export interface RelayOptions {
   /** Where clients connect, with mode 0600. */
@@ -21,6 +23,16 @@ export interface RelayOptions {
    * QEMU gives up after 5 seconds (its x-msg-timeout), and an answer after that breaks its connection.
    */
   readonly replyLimit?: number;
+  /** How long a client is kept without a server, in milliseconds. Default 30,000. */
+  readonly timeout?: number;
+  /** Where else a server may be, when the one of the moment has gone. */
+  readonly nextPath?: string;
+  /** Called when a server has gone: starts the next one at the path of the one of the moment. */
+  readonly startServer?: (path: string) => void;
+  /** Milliseconds between two snapshots of the device. Default: none are taken. */
+  readonly snapshotEvery?: number;
+  /** Default "error". */
+  readonly onLoss?: OnLoss;
 }
 
 export interface RelayStatus {
@@ -32,10 +44,10 @@ export interface RelayStatus {
   /** A client is connected. */
   readonly connected: boolean;
   readonly migrating: boolean;
+  /** Requests of the client that the server has not answered. */
+  readonly underWay: number;
 }
 
-/** Milliseconds in which a server has to answer VERSION. */
-const SERVER_VERSION_MS = 4000;
 /**
  * Between a vfio-user client that cannot migrate and its server: forwards everything, and remembers what another server
  * must be told to take over.
@@ -47,13 +59,19 @@ export class Relay implements SessionHost {
   #watch: Watch | undefined;
   #session: Session | undefined;
   #serverPath: string;
+  #moving = false;
   /** A move while there is no client. */
   #idleMove: Promise<unknown> | undefined;
-  readonly #replyLimit: number;
+  #snapshots: Snapshots | undefined;
+  readonly #settings: { readonly timeout: number; readonly replyLimit: number; readonly onLoss: OnLoss };
 
   constructor(private readonly options: RelayOptions) {
     this.#serverPath = options.serverPath;
-    this.#replyLimit = options.replyLimit ?? 4000;
+    this.#settings = {
+      timeout: options.timeout ?? 30_000,
+      replyLimit: options.replyLimit ?? 4000,
+      onLoss: options.onLoss ?? "error",
+    };
     this.log = options.log ?? (() => undefined);
     this.versionTimeout = options.versionTimeout ?? 10_000;
   }
@@ -63,6 +81,11 @@ export class Relay implements SessionHost {
     const listener = new UnixListener(this.options.listenPath);
     this.#listener = listener;
     this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
+  }
+
+  /** Takes a snapshot now. @returns false: there is no client, something else goes on, or the device cannot */
+  async snapshot(): Promise<boolean> {
+    return (await this.#snapshots?.take()) ?? false;
   }
 
   /** Where the device is. */
@@ -76,7 +99,8 @@ export class Relay implements SessionHost {
       listen: this.options.listenPath,
       server: this.#serverPath,
       connected: this.#session !== undefined,
-      migrating: this.#idleMove !== undefined || this.#session?.migrating === true,
+      migrating: this.#moving,
+      underWay: this.#session?.link?.inFlight.count ?? 0,
     };
   }
 
@@ -90,20 +114,35 @@ export class Relay implements SessionHost {
     onEvent: (event: MigrateEvent) => void = () => undefined,
   ): Promise<MoveResult> {
     if (to === this.#serverPath) throw new VfioError("EINVAL", `${to}: the device is there already`);
-    if (this.status.migrating) throw new VfioError("EBUSY", "the relay is moving the device already");
-    const session = this.#session;
+    if (this.#moving) throw new VfioError("EBUSY", "the relay is moving the device already");
     const from = this.#serverPath;
-    const result = session
-      ? await move(session, to, options, this.#replyLimit, (link) => this.#moved(session, link), onEvent)
-      : await this.#moveIdle(to, options, onEvent);
-    if (result.status === "migrated") this.log("info", `moved from ${from} to ${to}`);
-    return result;
+    this.#moving = true;
+    try {
+      // A snapshot is soon done.
+      await this.#session?.busy;
+      const session = this.#session;
+      const result = session
+        ? await session.exclusively(() => this.#moveSession(session, to, options, onEvent))
+        : await this.#moveIdle(to, options, onEvent);
+      if (result.status === "migrated") this.log("info", `moved from ${from} to ${to}`);
+      return result;
+    } finally {
+      this.#moving = false;
+    }
   }
 
-  #moved(session: Session, link: ServerLink): void {
-    this.#serverPath = link.path;
-    if (session.ended) link.close();
-    else session.use(link);
+  #moveSession(
+    session: Session,
+    to: string,
+    options: MoveOptions,
+    onEvent: (event: MigrateEvent) => void,
+  ): Promise<MoveResult> {
+    const onMoved = (link: ServerLink): void => {
+      this.#serverPath = to;
+      if (session.ended) link.close();
+      else session.use(link);
+    };
+    return move(session, to, options, this.#settings.replyLimit, onMoved, onEvent);
   }
 
   async #moveIdle(
@@ -140,13 +179,31 @@ export class Relay implements SessionHost {
   /** @throws SyscallError ENOENT, ECONNREFUSED …; VfioError where the negotiation fails */
   async connect(version: RequestPayload<"VERSION">): Promise<ServerLink> {
     await this.#idleMove;
-    const path = this.#serverPath;
-    return ServerLink.open(await dial(path, SERVER_VERSION_MS), path, version, SERVER_VERSION_MS);
+    const { link, control } = await openServer(this.#serverPath, version);
+    control?.close();
+    return link;
   }
 
   onServerLost(session: Session, lost: ServerLink, reason: VfioError): void {
-    dropRequests(lost.inFlight);
-    session.end(`the server is gone (${reason.message})`);
+    this.log("warn", `${lost.path} is lost: ${reason.message}`);
+    void this.#recover(session, lost).catch((error: unknown) => {
+      if (!session.ended) session.end(error instanceof Error ? error.message : String(error));
+    });
+  }
+
+  async #recover(session: Session, lost: ServerLink): Promise<void> {
+    // A move that is past its commit ends with the next server, others with none.
+    await session.busy;
+    if (session.link || session.ended) {
+      dropRequests(lost.inFlight);
+      return;
+    }
+    const { nextPath, startServer } = this.options;
+    const paths = [this.#serverPath, ...(nextPath === undefined ? [] : [nextPath])];
+    startServer?.(this.#serverPath);
+    const snapshot = this.#snapshots?.latest;
+    const settings = { ...this.#settings, log: this.log, paths: [...new Set(paths)], snapshot };
+    this.#serverPath = (await recover(session, lost, settings)).path;
   }
 
   #accept(listener: UnixListener): boolean {
@@ -165,6 +222,13 @@ export class Relay implements SessionHost {
     this.log("info", `client connected: process ${pid} of user ${uid}`);
     const session = new Session(fd, this);
     this.#session = session;
-    void session.closed.then(() => (this.#session = undefined));
+    const { snapshotEvery } = this.options;
+    const snapshots =
+      snapshotEvery === undefined ? undefined : new Snapshots(session, snapshotEvery, this.log);
+    this.#snapshots = snapshots;
+    void session.closed.then(() => {
+      snapshots?.stop();
+      this.#session = undefined;
+    });
   }
 }

@@ -59,6 +59,8 @@ export class ServerLink {
   #twin: Port | undefined;
   /** Requests of the client. */
   readonly inFlight = new InFlight();
+  /** Of the device in that very server process, where it tells: another one has lost what this one had. */
+  instance: string | undefined;
   #user: LinkUser | undefined;
   readonly #calls = new Map<number, OwnCall>();
   #lastId = MAX_IN_FLIGHT;

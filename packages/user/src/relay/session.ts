@@ -1,4 +1,4 @@
-import { VfioError } from "@vfiokit/core";
+import { Errno, VfioError } from "@vfiokit/core";
 import { reactor, socketPair, type Fd } from "../linux/index.js";
 import type { Log } from "../server/options.js";
 import {
@@ -19,10 +19,13 @@ import {
 } from "../wire/index.js";
 import { protocolError } from "../client/errors.js";
 import { InFlight } from "./in-flight.js";
+import { shapeOf, type DeviceShape } from "./compare.js";
+import { ConfigShadow } from "./config-shadow.js";
 import { Ledger } from "./ledger.js";
 import { answerFor, nextProposal, proposalFor } from "./negotiation.js";
 import { Port } from "./port.js";
 import { MAX_MESSAGE, MAX_MSG_FDS, type LinkUser, type ServerLink } from "./server-link.js";
+import { maySendAgain } from "./send-again.js";
 import { isStateful, statefulRequest } from "./stateful.js";
 
 export interface SessionHost {
@@ -50,8 +53,7 @@ export class Session implements LinkUser {
   /** Settles when everything of the session is released. */
   readonly closed: Promise<void>;
   readonly ledger = new Ledger();
-  /** The client may not use the migration features: the relay does. */
-  migrating = false;
+  readonly config = new ConfigShadow();
   /** Requests of the client that may have changed the device since this was last set to false. */
   touched = false;
 
@@ -66,6 +68,8 @@ export class Session implements LinkUser {
   /** What is proposed to the next server. */
   #proposal: RequestPayload<"VERSION"> | undefined;
   #negotiating = false;
+  #busy: Promise<unknown> | undefined;
+  #shape: DeviceShape | undefined;
   #whenDrained: (() => void) | undefined;
   #ended = false;
   #settle!: () => void;
@@ -100,6 +104,27 @@ export class Session implements LinkUser {
   /** What the client and its server have agreed on, to be proposed to another server. Once negotiated. */
   get proposal(): RequestPayload<"VERSION"> {
     return this.#proposal!;
+  }
+
+  /** What the client was told of its device. Once negotiated. */
+  get shape(): DeviceShape {
+    return this.#shape!;
+  }
+
+  /** What of the relay's own goes on for the session: a move, a snapshot. */
+  get busy(): Promise<unknown> | undefined {
+    return this.#busy;
+  }
+
+  /** Runs a move or a snapshot, which has the migration features of the device to itself. Not while one runs. */
+  async exclusively<T>(run: () => Promise<T>): Promise<T> {
+    const running = run();
+    this.#busy = running.catch(() => undefined);
+    try {
+      return await running;
+    } finally {
+      this.#busy = undefined;
+    }
   }
 
   /** From here on requests of the client wait, in order. Answers to what the server asks go on. */
@@ -211,11 +236,12 @@ export class Session implements LinkUser {
     const link = this.#link!;
     const cmd = view.getUint16(head + Header.offset.cmd, true);
     this.touched = true;
+    if (cmd === Command.REGION_WRITE) this.config.note(inbox.bytes, view, head, size);
     if (isStateful(cmd)) {
       this.#onStatefulRequest(link, size);
     } else if (cmd === Command.VERSION) {
       this.#refuseFirst(size, "EINVAL");
-    } else if (this.migrating && (cmd === Command.MIG_DATA_READ || cmd === Command.MIG_DATA_WRITE)) {
+    } else if (this.#busy && (cmd === Command.MIG_DATA_READ || cmd === Command.MIG_DATA_WRITE)) {
       this.#refuseFirst(size, "EBUSY");
     } else if (view.getUint32(head + Header.offset.flags, true) & HeaderFlags.NO_REPLY) {
       link.main.pass(inbox, size, view.getUint16(head + Header.offset.msg_id, true));
@@ -230,10 +256,10 @@ export class Session implements LinkUser {
     const attached = inbox.hasFds ? inbox.fdsOf(size) : { fds: [], lost: false };
     try {
       if (attached.lost) throw new VfioError("EINVAL", `too many descriptors: max_msg_fds is ${MAX_MSG_FDS}`);
-      if (this.migrating && setsMigrationState(message))
+      if (this.#busy && setsMigrationState(message))
         throw new VfioError("EBUSY", "the device is being migrated by its relay");
       const request = statefulRequest(message, attached.fds, this.ledger);
-      this.sendStateful(link, link.inFlight.add(inbox, size, request));
+      this.#sendStateful(link, link.inFlight.add(inbox, size, request));
     } catch (error) {
       for (const fd of attached.fds) fd.close();
       if (!(error instanceof VfioError)) throw error;
@@ -242,8 +268,40 @@ export class Session implements LinkUser {
     }
   }
 
+  /**
+   * Requests that `lost` has not answered: those that may be sent again go to `link`, the others are answered with an
+   * error. docs/relay.md says which, and why.
+   */
+  sendAgain(lost: InFlight, link: ServerLink): void {
+    for (const slot of lost.slots()) {
+      const message = lost.messageOf(slot);
+      const stateful = lost.statefulOf(slot);
+      if (!message || !maySendAgain(message)) {
+        this.answerLost(lost, slot);
+        continue;
+      }
+      const next = link.inFlight.addFrom(message, 0, message.length, stateful);
+      if (stateful) this.#sendStateful(link, next);
+      else {
+        new DataView(message.buffer, message.byteOffset).setUint16(Header.offset.msg_id, next, true);
+        link.main.send(message);
+      }
+      lost.remove(slot);
+    }
+    link.flush();
+  }
+
+  /** Answers a request that no server will answer with an error. */
+  answerLost(lost: InFlight, slot: number): void {
+    const stateful = lost.statefulOf(slot);
+    for (const fd of stateful?.fds ?? []) fd.close();
+    if (!stateful?.quiet) this.#client.send(encodeError(lost.commandOf(slot), lost.idOf(slot), Errno.EIO));
+    this.#client.flush();
+    lost.remove(slot);
+  }
+
   /** Sends a request that was kept: with a reply asked for, since the relay has to know. */
-  sendStateful(link: ServerLink, slot: number): void {
+  #sendStateful(link: ServerLink, slot: number): void {
     const { message, fds } = link.inFlight.statefulOf(slot)!;
     const copy = message.slice();
     const view = new DataView(copy.buffer);
@@ -302,10 +360,12 @@ export class Session implements LinkUser {
   }
 
   async #negotiate(id: number, proposal: RequestPayload<"VERSION">): Promise<void> {
-    let link: ServerLink;
+    let link: ServerLink | undefined;
     try {
       link = await this.host.connect(proposal);
+      this.#shape = await shapeOf(link);
     } catch (error) {
+      link?.close();
       if (this.#ended) return;
       this.answerError(Command.VERSION, id, error instanceof VfioError ? error.errno : 0);
       this.end(`no server: ${error instanceof Error ? error.message : String(error)}`);

@@ -16,15 +16,15 @@ export interface TestServer {
   readonly path: string;
   readonly device: PciDevice;
   readonly fn: TestFunction;
-  readonly server: VfioUserServer;
   readonly log: string[];
+  /** Drops the client, and serves the same device again. */
+  dropClient(): Promise<void>;
   close(): Promise<void>;
 }
 
 export class Place {
   readonly folder = mkdtempSync(join(tmpdir(), "vfiokit-"));
   readonly log: string[] = [];
-  #relay: Relay | undefined;
   #count = 0;
 
   constructor() {
@@ -47,18 +47,27 @@ export class Place {
   async serverAt(path: string, options: Omit<ServerOptions, "fd" | "socketPath"> = {}): Promise<TestServer> {
     const { device, fn } = testDevice();
     const log: string[] = [];
-    const server = new VfioUserServer(device, {
-      ...options,
-      socketPath: path,
-      log: (level, message) => log.push(`${level}: ${message}`),
-    });
-    await server.listen();
+    const serve = async (): Promise<VfioUserServer> => {
+      const one = new VfioUserServer(device, {
+        ...options,
+        socketPath: path,
+        log: (level, message) => log.push(`${level}: ${message}`),
+      });
+      await one.listen();
+      return one;
+    };
+    let server = await serve();
     const ctl = new AdminServer(new DeviceAdmin(device, server), { socketPath: `${path}.ctl` });
     ctl.listen();
     let closed: Promise<void> | undefined;
-    const close = (): Promise<void> => (closed ??= server.close().then(() => device.close(new Task("test"))));
+    const close = (): Promise<void> =>
+      (closed ??= Promise.all([ctl.close(), server.close()]).then(() => device.close(new Task("test"))));
     onTestFinished(close);
-    return { path, device, fn, server, log, close };
+    const dropClient = async (): Promise<void> => {
+      await server.close();
+      server = await serve();
+    };
+    return { path, device, fn, log, dropClient, close };
   }
 
   relay(serverPath: string, options: Partial<RelayOptions> = {}): Relay {
@@ -69,7 +78,6 @@ export class Place {
       ...options,
     });
     relay.listen();
-    this.#relay = relay;
     onTestFinished(() => relay.close());
     return relay;
   }

@@ -1,0 +1,100 @@
+import { VfioError } from "@vfiokit/core";
+import { MigrationFlags } from "../wire/index.js";
+import type { Log } from "../server/options.js";
+import { clientOf } from "./link-client.js";
+import type { ServerLink } from "./server-link.js";
+import type { Session } from "./session.js";
+
+/** A snapshot is kept in memory, two of them while one is made. Bytes. */
+const MAX_SNAPSHOT = 256 * 1024 * 1024;
+
+/** The state of the device of a session, taken now and then. */
+export class Snapshots {
+  /** The last one, in the pieces in which it came. */
+  latest: readonly Uint8Array[] | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #over = false;
+
+  /** @param every milliseconds from the end of one to the next */
+  constructor(
+    private readonly session: Session,
+    private readonly every: number,
+    private readonly log: Log,
+  ) {
+    this.#arm();
+  }
+
+  stop(): void {
+    this.#over = true;
+    clearTimeout(this.#timer);
+  }
+
+  /**
+   * Takes one now, if nothing else goes on. The client's requests wait while the device is stopped for it.
+   * @returns whether it was taken
+   */
+  async take(): Promise<boolean> {
+    const { session } = this;
+    const { link } = session;
+    if (!link || session.gate !== "open") return false;
+    return session.exclusively(async () => {
+      try {
+        await this.#take(link);
+        return true;
+      } catch (error) {
+        if (!(error instanceof VfioError)) throw error;
+        this.log("warn", `no snapshot: ${error.message}`);
+        return false;
+      } finally {
+        if (session.link) session.release();
+      }
+    });
+  }
+
+  async #take(link: ServerLink): Promise<void> {
+    const { session } = this;
+    const { migration } = clientOf(link);
+    const pieces: Uint8Array[] = [];
+    let size = 0;
+    const readAll = async (): Promise<void> => {
+      for await (const piece of migration.stream()) {
+        size += piece.length;
+        if (size > MAX_SNAPSHOT) throw new VfioError("EMSGSIZE", `it has more than ${MAX_SNAPSHOT} bytes`);
+        pieces.push(piece);
+      }
+    };
+    try {
+      // Most of a large device while it runs.
+      if ((await migration.flags()) & MigrationFlags.PRE_COPY) {
+        await migration.setState("PRE_COPY");
+        await readAll();
+      }
+      session.hold();
+      await session.drained();
+      await migration.setState("STOP_COPY");
+      await readAll();
+      session.touched = false;
+    } finally {
+      await migration.setState("RUNNING");
+    }
+    this.latest = pieces;
+    this.log("debug", `snapshot of ${size} bytes`);
+  }
+
+  #arm(): void {
+    this.#timer = setTimeout(() => {
+      void this.take().then(() => {
+        if (!this.#over) this.#arm();
+      });
+    }, this.every);
+  }
+}
+
+/** Loads a snapshot into a device, which runs with it. @throws CommandError: the device does not take it */
+export async function restoreSnapshot(link: ServerLink, pieces: readonly Uint8Array[]): Promise<void> {
+  const { migration } = clientOf(link);
+  await migration.setState("RESUMING");
+  for (const piece of pieces) await migration.write(piece);
+  await migration.setState("STOP");
+  await migration.setState("RUNNING");
+}
