@@ -209,7 +209,9 @@ function withoutHandOver(source: SideState, target: SideState): RecoveryAction {
   const runs =
     complete && source.kind !== "unreachable" && target.kind !== "unreachable" ? "unchanged" : "undecided";
   const advice =
-    runs === "unchanged" ? "" : ": recover again when they answer; what is gone, a snapshot can restore";
+    runs === "unchanged"
+      ? ". A state that neither has was lost with its process: restore a snapshot"
+      : ". Recover again when they answer. A state that was lost with its process: restore a snapshot";
   return { id: undefined, steps: [], runs, message: `${texts.join("; ")}${advice}` };
 }
 

@@ -187,12 +187,14 @@ describe("what ends a hand-over", () => {
       id: undefined,
       steps: [],
       runs: "unchanged",
-      message: "FROM is in no hand-over, and runs what it has; TO is in no hand-over, and runs what it has",
+      message:
+        "FROM is in no hand-over, and runs what it has; TO is in no hand-over, and runs what it has. A state that " +
+        "neither has was lost with its process: restore a snapshot",
     });
     expect(decideRecovery(idle.from, gone.state, undefined)).toMatchObject({ steps: [], runs: "unchanged" });
     expect(decideRecovery(idle.from, unreachable.state, undefined)).toMatchObject({
       runs: "undecided",
-      message: expect.stringMatching(/TO does not answer \(EACCES\): recover again/) as unknown,
+      message: expect.stringMatching(/TO does not answer \(EACCES\)\. Recover again/) as unknown,
     });
     expect(decideRecovery(silent("FROM").gone.state, gone.state, undefined).runs).toBe("undecided");
   });
