@@ -9,7 +9,6 @@ import {
   type Scheduler,
 } from "@vfiokit/lockdep/hooks";
 import type { Bench } from "./bench.js";
-import { passOn } from "./pass-on.js";
 
 /** What a line of a witness does to a lock. */
 export interface LockEvent {
@@ -128,4 +127,19 @@ export class Recorder {
   #nameOf(lock: Lock): string {
     return this.#names.get(lock) ?? lock.className;
   }
+}
+
+/** An observer that tells `next` everything. */
+function passOn(next: LockObserver | undefined): LockObserver {
+  return {
+    acquire: (...args) => next?.acquire(...args),
+    contended: (waiter) => next?.contended(waiter),
+    abandoned: (waiter) => next?.abandoned(waiter),
+    acquired: (hold) => next?.acquired(hold),
+    downgraded: (hold) => next?.downgraded(hold),
+    released: (hold, wasLast) => next?.released(hold, wasLast),
+    badUnlock: (task, lock) => next?.badUnlock(task, lock),
+    recursion: (...args) => next?.recursion(...args),
+    ended: (task) => next?.ended(task),
+  };
 }

@@ -1,5 +1,4 @@
 import { Task, lockdep, type Problem } from "@vfiokit/lockdep";
-import { observe, observer, type LockObserver } from "@vfiokit/lockdep/hooks";
 import { MigrationState, initiators, type ResetInitiator } from "@vfiokit/core";
 import { Bench } from "./bench.js";
 import type { Design } from "./design.js";
@@ -9,18 +8,13 @@ import { paths } from "./paths.js";
 /**
  * Does every operation and sets every reset off, one after the other: no two tasks ever meet. The validator needs no
  * more to know which locks are taken under which. It starts from an empty graph.
- * @param listen puts an observer in front of the validator
  * @returns the problems that this has shown already
  */
-export async function warmUp(
-  design: Design,
-  listen?: (validator: LockObserver | undefined) => LockObserver,
-): Promise<readonly Problem[]> {
+export async function warmUp(design: Design): Promise<readonly Problem[]> {
   const problems: Problem[] = [];
   const before = lockdep.mode;
   lockdep.reset();
   lockdep.configure({ mode: (problem) => problems.push(problem) });
-  if (listen) observe(listen(observer));
   try {
     for (const ops of ["present", "absent"] as const) {
       for (const { name, from, migrates, run } of operations.values()) {

@@ -1,6 +1,7 @@
 import { EXCLUSIVE, READ_RECURSIVE, type Access } from "./access.js";
 import type { Chain } from "./chain.js";
 import type { ClassNode } from "./lock-class.js";
+import type { TaskName } from "./problem.js";
 
 /**
  * The kinds of a dependency A -> B (lockdep-design.rst, "Recursive read locks"): A held exclusively (E) or shared
@@ -33,6 +34,8 @@ export interface SeenOrder {
   readonly to: string;
   /** As the kernel writes them: held exclusively (E) or shared (S), acquired by a recursive reader (R) or not (N). */
   readonly kinds: readonly ("EN" | "SN" | "ER" | "SR")[];
+  /** Who did it first. */
+  readonly task: TaskName;
 }
 
 const KIND_NAMES = { [EN]: "EN", [SN]: "SN", [ER]: "ER", [SR]: "SR" } as const;
@@ -61,6 +64,7 @@ export class Edge {
       from: this.from.label,
       to: this.to.label,
       kinds: KINDS.filter((kind) => this.kinds & kind).map((kind) => KIND_NAMES[kind]),
+      task: { name: this.#witnesses[0]!.acquired.task, id: this.#witnesses[0]!.acquired.taskId },
     };
   }
 

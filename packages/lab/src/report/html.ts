@@ -1,4 +1,5 @@
 import { embeddedJson, escape } from "./escape.js";
+import type { Invariant } from "../invariants.js";
 import { describeOrder, graphSvg } from "./graph-svg.js";
 import { matrixHtml, storyId } from "./matrix-html.js";
 import type { ReportModel } from "./model.js";
@@ -46,7 +47,7 @@ ${matrixHtml(model)}
 </section>
 <section aria-labelledby="designs">
 <h2 id="designs">Designs: orders of locks, and witnesses</h2>
-<p class="note">An arc leads from a lock that is held to one that is taken under it: down on the right, up on the left. A cycle can hang.</p>
+<p class="note">Each operation and each reset was done once, alone. An arc leads from a lock that is held to one that is taken under it: down on the right, up on the left. A cycle can hang.</p>
 ${designs.map((design) => designHtml(design, model)).join("\n")}
 </section>
 </main>
@@ -69,9 +70,15 @@ function explain({ report, bounds }: ReportModel): string {
   return `${exhausted} Bounded: ${why}, so some were not.`;
 }
 
-function designHtml({ name, title, graph }: ShownDesign, { stories }: ReportModel): string {
+function designHtml({ name, title, graph }: ShownDesign, { stories, report }: ReportModel): string {
   const id = `design-${escape(name)}`;
   const mine = stories.filter(({ design }) => design === name);
+  const unseen = Object.entries(report.matrix[name] ?? {})
+    .filter(([, { verdict, witness }]) => verdict === "fail" && witness === undefined)
+    .map(([invariant]) => {
+      const finding = report.findings[name]?.[invariant as Invariant] ?? "";
+      return `<p><span class="which">${invariant}</span> ${escape(finding)}, by several executions together: none of them shows it alone.</p>`;
+    });
   const cycle = graph.cycle.length === 0 ? "No cycle." : `A cycle: ${graph.cycle.map(escape).join(" → ")}.`;
   const orders = graph.orders.map(
     (order) => `<li${order.inCycle ? ' class="cycle"' : ""}>${escape(describeOrder(order))}</li>`,
@@ -86,8 +93,8 @@ ${graphSvg(graph, `Orders of locks of ${name}. ${cycle}`, `graph-${name}`)}
 <ul>${orders.join("")}</ul>
 </figcaption>
 </figure>
-<h4>${mine.length === 0 ? "Nothing fails" : "What fails, and how"}</h4>
-${mine.map(storyHtml).join("\n")}
+<h4>${mine.length + unseen.length === 0 ? "Nothing fails" : "What fails, and how"}</h4>
+${[...mine.map(storyHtml), ...unseen].join("\n")}
 </section>`;
 }
 

@@ -1,6 +1,5 @@
-import type { Problem, Task } from "@vfiokit/lockdep";
+import { lockdep, type Problem } from "@vfiokit/lockdep";
 import type { Design } from "../design.js";
-import { passOn } from "../pass-on.js";
 import { warmUp } from "../warm-up.js";
 
 /** "While `from` was held, `to` was taken": a wait that one task can impose on another. */
@@ -12,7 +11,7 @@ export interface LockOrder {
   readonly inCycle: boolean;
 }
 
-/** The classes of locks that a design's operations and resets take, and their orders. */
+/** The classes of locks that a design's operations and resets take under each other. */
 export interface LockGraph {
   readonly locks: readonly string[];
   readonly orders: readonly LockOrder[];
@@ -24,40 +23,20 @@ export interface LockGraph {
 export async function observeLocks(
   design: Design,
 ): Promise<{ readonly graph: LockGraph; readonly problems: readonly Problem[] }> {
-  const locks = new Set<string>();
-  const orders = new Map<string, Omit<LockOrder, "inCycle">>();
-  const problems = await warmUp(design, (next) => ({
-    ...passOn(next),
-    acquire(task, lock, access, subclass, trylock) {
-      locks.add(lock.className);
-      // Whoever only tries waits for nobody.
-      if (!trylock) {
-        for (const from of heldBy(task)) {
-          const key = `${from} -> ${lock.className}`;
-          if (!orders.has(key)) orders.set(key, { from, to: lock.className, task: task.name });
-        }
-      }
-      next?.acquire(task, lock, access, subclass, trylock);
-    },
-  }));
+  const problems = await warmUp(design);
   const cycle = cycleOf(problems[0]);
-  const inCycle = new Set(cycle.slice(1).map((to, i) => `${cycle[i]!} -> ${to}`));
+  const isInCycle = (from: string, to: string): boolean =>
+    cycle.some((name, i) => name === from && cycle[i + 1] === to);
+  const orders = lockdep.orders.map(({ from, to, task }) => ({
+    from,
+    to,
+    task: task.name,
+    inCycle: isInCycle(from, to),
+  }));
   return {
-    graph: {
-      locks: [...locks],
-      orders: Array.from(orders, ([key, order]) => ({ ...order, inCycle: inCycle.has(key) })),
-      cycle,
-    },
+    graph: { locks: [...new Set(orders.flatMap(({ from, to }) => [from, to]))], orders, cycle },
     problems,
   };
-}
-
-/** The classes that a task holds, and those that tasks hold which await it. */
-export function heldBy(task: Task): Set<string> {
-  const held = new Set<string>();
-  for (let at: Task | undefined = task; at; at = at.parent)
-    for (const { lock } of at.holds) held.add(lock.className);
-  return held;
 }
 
 function cycleOf(problem: Problem | undefined): readonly string[] {

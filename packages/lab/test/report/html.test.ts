@@ -149,6 +149,24 @@ describe("the HTML report", () => {
     });
   });
 
+  it("says what fails without an execution that shows it alone", async () => {
+    const cell = { verdict: "fail", executions: 1, exhausted: true } as const;
+    const html = await reportHtml({
+      ...model,
+      stories: [],
+      report: {
+        ...model.report,
+        matrix: { locked: { "no-cycle": cell } },
+        findings: { locked: { "no-cycle": "A -> B -> A" } },
+      },
+    });
+    expect(html).toContain(
+      '<span class="which">no-cycle</span> A -&gt; B -&gt; A, by several executions together',
+    );
+    expect(html).toMatch(/<td class="fail"><span class="verdict">FAIL<\/span>/);
+    expect(html).not.toContain("Nothing fails");
+  });
+
   it("is the same for the same model", async () => {
     expect(await reportHtml(model)).toBe(await reportHtml(model));
   });
