@@ -1,8 +1,9 @@
+import { spawn } from "node:child_process";
 import { resolve } from "node:path";
-import { Command, Option } from "commander";
-import { Relay, RelayControl } from "@vfiokit/user";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { Relay, RelayControl, type OnLoss } from "@vfiokit/user";
 import { controlPath } from "../ctl/path.js";
-import { createLog, logLevels, type LogLevel } from "../log.js";
+import { createLog, logLevels, type Logger, type LogLevel } from "../log.js";
 import { qemuDevice, shellLine } from "../serve/attach.js";
 import { endSignal } from "../serve/signals.js";
 import { Style } from "../style.js";
@@ -10,6 +11,12 @@ import { Style } from "../style.js";
 interface RelayCommandOptions {
   readonly listen: string;
   readonly connect: string;
+  readonly next?: string;
+  readonly serverCommand?: string;
+  readonly timeout: number;
+  readonly replyWithin: number;
+  readonly snapshotEvery?: number;
+  readonly onLoss: OnLoss;
   readonly logLevel: LogLevel;
   readonly json?: true;
 }
@@ -22,11 +29,43 @@ export function relayCommand(): Command {
     )
     .requiredOption("--listen <path>", "where the client connects")
     .requiredOption("--connect <path>", "the server's socket")
+    .option("--next <path>", "where another server may be, when the first one has gone")
+    .option("--server-command <command>", "starts a server at the same path, when the first one has gone")
+    .addOption(
+      new Option("--timeout <seconds>", "how long a client is kept without a server")
+        .argParser(parseSeconds)
+        .default(30),
+    )
+    .addOption(
+      new Option(
+        "--reply-within <seconds>",
+        "answer requests with an error that waited this long for a server",
+      )
+        .argParser(parseSeconds)
+        .default(4),
+    )
+    .addOption(
+      new Option("--snapshot-every <seconds>", "keep the device's state for the next server").argParser(
+        parseSeconds,
+      ),
+    )
+    .addOption(
+      new Option("--on-loss <what>", "what the guest sees when state was lost with a server")
+        .choices(["error", "reset", "none"])
+        .default("error"),
+    )
     .addOption(
       new Option("--log-level <level>", "least severe message to log").choices(logLevels).default("info"),
     )
     .option("--json", "print how to attach the device as one line of JSON")
     .action((options: RelayCommandOptions) => relay(options));
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^\d+(\.\d+)?$/.test(text) || !(seconds > 0 && seconds <= 86_400))
+    throw new InvalidArgumentError("must be seconds, up to a day.");
+  return seconds;
 }
 
 async function relay(options: RelayCommandOptions): Promise<void> {
@@ -38,6 +77,12 @@ async function relay(options: RelayCommandOptions): Promise<void> {
     listenPath: listen,
     serverPath: server,
     log: (level, message) => log[level](message),
+    timeout: 1000 * options.timeout,
+    replyLimit: 1000 * options.replyWithin,
+    onLoss: options.onLoss,
+    ...(options.next !== undefined && { nextPath: resolve(options.next) }),
+    ...(options.snapshotEvery !== undefined && { snapshotEvery: 1000 * options.snapshotEvery }),
+    ...(options.serverCommand !== undefined && { startServer: starter(options.serverCommand, log) }),
   });
   const control = new RelayControl(one, controlPath(listen));
   try {
@@ -49,6 +94,16 @@ async function relay(options: RelayCommandOptions): Promise<void> {
     await control.close();
     await one.close();
   }
+}
+
+/** Runs a shell command, which becomes a server that outlives the relay. */
+function starter(command: string, log: Logger): () => void {
+  return () => {
+    log.info(`starting ${command}`);
+    const server = spawn(command, { shell: true, detached: true, stdio: ["ignore", 2, 2] });
+    server.on("error", (error) => log.error(`${command}: ${error.message}`));
+    server.unref();
+  };
 }
 
 function announce(listen: string, server: string, json: true | undefined): void {
