@@ -101,6 +101,8 @@ class RemoteTarget implements MigrationTarget {
   #outstanding: Outstanding | undefined;
   /** Settles when the last request so far is answered. */
   #answered: Promise<unknown> = Promise.resolve();
+  /** Settles when the last write so far has. */
+  #written: Promise<unknown> = Promise.resolve();
   /** The number of its BEGIN; 0: none. */
   #image = 0;
   /** Why the target does not take this image. */
@@ -143,8 +145,15 @@ class RemoteTarget implements MigrationTarget {
     }
   }
 
-  /** Settles when all of it is in the window. @throws VfioError what the target answered to this or to earlier bytes */
-  async write(bytes: Uint8Array): Promise<void> {
+  /** Several may be under way: they are carried out in their order. Settles when all of it is in the window. @throws VfioError what the target answered to this or to earlier bytes */
+  write(bytes: Uint8Array): Promise<void> {
+    // The bytes of one write stay together, also when there is no room for all of them.
+    const written = this.#written.then(() => this.#write(bytes));
+    this.#written = written.catch(() => undefined);
+    return written;
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
     if (this.#image === 0) throw new VfioError("EINVAL", "bytes of no image: begin comes first");
     for (let at = 0; at < bytes.length; at += MAX_DATA) {
       const piece = bytes.subarray(at, at + MAX_DATA);

@@ -55,6 +55,18 @@ describe("a device behind a receiver", () => {
     target.close();
   });
 
+  it("takes several writes at once, in their order", async () => {
+    const device = new FakeTarget();
+    await using receiving = await Receiving.start({ card: device }, { window: 300_000 });
+    const target = await receiving.connect();
+    await target.begin();
+    const image = pattern(4_000_000);
+    await Promise.all([0, 1, 2, 3].map((at) => target.write(image.subarray(at * 1e6, (at + 1) * 1e6))));
+    await target.prepare(ID);
+    expect(device.has(image)).toBe(true);
+    target.close();
+  });
+
   it("may begin again: what came before is of another image", async () => {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device });
