@@ -130,11 +130,12 @@ function exploreAll(
     const interrupt = interrupted();
     const report = await exploreParts(
       async (job, stop) => {
-        const result = await lanes.run(job.prefix.length > 0, () =>
-          elsewhere
+        const result = await lanes.run(job.prefix.length > 0, () => {
+          stop.throwIfAborted();
+          return elsewhere
             ? elsewhere.run({ design: design.name, scenario: scenario.name, bounds, job }, stop)
-            : explorePart(design, scenario, { bounds, job }, stop),
-        );
+            : explorePart(design, scenario, { bounds, job }, stop);
+        });
         orders.add(result.orders);
         return result;
       },
