@@ -25,6 +25,7 @@ const commands: Readonly<Record<AdminCommand, string>> = {
   resume: "end a pause",
   tasks: "who is at work on it, with the locks that each holds and waits for",
   migration: "its migration state, and whether a data session is open",
+  stream: "what its migration stream is made of: sections, versions, sizes",
   "hand-over": `a step of a hand-over: ${handOverSteps.join(", ")}`,
 };
 

@@ -1,6 +1,6 @@
 import type { AdminCommand, AdminResults, TaskReport } from "@vfiokit/user";
 import type { Style } from "../style.js";
-import { table } from "../text.js";
+import { bytes, table } from "../text.js";
 
 type Formatters = {
   readonly [C in AdminCommand]: (result: AdminResults[C], style: Style) => string[];
@@ -31,6 +31,18 @@ const formatters: Formatters = {
   pause: () => ["paused"],
   resume: () => ["running"],
   tasks: ({ tasks }) => (tasks.length === 0 ? ["nobody is at work on it"] : tasks.flatMap(taskLines)),
+  stream: ({ format, sections }) => [
+    `format ${format}`,
+    ...table([
+      ["section", "version", "size", ""],
+      ...sections.map(({ name, version, optional, size }) => [
+        name,
+        `${version}`,
+        size === undefined ? "" : bytes(size),
+        optional ? "optional" : "",
+      ]),
+    ]),
+  ],
   migration: ({ state, generation, sessionOpen }) =>
     table([
       ["state", state],

@@ -35,6 +35,7 @@ const PREFIX = "pci.";
 export function deviceState(parts: Parts): StateSections {
   const core = coreSections(parts);
   return {
+    declared: [...(core.declared ?? []), ...(parts.device.declared ?? [])],
     memories: new Map([...(core.memories ?? []), ...(parts.device.memories ?? [])]),
     save: () => {
       const own = parts.device.save();

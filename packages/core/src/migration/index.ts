@@ -16,7 +16,12 @@ export {
   type HandOverStatus,
 } from "./hand-over.js";
 export { Migration } from "./machine.js";
-export { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "./ops.js";
+export {
+  checkMigrationOps,
+  type MigrationOps,
+  type ResetStateRequirement,
+  type StreamLayout,
+} from "./ops.js";
 export type { PrecopyInfo } from "./precopy-writer.js";
 export type { SessionData } from "./session.js";
 export {
@@ -30,6 +35,7 @@ export {
   u32,
   u64,
   u8,
+  type DeclaredSection,
   type Field,
   type FieldOptions,
   type MigratedMemory,

@@ -3,7 +3,7 @@ import type { DmaAddress, DmaAddressSpace } from "../dma/index.js";
 import { VfioError } from "../errno.js";
 import type { ResetStrategy } from "../reset/strategy.js";
 import { MigrationState, hasSession, isSupported, migrationStateName, nextState } from "./fsm.js";
-import type { MigrationOps } from "./ops.js";
+import type { MigrationOps, StreamLayout } from "./ops.js";
 import type { PrecopyInfo } from "./precopy-writer.js";
 import { DataSession, type SessionData } from "./session.js";
 
@@ -74,6 +74,11 @@ export class Migration {
   /** A data session is open, and neither a transition nor a reset has ended it. */
   get sessionOpen(): boolean {
     return this.#session.value !== undefined && this.#isAlive(this.#session.value);
+  }
+
+  /** What its stream is made of; undefined where the driver does not say. */
+  get layout(): StreamLayout | undefined {
+    return this.ops.migrationGetLayout?.();
   }
 
   /** Estimated bytes of a STOP_COPY image; while one is being read, of what is left of it. */

@@ -1,7 +1,15 @@
 import { VfioError } from "../errno.js";
 import { MigrationFlags, type MigrationState } from "./fsm.js";
 import type { PrecopyInfo } from "./precopy-writer.js";
+import type { DeclaredSection } from "./sections.js";
 import type { SessionData } from "./session.js";
+
+/** What a device's migration stream is made of, whatever the values in it. */
+export interface StreamLayout {
+  /** The newest format that it writes and reads. */
+  readonly format: number;
+  readonly sections: readonly DeclaredSection[];
+}
 
 /**
  * How a driver migrates its device (Linux: struct vfio_migration_ops). Devices that declare `state` sections get
@@ -45,6 +53,9 @@ export interface MigrationOps {
    * leaves such a device in ERROR.
    */
   migrationImageStarted?(): boolean;
+
+  /** What the device's stream is made of. Absent: nobody but the device can tell whether another one takes it. */
+  migrationGetLayout?(): StreamLayout;
 
   /**
    * Cleans up what the driver itself keeps about a migration that a reset, or its client's end, has ended. Never

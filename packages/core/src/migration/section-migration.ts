@@ -1,9 +1,10 @@
 import { isSaving, MigrationFlags, MigrationState } from "./fsm.js";
 import type { MigratedDevice } from "./machine.js";
-import type { MigrationOps } from "./ops.js";
+import type { MigrationOps, StreamLayout } from "./ops.js";
 import { PrecopyWriter, type PrecopyInfo } from "./precopy-writer.js";
 import type { StateSections } from "./sections.js";
 import type { SessionData } from "./session.js";
+import { STREAM_FORMAT } from "./stream-format.js";
 import {
   STREAM_ID_SIZE,
   StreamReader,
@@ -68,6 +69,10 @@ export class SectionMigration implements MigrationOps {
 
   migrationGetPrecopyInfo(): PrecopyInfo {
     return this.#precopy!.takeInfo();
+  }
+
+  migrationGetLayout(): StreamLayout {
+    return { format: STREAM_FORMAT, sections: this.state.declared ?? [] };
   }
 
   migrationResetState(): void {

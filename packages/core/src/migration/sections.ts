@@ -27,8 +27,21 @@ export interface MigratedMemory {
   write(offset: number, from: Uint8Array): void;
 }
 
+/** A section that a device can save and load. */
+export interface DeclaredSection {
+  readonly name: string;
+  /** The newest that it reads, and writes where it has to. */
+  readonly version: number;
+  /** See SavedSection. */
+  readonly optional: boolean;
+  /** Bytes, of a section that is memory: it has no other size. */
+  readonly size?: number;
+}
+
 /** A state that can be saved and loaded: what `sections` returns. */
 export interface StateSections {
+  /** What is in it, whatever its values are. */
+  readonly declared?: readonly DeclaredSection[];
   /** The sections that are memory, by name. */
   readonly memories?: ReadonlyMap<string, MigratedMemory>;
   /** @throws VfioError EINVAL if a value does not fit its codec (a mistake in the device). */
@@ -234,7 +247,17 @@ export function sections(declared: Record<string, Field<unknown> | Section>): St
   }
   const memories = new Map<string, MigratedMemory>();
   for (const [name, { memory }] of known) if (memory) memories.set(name, memory);
-  return { memories, save: () => save(known), prepare: (saved) => prepare(known, saved) };
+  return {
+    declared: [...known].map(([name, { version, optional, memory }]) => ({
+      name,
+      version,
+      optional,
+      ...(memory && { size: memory.size }),
+    })),
+    memories,
+    save: () => save(known),
+    prepare: (saved) => prepare(known, saved),
+  };
 }
 
 function save(known: ReadonlyMap<string, Section>): SavedSection[] {

@@ -6,6 +6,7 @@ import {
   type Migration,
   type MigrationStateName,
   type PciDevice,
+  type StreamLayout,
 } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import type {
@@ -115,6 +116,16 @@ export class DeviceAdmin {
   }
 
   /**
+   * What the device's migration stream is made of.
+   * @throws VfioError ENOTTY: the device cannot be migrated, or does not say
+   */
+  stream(): StreamLayout {
+    const { layout } = this.#migratable().migration;
+    if (!layout) throw new VfioError("ENOTTY", `${this.device.name} does not say what its stream is made of`);
+    return layout;
+  }
+
+  /**
    * Takes a step of a hand-over, or only tells where it is. A step that has begun ends, whatever becomes of `signal`.
    * @param signal ends a wait for the device's locks
    * @throws VfioError ENOTTY: the device cannot be migrated; ENODEV: it was removed; as `HandOver` does
@@ -159,6 +170,8 @@ export class DeviceAdmin {
         return { tasks: this.tasks() };
       case "migration":
         return this.migration();
+      case "stream":
+        return this.stream();
       case "hand-over":
         return this.handOver(request, signal);
     }

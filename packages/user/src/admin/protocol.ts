@@ -11,6 +11,7 @@ import {
   type HandOverPhase,
   type InjectableError,
   type MigrationStateName,
+  type StreamLayout,
 } from "@vfiokit/core";
 import type { TaskReport } from "./tasks.js";
 
@@ -30,6 +31,7 @@ export interface AdminResults {
   readonly resume: { readonly paused: boolean };
   readonly tasks: { readonly tasks: readonly TaskReport[] };
   readonly migration: MigrationStatus;
+  readonly stream: StreamLayout;
   readonly "hand-over": HandOverReport;
 }
 
@@ -134,10 +136,11 @@ const fields: Readonly<Record<AdminCommand, Readonly<Record<string, FieldRule>>>
   resume: {},
   tasks: {},
   migration: {},
+  stream: {},
   "hand-over": { step: oneOf(handOverSteps), id: handOverId },
 };
 
-const lookingOnly: ReadonlySet<AdminCommand> = new Set(["info", "tasks", "migration"]);
+const lookingOnly: ReadonlySet<AdminCommand> = new Set(["info", "tasks", "migration", "stream"]);
 
 /** Whether a request does something to the device, and does not only look at it. */
 export function changes(request: AdminRequest): boolean {

@@ -1,4 +1,4 @@
-import type { DeviceIdentity, MigrationStateName } from "@vfiokit/core";
+import type { DeviceIdentity, MigrationStateName, StreamLayout } from "@vfiokit/core";
 
 /** What one end of a migration is, before anything moves: enough to refuse a pair that cannot work. */
 export interface EndpointDescription {
@@ -14,6 +14,8 @@ export interface EndpointDescription {
   readonly handOver: boolean;
   /** `HandOver.instance` of a source: ids of hand-overs from it begin with it. */
   readonly instance?: string;
+  /** What its stream is made of, where the server tells. */
+  readonly stream?: StreamLayout;
 }
 
 /** What is still to be sent in PRE_COPY (VFIO uAPI: struct vfio_precopy_info). Bytes. */

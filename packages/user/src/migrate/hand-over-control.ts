@@ -1,4 +1,4 @@
-import { VfioError } from "@vfiokit/core";
+import { VfioError, type StreamLayout } from "@vfiokit/core";
 import { AdminClient, type HandOverReport, type HandOverStep } from "../admin/index.js";
 import { SyscallError } from "../linux/index.js";
 import { EndpointGoneError, isAnswer } from "./errors.js";
@@ -51,6 +51,16 @@ export class HandOverControl implements Disposable {
     return this.#within(
       this.admin.request({ command: "hand-over", step: "status", ...(id !== undefined && { id }) }),
     );
+  }
+
+  /** What the device's stream is made of; undefined where the server does not tell. */
+  async stream(): Promise<StreamLayout | undefined> {
+    try {
+      return await this.#within(this.admin.request({ command: "stream" }));
+    } catch (error) {
+      if (isAnswer(error)) return undefined;
+      throw error;
+    }
   }
 
   /**

@@ -70,6 +70,7 @@ export class LocalEnd {
 
   async describe(): Promise<EndpointDescription> {
     const status = await this.control?.status();
+    const stream = await this.control?.stream();
     return {
       name: this.path,
       identity: await this.#identity(),
@@ -78,6 +79,7 @@ export class LocalEnd {
       generation: status?.generation,
       handOver: status !== undefined,
       ...(status && { instance: status.instance }),
+      ...(stream && { stream }),
     };
   }
 

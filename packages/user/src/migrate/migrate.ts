@@ -1,5 +1,6 @@
 import { isFrom, newHandOverId, VfioError, type ErrnoName } from "@vfiokit/core";
 import { canPrecopy, checkEnds } from "./check.js";
+import { checkStream } from "./check-stream.js";
 import { realClock } from "./clock.js";
 import { Course } from "./course.js";
 import type { EndpointDescription, MigrationSource, MigrationTarget } from "./endpoint.js";
@@ -95,6 +96,7 @@ class Migrating {
     const recoverable = source.handOver && target.handOver;
     this.onEvent({ event: "check", id: this.#id, source, target, precopy, recoverable });
     checkEnds(source, target);
+    for (const doubt of checkStream(source, target)) this.#warn(doubt);
     this.#warnOfPlainEnds(source, target);
     return precopy;
   }

@@ -134,7 +134,8 @@ describe("requests", () => {
 });
 
 describe("what is wrong with a request", () => {
-  const commands = "info, reset, hot-reset, inject, remove, pause, resume, tasks, migration, hand-over";
+  const commands =
+    "info, reset, hot-reset, inject, remove, pause, resume, tasks, migration, stream, hand-over";
 
   it.each([
     ["no JSON", "reset", 'request "reset": not JSON'],

@@ -191,6 +191,19 @@ describe("migration", () => {
   });
 });
 
+describe("stream", () => {
+  it("tells the sections with their versions, and the sizes of those that are memory", () => {
+    const { format, sections } = setUp().admin.stream();
+    expect(format).toBe(2);
+    expect(sections).toContainEqual({ name: "pci.config", version: 1, optional: false });
+    expect(sections).toContainEqual({ name: "pci.bar2", version: 1, optional: false, size: 0x4000 });
+  });
+
+  it("ENOTTY for a device that cannot be migrated", () => {
+    expect(() => setUp({ migratable: false }).admin.stream()).toThrow(/ENOTTY: test cannot be migrated/);
+  });
+});
+
 describe("hand-over", () => {
   it("takes the steps, and tells where it is and how it ended", async () => {
     const { admin, device, task } = setUp();

@@ -1,4 +1,4 @@
-import { MigrationFlags, VfioError, type MigrationStateName } from "@vfiokit/core";
+import { MigrationFlags, VfioError, type MigrationStateName, type StreamLayout } from "@vfiokit/core";
 import {
   EndpointGoneError,
   type EndpointDescription,
@@ -37,6 +37,7 @@ abstract class FakeEnd {
   identity = identity;
   flags: number = MigrationFlags.STOP_COPY | MigrationFlags.PRE_COPY;
   handOver = true;
+  stream: StreamLayout | undefined;
   /** After every operation and reset. */
   observe: () => void = () => undefined;
 
@@ -58,7 +59,7 @@ abstract class FakeEnd {
   }
 
   describe(): Promise<EndpointDescription> {
-    const { identity, flags, stateName: state, generation, handOver } = this;
+    const { identity, flags, stateName: state, generation, handOver, stream } = this;
     return this.perform("describe", () => ({
       name: this.side,
       identity,
@@ -66,6 +67,7 @@ abstract class FakeEnd {
       state,
       generation,
       handOver,
+      ...(stream && { stream }),
     }));
   }
 

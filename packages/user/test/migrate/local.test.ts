@@ -140,6 +140,17 @@ describe("what does not fit", () => {
     expect([from.state, to.state]).toEqual(["RUNNING", "RUNNING"]);
   });
 
+  test("a card with another amount of memory: the section, and both sizes", async () => {
+    using dir = scratch();
+    await using from = await Served.start(smallCard(), dir.file("from"));
+    await using to = await Served.start(smallCard({ size: 64 * 1024 }), dir.file("to"));
+    using source = await LocalSource.connect(from.path);
+    using target = await LocalTarget.connect(to.path);
+    await expect(migrate(source, target, { ...usual, dryRun: true })).rejects.toThrow(
+      /section memory is 262144 bytes at \S*from and 65536 bytes at \S*to$/,
+    );
+  });
+
   test("a server that has a client already: the message names the relay", async () => {
     using dir = scratch();
     await using served = await Served.start(smallCard(), dir.file("card"));

@@ -248,6 +248,49 @@ describe("what does not fit is refused before anything is touched", () => {
     );
   });
 
+  const section = (name: string, version: number, size?: number) => ({
+    name,
+    version,
+    optional: false,
+    ...(size !== undefined && { size }),
+  });
+
+  test.each([
+    [
+      "a newer format",
+      { format: 3, sections: [] },
+      /^EINVAL: the stream's format is 3 at source and 2 at target$/,
+    ],
+    [
+      "memory of another size",
+      { format: 2, sections: [section("memory", 1, 8192)] },
+      /^EINVAL: section memory is 8192 bytes at source and 4096 bytes at target$/,
+    ],
+    [
+      "memory that the target does not have",
+      { format: 2, sections: [section("more", 1, 8192)] },
+      /^EINVAL: section more is 8192 bytes at source and unknown at target$/,
+    ],
+  ])("a stream that the target does not take: %s", async (_, stream, message) => {
+    const refusal = await refused(({ source, target }) => {
+      source.stream = stream;
+      target.stream = { format: 2, sections: [section("memory", 1, 4096)] };
+    });
+    expect(refusal).toMatch(message);
+  });
+
+  test("sections that may be refused, depending on their values: a warning", async () => {
+    const { source, target } = fakeEnds();
+    source.stream = { format: 2, sections: [section("fifo", 3), section("lines", 1), section("same", 1)] };
+    target.stream = { format: 2, sections: [section("fifo", 2), section("same", 2)] };
+    const seen = recorder();
+    await migrate(source, target, { ...usual, dryRun: true }, seen.onEvent);
+    expect(seen.of("warning").map(({ message }) => message)).toEqual([
+      "section fifo is version 3 at source and version 2 at target: it is refused if it holds what is new",
+      "section lines is version 1 at source and unknown at target: it is refused if it holds what is new",
+    ]);
+  });
+
   test("a device that cannot be migrated", async () => {
     expect(await refused(({ target }) => (target.flags = 0))).toBe(
       "EOPNOTSUPP: target: the device cannot be migrated (no STOP_COPY)",
