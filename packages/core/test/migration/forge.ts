@@ -21,8 +21,15 @@ export function records(stream: Uint8Array): Uint8Array[] {
   return starts.slice(0, -1).map((start, i) => stream.slice(start, starts[i + 1]));
 }
 
-export const concat = (...parts: readonly Uint8Array[]) =>
-  Uint8Array.from(parts.flatMap((part) => [...part]));
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
 
 /** A stream built by hand: every record gets its number and a right checksum. Bodies as in the specification. */
 export function forge(...parts: readonly (readonly [type: string, body: Uint8Array])[]): Uint8Array {
@@ -31,7 +38,7 @@ export function forge(...parts: readonly (readonly [type: string, body: Uint8Arr
     ...parts.map(([type, body], sequence) => {
       const record = new Uint8Array(HEADER + body.length + CRC);
       const view = new DataView(record.buffer);
-      record.set(new TextEncoder().encode(type));
+      for (let i = 0; i < 4; i++) record[i] = type.charCodeAt(i);
       view.setUint32(4, sequence, true);
       view.setUint32(8, body.length, true);
       record.set(body, HEADER);

@@ -166,6 +166,7 @@ describe("a stream", () => {
   });
 });
 
+// Every single bit of a stream flipped, and 100,000 mutants: robustness.test.ts.
 describe("a stream is refused", () => {
   // About 4 KiB: several sections, one of them empty, one optional.
   const small = write([
@@ -173,18 +174,6 @@ describe("a stream is refused", () => {
     section("none", new Uint8Array(0), true),
     filled("fifo", 3700),
   ]);
-
-  it("with any single bit flipped", () => {
-    expect(small.length).toBeGreaterThan(3900);
-    expect(small.length).toBeLessThan(4097);
-    const flipped = small.slice();
-    for (let bit = 0; bit < small.length * 8; bit++) {
-      flipped[bit >> 3]! ^= 1 << (bit & 7);
-      const result = verdict(flipped);
-      if (result === "accepted") expect.fail(`bit ${bit & 7} of byte ${bit >> 3} flipped: accepted`);
-      flipped[bit >> 3]! ^= 1 << (bit & 7);
-    }
-  });
 
   it("when it is cut short anywhere", () => {
     for (let length = 0; length < small.length; length++) {
