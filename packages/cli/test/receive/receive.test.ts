@@ -1,11 +1,14 @@
 import { writeFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { RegionIndex } from "@vfiokit/core";
 import { uartRegisters as reg } from "@vfiokit/devices";
 import { connectRemoteTarget, LocalSource, VfioUserClient } from "@vfiokit/user";
 import { Authority } from "../../../user/test/migrate/remote/certificates.js";
 import { fillCard, phaseOf, serveCard, sumOfCard } from "../migrate/card.js";
 import { scratch, Vfiokit } from "../vfiokit.js";
+
+// Each starts up to six processes of Node's.
+vi.setConfig({ testTimeout: 120_000 });
 
 const RUNNING = { phase: "none", state: "RUNNING" };
 const GIVEN = { phase: "given", state: "STOP" };
