@@ -205,13 +205,16 @@ function withoutHandOver(source: SideState, target: SideState): RecoveryAction {
     if (side.kind === "answers") return `${side.name} is in no hand-over, and runs what it has`;
     return side.kind === "gone" ? `${side.name} is gone` : `${side.name} does not answer (${side.why})`;
   });
-  const complete = source.kind === "answers" || target.kind === "answers";
-  const runs =
-    complete && source.kind !== "unreachable" && target.kind !== "unreachable" ? "unchanged" : "undecided";
+  const kinds = [source.kind, target.kind];
+  const runs = kinds.includes("unreachable")
+    ? "undecided"
+    : kinds.includes("answers")
+      ? "unchanged"
+      : "neither";
   const advice =
-    runs === "unchanged"
-      ? ". A state that neither has was lost with its process: restore a snapshot"
-      : ". Recover again when they answer. A state that was lost with its process: restore a snapshot";
+    runs === "undecided"
+      ? ". Recover again when they answer. A state that was lost with its process: restore a snapshot"
+      : ". A state that neither has was lost with its process: restore a snapshot";
   return { id: undefined, steps: [], runs, message: `${texts.join("; ")}${advice}` };
 }
 

@@ -1,21 +1,30 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { definePciDevice, newHandOverId, PciDevice, type HandOverOutcome } from "@vfiokit/core";
+import {
+  definePciDevice,
+  MigrationState,
+  newHandOverId,
+  PciDevice,
+  sections,
+  u32,
+  VfioError,
+  type HandOverOutcome,
+} from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import {
-  AdminServer,
   decideRecovery,
   DeviceAdmin,
-  localSide,
-  MigrateError,
-  migrate,
-  recover,
   LocalSource,
   LocalTarget,
-  VfioUserServer,
+  localSide,
+  migrate,
+  recover,
   type HandOverReport,
   type RecoveryAction,
+  type RecoverySide,
   type SideState,
 } from "@vfiokit/user";
+import { expectOneRuns, type SideNow } from "../../../../test/kill/aftermath.js";
 import { fillCard, scratch, Served, smallCard, sumOfCard, usual } from "./support.js";
 
 const INSTANCE = "5".repeat(16);
@@ -196,6 +205,301 @@ describe("what ends a hand-over", () => {
       runs: "undecided",
       message: expect.stringMatching(/TO does not answer \(EACCES\)\. Recover again/) as unknown,
     });
-    expect(decideRecovery(silent("FROM").gone.state, gone.state, undefined).runs).toBe("undecided");
+    expect(decideRecovery(silent("FROM").gone.state, gone.state, undefined).runs).toBe("neither");
   });
+});
+
+describe("between two servers", () => {
+  /** A mover that is killed at a point: all its connections break. */
+  async function killedAt(point: string) {
+    const dir = scratch();
+    const from = await Served.start(smallCard(), dir.file("from"));
+    const to = await Served.start(smallCard(), dir.file("to"));
+    const sum = await fillCard(from.path, 7);
+    const source = await LocalSource.connect(from.path);
+    const target = await LocalTarget.connect(to.path);
+    await new Promise<void>((arrived) => {
+      const fault = (at: string) => {
+        if (!at.startsWith(point)) return undefined;
+        arrived();
+        return new Promise<void>(() => undefined);
+      };
+      void migrate(source, target, { ...usual, hooks: { fault } });
+    });
+    source.close();
+    target.close();
+    return {
+      from,
+      to,
+      sum,
+      recover: (id?: string) => recover(localSide(from.path), localSide(to.path), id),
+      async [Symbol.asyncDispose]() {
+        await from[Symbol.asyncDispose]();
+        await to[Symbol.asyncDispose]();
+        dir[Symbol.dispose]();
+      },
+    };
+  }
+
+  it.each(["precopy:target-ready", "stop-copy:write", "prepare:begin", "prepare:prepared", "give:begin"])(
+    "a mover killed at %s: the source runs on",
+    async (point) => {
+      await using cards = await killedAt(point);
+      expect((await cards.recover()).runs).toMatch(/source|unchanged/);
+      expect(await sumOfCard(cards.from.path)).toBe(cards.sum);
+      expect(await sumOfCard(cards.to.path)).not.toBe(cards.sum);
+      expect([cards.from.phase, cards.to.phase]).toEqual(["none", "none"]);
+    },
+  );
+
+  it("a mover killed before activate: the target runs; told again, nothing is done", async () => {
+    await using cards = await killedAt("activate:begin");
+    expect(await cards.recover()).toMatchObject({ runs: "target", steps: [{ step: "activate" }] });
+    expect(await sumOfCard(cards.to.path)).toBe(cards.sum);
+    expect(await cards.recover()).toMatchObject({ runs: "target", steps: [] });
+    expect(cards.from.phase).toBe("given");
+  });
+
+  it("the target is reset after give: the source is taken back", async () => {
+    await using cards = await killedAt("activate:begin");
+    await cards.to.reset();
+    expect(await cards.recover()).toMatchObject({
+      runs: "source",
+      message: expect.stringContaining(`a reset of ${cards.to.path} has dropped the image`) as unknown,
+    });
+    expect(await sumOfCard(cards.from.path)).toBe(cards.sum);
+    expect([cards.to.state, cards.to.phase]).toEqual(["RUNNING", "none"]);
+  });
+
+  it("the target's server ends after give: the source is taken back", async () => {
+    await using cards = await killedAt("activate:begin");
+    await cards.to.end();
+    expect((await cards.recover()).runs).toBe("source");
+    expect(await sumOfCard(cards.from.path)).toBe(cards.sum);
+  });
+
+  it("the source's server ends after prepare, and another one takes its place: the target runs", async () => {
+    await using cards = await killedAt("give:begin");
+    await cards.from.end();
+    await using anew = await Served.start(smallCard(), cards.from.path);
+    expect(anew.phase).toBe("none");
+    expect(await cards.recover()).toMatchObject({ runs: "target", steps: [{ step: "activate" }] });
+    expect(await sumOfCard(cards.to.path)).toBe(cards.sum);
+  });
+
+  it("a server without a control socket: undecided, and the message says how to decide", async () => {
+    await using cards = await killedAt("activate:begin");
+    const { id } = cards.to.device.handOver!.status();
+    await cards.to.end();
+    await using plain = await Served.start(smallCard(), cards.to.path, { control: false });
+    expect(plain.state).toBe("RUNNING");
+    expect(await cards.recover()).toMatchObject({
+      runs: "undecided",
+      steps: [],
+      message: expect.stringMatching(
+        new RegExp(
+          `vfiokit ctl ${cards.from.path} hand-over take-back ${id} .*served without a control socket`,
+        ),
+      ) as unknown,
+    });
+    expect(cards.from.phase).toBe("given");
+  });
+
+  it("a step that fails again and again: how it is then", async () => {
+    await using cards = await killedAt("give:begin");
+    cards.to.device.resetFunction = () => {
+      throw new VfioError("EIO", "the firmware does not answer");
+    };
+    await expect(cards.recover()).rejects.toThrow(
+      /was not given away. But that fails \(EIO: the firmware .*recover again.*from is in RUNNING, .*to is prepared/,
+    );
+  });
+});
+
+describe("whatever happens to a mover and two servers, in whatever order", () => {
+  /** A device in a server that can be killed, and started anew. */
+  class FakeServer implements RecoverySide {
+    device!: PciDevice;
+    running = true;
+    value = 0;
+    alive = true;
+    #admin!: DeviceAdmin;
+    readonly #task = new Task("somebody");
+
+    constructor(readonly name: string) {
+      this.start();
+    }
+
+    start(): void {
+      this.value = 0;
+      this.running = true;
+      const state = sections({
+        value: u32(
+          () => this.value,
+          (value) => (this.value = value),
+        ),
+      });
+      const definition = definePciDevice({
+        name: "fake",
+        id: { vendor: 0x1b36, device: 0x0101, classCode: 0x088000 },
+        create: () => ({
+          state,
+          reset: () => void (this.value = 0),
+          stop: () => void (this.running = false),
+          run: () => void (this.running = true),
+        }),
+      });
+      this.device = new PciDevice(definition, { name: this.name });
+      this.#admin = new DeviceAdmin(this.device);
+      this.alive = true;
+    }
+
+    async state(id?: string): Promise<SideState> {
+      const { name } = this;
+      if (!this.alive) return { kind: "gone", name };
+      return {
+        kind: "answers",
+        name,
+        report: await this.#admin.handOver({ step: "status", ...(id && { id }) }),
+      };
+    }
+
+    async step(step: "prepare" | "give" | "activate" | "discard" | "take-back", id: string): Promise<void> {
+      this.#assertAlive();
+      await this.#admin.handOver({ step, id });
+    }
+
+    async save(): Promise<Uint8Array> {
+      this.#assertAlive();
+      const { migration } = this.device;
+      await migration!.setState(this.#task, MigrationState.STOP_COPY);
+      const image = new Uint8Array(4096);
+      return image.subarray(0, await migration!.readData(this.#task, image));
+    }
+
+    async load(image: Uint8Array): Promise<void> {
+      this.#assertAlive();
+      const { migration } = this.device;
+      await migration!.setState(this.#task, MigrationState.RESUMING);
+      await migration!.writeData(this.#task, image);
+    }
+
+    async suffer(mishap: Mishap): Promise<void> {
+      if (mishap === "killed") this.alive = false;
+      if (mishap === "started anew" && !this.alive) this.start();
+      if (mishap === "reset" && this.alive) await this.device.reset(this.#task, "sysfs");
+      if (mishap === "its client leaves" && this.alive) await this.device.disconnect(this.#task);
+    }
+
+    #assertAlive(): void {
+      if (!this.alive) throw new VfioError("ECONNRESET", `${this.name} is dead`);
+    }
+  }
+
+  const mishaps = ["killed", "started anew", "reset", "its client leaves"] as const;
+  type Mishap = (typeof mishaps)[number];
+  const happening = fc.record({
+    side: fc.constantFrom("source" as const, "target" as const),
+    mishap: fc.constantFrom(...mishaps),
+  });
+  const VALUE = 42;
+
+  class Story {
+    readonly source = new FakeServer("source");
+    readonly target = new FakeServer("target");
+    readonly #original = this.source.device;
+    readonly id = newHandOverId(this.#original.handOver!.instance);
+
+    constructor() {
+      this.source.value = VALUE;
+    }
+
+    /** The source has it as long as it is itself; the target from `prepare` on, unless a reset comes before `activate`. */
+    now(): { source: SideNow; target: SideNow } {
+      const { source, target, id } = this;
+      const [from, to] = [source.device.handOver!, target.device.handOver!];
+      const activated = to.outcomeOf(id) === "activated";
+      const { phase, wasReset } = to.status();
+      return {
+        source: {
+          has: source.alive && source.device === this.#original,
+          usable: source.alive && source.running && from.status().phase === "none",
+        },
+        target: {
+          has: target.alive && (activated || (phase === "prepared" && !wasReset)),
+          usable: target.alive && target.running && activated,
+        },
+      };
+    }
+
+    check(said: string | undefined): void {
+      const { source, target } = this;
+      expectOneRuns({ ...this.now(), said });
+      for (const { alive, running, device } of [source, target]) {
+        if (alive && device.handOver!.status().phase !== "none") expect(running).toBe(false);
+      }
+      // Two never run on one value, whoever thinks that it is theirs.
+      const onIt = [source, target].filter(
+        ({ alive, running, value }) => alive && running && value === VALUE,
+      );
+      expect(onIt.length).toBeLessThan(2);
+    }
+
+    /** What a mover does, as far as it gets. */
+    async *mover(): AsyncGenerator<void> {
+      const { source, target, id } = this;
+      yield;
+      const image = await source.save();
+      yield;
+      await target.load(image);
+      yield;
+      await target.step("prepare", id);
+      yield;
+      await source.step("give", id);
+      yield;
+      await target.step("activate", id);
+    }
+  }
+
+  it("somebody who recovers finds exactly one that can run with the right state, or is told that it is lost", async () => {
+    const between = fc.array(happening, { maxLength: 2 });
+    const plans = fc.array(between, { minLength: 1, maxLength: 6 });
+    const decided = new Set<string>();
+    await fc.assert(
+      fc.asyncProperty(plans, async (plan) => {
+        const story = new Story();
+        const mover = story.mover();
+        let going = true;
+        for (const happenings of plan) {
+          if (going) going = await goesOn(mover);
+          for (const { side, mishap } of happenings) {
+            await story[side].suffer(mishap);
+            story.check(undefined);
+          }
+        }
+        // The mover is killed, wherever it is.
+        for (const side of [story.source, story.target]) await side.suffer("its client leaves");
+        story.check(undefined);
+        const { message, runs } = await recover(story.source, story.target);
+        decided.add(runs);
+        expect(runs).not.toBe("undecided");
+        story.check(message);
+        const again = await recover(story.source, story.target);
+        expect(again.steps).toEqual([]);
+        story.check(message);
+      }),
+      { numRuns: 2000 },
+    );
+    expect(decided).toEqual(new Set(["source", "target", "neither", "unchanged"]));
+  });
+
+  /** @returns whether there is more to do: a mover whose step fails stops there, as if it was killed */
+  async function goesOn(mover: AsyncGenerator<void>): Promise<boolean> {
+    try {
+      return (await mover.next()).done !== true;
+    } catch (error) {
+      if (error instanceof VfioError) return false;
+      throw error;
+    }
+  }
 });
