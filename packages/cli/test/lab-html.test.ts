@@ -16,7 +16,8 @@ const run = (file: string, ...more: string[]) =>
     ...more,
   );
 
-describe("vfiokit lab run --html", () => {
+// Each starts the command several times, beside whatever else the machine tests.
+describe("vfiokit lab run --html", { timeout: 60_000 }, () => {
   it("writes the report, says where, and leaves nothing else behind", async () => {
     using folder = scratch();
     const file = folder.file("re port.html");
