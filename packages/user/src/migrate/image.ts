@@ -82,12 +82,13 @@ export async function restoreImage(
       }
       await end.named(migration.setState("STOP"));
     } catch (error) {
-      // When its client goes, a device that has not been loaded runs on as it was.
       if (!isAnswer(error) || isReset(error)) throw error;
-      throw new VfioError(
-        error.code,
-        `the image is refused, and the device runs on as it was: ${reasonOf(error)}`,
-      );
+      // Large memory is loaded as it comes: what is refused after that has left its traces.
+      const touched = (await end.named(migration.state())) === "ERROR";
+      if (touched) await end.named(end.client.reset());
+      // When its client goes, a device that has not been loaded runs on as it was.
+      const now = touched ? "the device, which has part of it, was reset" : "the device runs on as it was";
+      throw new VfioError(error.code, `the image is refused, and ${now}: ${reasonOf(error)}`);
     }
     await end.named(migration.setState("RUNNING"));
     return { bytes };
