@@ -90,6 +90,13 @@ export class MovingLine implements Disposable {
     await this.until(() => this.received.length >= count, what, seconds);
   }
 
+  /** Waits for a text among what has come from the guest, from position `from` on. */
+  async hears(text: string, from: number): Promise<void> {
+    const what = (): string =>
+      `the guest says ${JSON.stringify(text)}: ${this.received.toString("latin1", from)}`;
+    await this.until(() => this.received.includes(text, from, "latin1"), what, 30);
+  }
+
   async until(holds: () => boolean, what: string | (() => string), seconds = 60): Promise<void> {
     const wait = async (): Promise<void> => {
       while (!holds()) await new Promise<void>((resolve) => (this.wake = resolve));

@@ -5,13 +5,14 @@ import { vfiokit } from "./cards.js";
 import { Child } from "./child.js";
 import { describeWithQemu, type Scratch } from "./lab.js";
 import { MovingLine } from "./moving-line.js";
-import { Qemu } from "./qemu.js";
-import { findTty, rootBus, sha256 } from "./tty.js";
+import { Qemu, type DeviceOptions } from "./qemu.js";
+import { findTty, sha256, slot } from "./tty.js";
 import { Undo } from "./undo.js";
 
 const MINUTES = 60_000;
 const KIB = 1024;
-const PLACE = rootBus("0x18");
+const ROOT_PORT = { id: "port0", addr: "0x10" };
+const PLACE = slot(ROOT_PORT);
 const CARD = fileURLToPath(new URL("programs/moving-card.js", import.meta.url));
 
 const BYTES = 24 * KIB;
@@ -29,7 +30,8 @@ describeWithQemu("a device server that is replaced under a running guest, by a r
   let line: MovingLine;
   let qemu: Qemu;
   let relay: RelayClient;
-  let relayProcess: Child;
+  /** Of the relay that is at work. */
+  let stopRelay: () => Promise<void>;
   const servers: Record<string, Child> = {};
 
   async function serve(name: string, ...extra: string[]): Promise<void> {
@@ -40,12 +42,61 @@ describeWithQemu("a device server that is replaced under a running guest, by a r
     servers[name] = child;
   }
 
+  /** Starts a relay to a server, and returns the device that QEMU is to be given. */
+  async function startRelay(name: string, server: string, ...options: string[]): Promise<DeviceOptions> {
+    const listen = scratch.outside(name);
+    const child = vfiokit("relay", "--listen", listen, "--connect", scratch.outside(server), ...options);
+    undo.add(() => child.kill());
+    await child.printed(/-device/);
+    relay = (await RelayClient.open(listen))!;
+    const client = relay;
+    stopRelay = async () => {
+      client.close();
+      expect(await child.kill("SIGTERM")).toBe(0);
+    };
+    undo.add(() => client.close());
+    const socket = { type: "unix", path: scratch.inside(name) };
+    return { driver: "vfio-user-pci", id: "card", bus: PLACE.bus, socket };
+  }
+
+  /** Unplugs the card, and plugs in one behind another relay. */
+  async function replug(name: string, server: string, ...options: string[]): Promise<void> {
+    await qemu.deviceDel("card");
+    await stopRelay();
+    await qemu.deviceAdd(await startRelay(name, server, ...options));
+  }
+
   async function moveTo(from: string, to: string): Promise<number> {
-    // The card's last bytes and signals belong to its turn.
     const moved = await relay.migrate(scratch.outside(to), { maxDowntime_ms: 300, maxRounds: 10 });
     await line.end(scratch.outside(from));
     await line.begin(scratch.outside(to));
     return moved.pause_ms;
+  }
+
+  /** Kills a server, and waits until the relay has another. */
+  async function kill(name: string, next: string): Promise<void> {
+    expect(await servers[name]!.kill("SIGKILL")).toBe("SIGKILL");
+    line.lose(scratch.outside(name));
+    await expect
+      .poll(async () => (await relay.status()).server, { timeout: 20_000 })
+      .toBe(scratch.outside(next));
+    await line.begin(scratch.outside(next));
+  }
+
+  /** Opens the port and sends a little in both directions. */
+  async function worksAnew(): Promise<void> {
+    const tty = await findTty(qemu.guest, PLACE);
+    const before = line.received.length;
+    const answer = qemu.guest.ok(
+      `stty -F ${tty} raw -echo 115200
+      exec 4<>${tty}
+      echo ready >&4
+      head -n 1 <&4`,
+    );
+    answer.catch(() => undefined);
+    await line.hears("ready\n", before);
+    line.send(Buffer.from("hello\n"));
+    expect(await answer).toBe("hello");
   }
 
   beforeAll(async () => {
@@ -54,22 +105,14 @@ describeWithQemu("a device server that is replaced under a running guest, by a r
     line = await MovingLine.listen(scratch.outside("hub"));
     undo.add(() => line[Symbol.dispose]());
     await Promise.all([serve("a"), serve("b"), serve("newer", "newer")]);
-    const listen = scratch.outside("relay");
-    relayProcess = vfiokit("relay", "--listen", listen, "--connect", scratch.outside("a"));
-    undo.add(() => relayProcess.kill("SIGTERM"));
-    await relayProcess.printed(/-device/);
-    const device = {
-      driver: "vfio-user-pci",
-      id: "card",
-      bus: PLACE.bus,
-      addr: PLACE.addr,
-      socket: { type: "unix", path: scratch.inside("relay") },
-    };
-    qemu = await Qemu.start(lab, { devices: [device] });
+    const device = await startRelay(
+      "relay",
+      "a",
+      ...["--next", scratch.outside("b"), "--snapshot-every", "1", "--on-loss", "none"],
+    );
+    qemu = await Qemu.start(lab, { rootPorts: [ROOT_PORT], devices: [device] });
     undo.add(() => qemu.stop());
     await line.begin(scratch.outside("a"));
-    relay = (await RelayClient.open(listen))!;
-    undo.add(() => relay.close());
   }, 3 * MINUTES);
 
   afterAll(() => undo.run(), MINUTES);
@@ -121,5 +164,69 @@ describeWithQemu("a device server that is replaced under a running guest, by a r
       expect(await guest.ok("dmesg | wc -l")).toBe(logged);
     },
     3 * MINUTES,
+  );
+
+  it(
+    "is killed: the port stays open, and goes on with the last snapshot",
+    async () => {
+      const { guest } = qemu;
+      const tty = await findTty(guest, PLACE);
+      const before = line.received.length;
+      const echo = guest.ok(
+        `stty -F ${tty} raw -echo 115200
+        exec 4<>${tty}
+        echo open >&4
+        while read -r line <&4; do
+          echo "heard $line" >&4
+          [ "$line" != end ] || break
+        done`,
+        60,
+      );
+      echo.catch(() => undefined);
+      await line.hears("open\n", before);
+      // One in which the port is open.
+      const { snapshots } = await relay.status();
+      const taken = async (): Promise<number> => (await relay.status()).snapshots;
+      await expect.poll(taken, { timeout: 20_000, interval: 100 }).toBeGreaterThan(snapshots);
+      for (let i = 0; i < 200; i++) line.send(Buffer.from(`line ${i}\n`));
+      await line.hears("heard line 3\n", before);
+      await kill("newer", "b");
+      // The rest of the lines arrives; what was under way is lost, or repeated.
+      line.send(Buffer.from("\nend\n"));
+      await line.hears("heard end\n", before);
+      await echo;
+    },
+    2 * MINUTES,
+  );
+
+  it(
+    "is killed: the device is as after a reset, and works when its port is opened anew",
+    async () => {
+      await serve("c");
+      await line.end(scratch.outside("b"));
+      const b = scratch.outside("b");
+      await replug("relay-reset", "c", "--next", b, "--on-loss", "reset");
+      await line.begin(scratch.outside("c"));
+      await worksAnew();
+      await kill("c", "b");
+      await worksAnew();
+    },
+    2 * MINUTES,
+  );
+
+  it(
+    "is killed: QEMU hears of a device error, and stops the machine",
+    async () => {
+      await serve("d");
+      await line.end(scratch.outside("b"));
+      await replug("relay-error", "d", "--next", scratch.outside("b"), "--on-loss", "error");
+      await line.begin(scratch.outside("d"));
+      await worksAnew();
+      const stopped = qemu.qmp.event(({ event }) => event === "STOP");
+      await kill("d", "b");
+      await stopped;
+      expect(await qemu.qmp.execute("query-status")).toMatchObject({ status: "internal-error" });
+    },
+    2 * MINUTES,
   );
 });

@@ -46,6 +46,8 @@ export interface RelayStatus {
   readonly migrating: boolean;
   /** Requests of the client that the server has not answered. */
   readonly underWay: number;
+  /** Snapshots that were taken for this client. */
+  readonly snapshots: number;
 }
 
 /**
@@ -101,6 +103,7 @@ export class Relay implements SessionHost {
       connected: this.#session !== undefined,
       migrating: this.#moving,
       underWay: this.#session?.link?.inFlight.count ?? 0,
+      snapshots: this.#snapshots?.count ?? 0,
     };
   }
 

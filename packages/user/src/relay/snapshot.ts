@@ -12,6 +12,8 @@ const MAX_SNAPSHOT = 256 * 1024 * 1024;
 export class Snapshots {
   /** The last one, in the pieces in which it came. */
   latest: readonly Uint8Array[] | undefined;
+  /** How many were taken. */
+  count = 0;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
 
@@ -78,6 +80,7 @@ export class Snapshots {
       await migration.setState("RUNNING");
     }
     this.latest = pieces;
+    this.count++;
     this.log("debug", `snapshot of ${size} bytes`);
   }
 
