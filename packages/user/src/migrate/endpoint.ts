@@ -33,7 +33,7 @@ export interface MigrationSource {
   setState(state: "RUNNING" | "PRE_COPY" | "STOP_COPY" | "STOP"): Promise<void>;
   /** In PRE_COPY. Undefined: the server does not tell. */
   precopy(): Promise<PrecopyProgress | undefined>;
-  /** Estimated bytes of what STOP_COPY would send. */
+  /** Estimated bytes of what STOP_COPY would send; 0 where the server does not tell. */
   dataSize(): Promise<number>;
   /** The next bytes; none: nothing more, for now in PRE_COPY, at all in STOP_COPY. @throws ENODEV after a reset */
   read(): Promise<Uint8Array>;

@@ -5,6 +5,9 @@ import { Meter, remainingBytes } from "./meter.js";
 import type { MigrateClock, MigrateOptions, PrecopyEnd } from "./options.js";
 import { pump } from "./pump.js";
 
+/** A round with a source that does not tell how much there is: it ends when there is nothing more, or here. Bytes. */
+const BLIND_ROUND = 256 * 1024 * 1024;
+
 /** Milliseconds between two "progress" events. */
 const PROGRESS_EVERY = 200;
 
@@ -74,12 +77,15 @@ export class ImageCopy {
       meter.begin(remaining);
       // What changes while this is copied is the next round's: a device that changes faster than it is copied has
       // rounds all the same.
-      const copied = await this.#pump("precopy", Math.max(remaining, 1));
+      const limit = remaining ?? BLIND_ROUND;
+      const copied = await this.#pump("precopy", Math.max(limit, 1));
+      // A device without an estimate has nothing more to send, for now, when it stops before the limit.
+      const ended = copied === 0 || (remaining === undefined && copied < limit);
       remaining = await this.#remaining();
       meter.endRound(remaining);
       course.onEvent({ event: "round", ...meter.progress("precopy") });
       await course.point("round");
-      this.#endPrecopy(copied);
+      this.#endPrecopy(ended);
     } while (this.precopyEnd === "none");
     const expected = meter.expectedDowntime;
     if (this.precopyEnd !== "converged")
@@ -91,13 +97,13 @@ export class ImageCopy {
       });
   }
 
-  /** Decides whether this was the last round. */
-  #endPrecopy(copied: number): void {
+  /** Decides whether this was the last round. @param ended the device had nothing more to send */
+  #endPrecopy(ended: boolean): void {
     const { meter, options } = this;
     const { expectedDowntime } = meter;
     if (expectedDowntime !== undefined && expectedDowntime <= options.maxDowntime_ms)
       this.precopyEnd = "converged";
-    else if (copied === 0) this.precopyEnd = "nothing-left";
+    else if (ended) this.precopyEnd = "nothing-left";
     else if (meter.round >= options.maxRounds) this.precopyEnd = "rounds";
     else this.precopyEnd = "none";
   }
@@ -107,8 +113,8 @@ export class ImageCopy {
     return pump(this.source, this.target, limit, {
       beforeWrite: (bytes) => {
         const point = course.point("write");
-        const wait = this.#bandwidth.take(bytes, course.signal);
-        return point && wait ? point.then(() => wait) : (point ?? wait);
+        const wait = () => this.#bandwidth.take(bytes, course.signal);
+        return point ? point.then(wait) : wait();
       },
       written: (bytes) => {
         meter.bytes += bytes;
@@ -120,7 +126,7 @@ export class ImageCopy {
     });
   }
 
-  async #remaining(): Promise<number> {
+  async #remaining(): Promise<number | undefined> {
     const { source, course } = this;
     return remainingBytes(
       course.phase === "precopy" ? await source.precopy() : undefined,

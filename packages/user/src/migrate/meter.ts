@@ -7,8 +7,8 @@ export class Meter {
   bytes = 0;
   /** Of this image. */
   round = 0;
-  /** Bytes that were to be sent when the source was last asked. */
-  remaining = 0;
+  /** Bytes that were to be sent when the source was last asked; undefined where it does not tell. */
+  remaining: number | undefined;
   #dirtyRate: number | undefined;
   /** Milliseconds in which something was being sent, without the present round's. */
   #sending = 0;
@@ -21,12 +21,12 @@ export class Meter {
   restart(): void {
     this.end();
     this.round = 0;
-    this.remaining = 0;
+    this.remaining = undefined;
     this.#dirtyRate = undefined;
   }
 
   /** Something is being sent from now on. @param remaining what is to be sent */
-  begin(remaining: number): void {
+  begin(remaining: number | undefined): void {
     this.remaining = remaining;
     this.#begun = { at: this.clock.now(), bytes: this.bytes };
     this.#busy = true;
@@ -38,12 +38,14 @@ export class Meter {
   }
 
   /** The end of a round. @param remaining what is to be sent now: beyond what was left, the device has changed it */
-  endRound(remaining: number): void {
+  endRound(remaining: number | undefined): void {
     const { at, bytes } = this.#begun;
     const elapsed = this.clock.now() - at;
     this.end();
-    const changed = remaining - (this.remaining - (this.bytes - bytes));
-    this.#dirtyRate = elapsed > 0 ? (Math.max(0, changed) / elapsed) * 1000 : undefined;
+    if (remaining !== undefined && this.remaining !== undefined && elapsed > 0) {
+      const changed = remaining - (this.remaining - (this.bytes - bytes));
+      this.#dirtyRate = (Math.max(0, changed) / elapsed) * 1000;
+    }
     this.remaining = remaining;
   }
 
@@ -53,16 +55,17 @@ export class Meter {
     return this.bytes > 0 && sending > 0 ? (this.bytes / sending) * 1000 : undefined;
   }
 
-  /** Milliseconds that the rest would take; undefined before anything was sent. */
+  /** Milliseconds that the rest would take; undefined before anything was sent, and where the source does not tell. */
   get expectedDowntime(): number | undefined {
     const { rate, left } = this;
     if (left === 0) return 0;
-    return rate === undefined ? undefined : (left / rate) * 1000;
+    return rate === undefined || left === undefined ? undefined : (left / rate) * 1000;
   }
 
   /** Bytes still to be sent: the last estimate, less what was sent since. */
-  get left(): number {
-    return this.#busy ? Math.max(0, this.remaining - (this.bytes - this.#begun.bytes)) : this.remaining;
+  get left(): number | undefined {
+    if (!this.#busy || this.remaining === undefined) return this.remaining;
+    return Math.max(0, this.remaining - (this.bytes - this.#begun.bytes));
   }
 
   progress(phase: MigrateProgress["phase"]): MigrateProgress {
@@ -78,7 +81,11 @@ export class Meter {
   }
 }
 
-/** What STOP_COPY would send. Servers differ in whether MIG_DATA_SIZE counts what pre-copy has not sent yet. */
-export function remainingBytes(precopy: PrecopyProgress | undefined, dataSize: number): number {
-  return precopy ? Math.max(dataSize, precopy.initialBytes + precopy.dirtyBytes) : dataSize;
+/**
+ * What STOP_COPY would send; undefined where the source tells nothing (libvfio-user). Servers differ in whether
+ * MIG_DATA_SIZE counts what pre-copy has not sent yet.
+ */
+export function remainingBytes(precopy: PrecopyProgress | undefined, dataSize: number): number | undefined {
+  if (precopy) return Math.max(dataSize, precopy.initialBytes + precopy.dirtyBytes);
+  return dataSize > 0 ? dataSize : undefined;
 }

@@ -77,8 +77,9 @@ export interface MigrateProgress {
   readonly round: number;
   /** Bytes sent so far, those of images that were begun again included. */
   readonly bytes: number;
-  /** Bytes still to be sent: as the source estimated at the end of the last round, less what was sent since. */
-  readonly remaining: number;
+  /** Bytes still to be sent: as the source estimated at the end of the last round, less what was sent since. Undefined where
+   * it does not tell. */
+  readonly remaining: number | undefined;
   /** Bytes per second, measured; undefined before anything was sent. */
   readonly rate_Bps: number | undefined;
   /** Bytes per second that the device changed in the last round; undefined before there was one. */

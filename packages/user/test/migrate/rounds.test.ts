@@ -91,8 +91,25 @@ describe("pre-copy rounds", () => {
     const { result } = await migrated({ maxDowntime_ms: 20 }, (source) => {
       oneIn(10)(source);
       source.tells = false;
+      const { dataSize } = source;
+      // Which is never 0: there is always an end.
+      source.dataSize = async () => (await dataSize.call(source)) + 1;
     });
     expect(result).toMatchObject({ rounds: 2, precopyEnd: "converged" });
+  });
+
+  test("a server that tells nothing at all: one round, to the end of what there is", async () => {
+    const { result, source, of } = await migrated({ maxDowntime_ms: 0 }, (one) => {
+      oneIn(10)(one);
+      one.tells = false;
+      one.dataSize = () => Promise.resolve(0);
+    });
+    expect(result).toMatchObject({ rounds: 1, precopyEnd: "nothing-left" });
+    expect(of("round")[0]).toMatchObject({ remaining: undefined, expectedDowntime_ms: undefined });
+    expect(of("warning")[0]!.message).toMatch(/: an unknown time is expected$/);
+    // All that had changed by the end of the round went with it.
+    expect(result.stopCopyBytes).toBeLessThan(CHUNK);
+    expect(source.dirty).toBe(0);
   });
 
   test.each([
