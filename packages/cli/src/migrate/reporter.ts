@@ -104,7 +104,7 @@ class TextReporter implements Reporter {
 
   #progress(progress: MigrateProgress): void {
     if (!process.stderr.isTTY) return;
-    const total = progress.bytes + progress.remaining;
+    const total = progress.bytes + (progress.remaining ?? 0);
     const shown = payload(progress);
     if (this.#bar.isActive) {
       this.#bar.setTotal(total);
