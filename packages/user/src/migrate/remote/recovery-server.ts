@@ -1,6 +1,7 @@
 import { MigrationState, VfioError } from "@vfiokit/core";
 import type { HandOverReport } from "../../admin/index.js";
 import type { ReceiverDevice, TargetHandOver } from "./device.js";
+import type { SessionSettings } from "./session.js";
 import type { FrameSocket } from "./frame-socket.js";
 import {
   encodeFrame,
@@ -27,7 +28,8 @@ const NONE = new Uint8Array(16);
 export async function serveRecovery(
   frames: FrameSocket,
   device: ReceiverDevice,
-  idle_ms: number,
+  peer: string,
+  { idle_ms, report }: SessionSettings,
 ): Promise<void> {
   const handOver = await device.handOver();
   try {
@@ -47,7 +49,13 @@ export async function serveRecovery(
       if (frame.frame === "MOVER_ALIVE") continue;
       if (frame.frame !== "HAND_OVER")
         throw new VfioError("EPROTO", `${frame.frame}: no frame for this moment`);
-      frames.write(await answer(handOver, frame.value));
+      frames.write(
+        await answer(handOver, frame.value, (step, migration) => {
+          const message = step === "activate" ? "the device runs" : "what was loaded is discarded";
+          const event = step === "activate" ? "activated" : "discarded";
+          report({ event, level: "info", peer, migration, message: `recovery by ${peer}: ${message}` });
+        }),
+      );
       await frames.room(idle_ms);
     }
     frames.end();
@@ -59,13 +67,16 @@ export async function serveRecovery(
 async function answer(
   handOver: TargetHandOver,
   { request, step, migration }: FrameValue<"HAND_OVER">,
+  done: (step: "activate" | "discard", id: string) => void,
 ): Promise<Uint8Array> {
   try {
     const name = nameIn(HandOverStep, "step", step);
     const id = Buffer.compare(migration, NONE) === 0 ? undefined : migrationId(migration);
     if (name === "status") return encodeReport(request, await handOver.status(id));
     if (id === undefined) throw new VfioError("EINVAL", `${name}: names no hand-over`);
-    return encodeReport(request, await handOver.step(name, id));
+    const report = await handOver.step(name, id);
+    done(name, id);
+    return encodeReport(request, report);
   } catch (error) {
     return encodeFrame("FAILED", { request, ...failure(error) });
   }

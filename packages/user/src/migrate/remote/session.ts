@@ -91,7 +91,10 @@ export class Session {
    * it was, already.
    */
   async serve(frames: FrameSocket, peer: string): Promise<"over" | "broken" | "replaced"> {
-    if (this.#ended) return "replaced";
+    if (this.#ended) {
+      frames.end();
+      return "replaced";
+    }
     clearTimeout(this.#timer);
     // A mover that has connected again knows better than we whether the old connection still works.
     this.#frames?.destroy();
@@ -113,12 +116,13 @@ export class Session {
       frames.destroy();
       return "broken";
     }
-    await this.end(farewell.reason, farewell.problem);
+    await this.end(farewell.reason, { last: farewell.problem });
     return "over";
   }
 
-  /** The connection is broken: waits for another one. */
+  /** The connection is broken: waits for another one, unless it is here already. */
   wait(expired: () => void): void {
+    if (this.#frames || this.#ended) return;
     const { resumeWindow_ms } = this.settings;
     const seconds = resumeWindow_ms / 1000;
     this.#report(
@@ -134,13 +138,18 @@ export class Session {
   /**
    * Ends the session: what is being loaded is discarded, what is prepared stays so (docs/migration-remote.md). Settles
    * when the target is closed.
+   * @param last what the mover is told, if it is there
+   * @param decided somebody is about to decide what becomes of a device that is prepared
    */
-  end(reason: string, last?: VfioError): Promise<void> {
-    this.#ended ??= this.#end(reason, last);
+  end(
+    reason: string,
+    { last, decided }: { last?: VfioError | undefined; decided?: boolean } = {},
+  ): Promise<void> {
+    this.#ended ??= this.#end(reason, last, decided);
     return this.#ended;
   }
 
-  async #end(reason: string, last: VfioError | undefined): Promise<void> {
+  async #end(reason: string, last: VfioError | undefined, decided = false): Promise<void> {
     clearTimeout(this.#timer);
     const frames = this.#frames;
     this.#frames = undefined;
@@ -148,7 +157,7 @@ export class Session {
     frames?.end();
     await within(END_MS, this.#working);
     if (this.#phase === "loading") await this.#discard(reason);
-    if (this.#phase === "prepared") {
+    if (this.#phase === "prepared" && !decided) {
       const how = `"vfiokit migrate --recover FROM TO" decides which side runs`;
       this.#report("left-prepared", "error", `${reason}, and the device is prepared and stopped: ${how}`);
     }

@@ -29,7 +29,7 @@ export class Slot {
   async serve(frames: FrameSocket, hello: FrameValue<"HELLO">, peer: string): Promise<void> {
     if (nameIn(Purpose, "purpose", hello.purpose) === "RECOVER") {
       await this.#assertFree();
-      return serveRecovery(frames, this.device, this.settings.idle_ms);
+      return serveRecovery(frames, this.device, peer, this.settings);
     }
     const session = isNew(hello) ? await this.#begin(hello, peer) : this.#continue(hello);
     const end = await session.serve(frames, peer);
@@ -40,7 +40,7 @@ export class Slot {
   /** Ends the session, if there is one. */
   async close(last: VfioError): Promise<void> {
     this.#closed = true;
-    if (this.#session) await this.#session.end("the receiver ends", last);
+    if (this.#session) await this.#session.end("the receiver ends", { last });
   }
 
   async #begin(hello: FrameValue<"HELLO">, peer: string): Promise<Session> {
@@ -66,7 +66,7 @@ export class Slot {
 
   /** Ends a session whose mover is away and has left nothing half done. @throws VfioError EBUSY: there is another one */
   async #assertFree(): Promise<void> {
-    while (this.#session?.yields) await this.#end(this.#session, "another mover decides");
+    while (this.#session?.yields) await this.#end(this.#session, "another mover decides", true);
     if (this.#session || this.#opening) throw this.#busy();
   }
 
@@ -81,8 +81,8 @@ export class Slot {
     throw new VfioError("ECONNRESET", `${this.name}: the receiver does not know this migration any more`);
   }
 
-  async #end(session: Session, reason: string): Promise<void> {
-    await session.end(reason);
+  async #end(session: Session, reason: string, decided = false): Promise<void> {
+    await session.end(reason, { decided });
     this.#forget(session);
   }
 

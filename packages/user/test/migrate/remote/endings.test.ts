@@ -267,6 +267,7 @@ describe("a hand-over that was left in the middle", () => {
     expect(await remote.step("discard", ID)).toEqual(done);
     remote.close();
     await receiving.close();
+    expect((await receiving.told("activated")).message).toMatch(/^recovery by 127.*: the device runs$/);
     expect(asked).toEqual(["status -", `status ${ID}`, `activate ${ID}`, `discard ${ID}`, "close"]);
     expect(device.calls).toEqual([]);
   });
@@ -288,6 +289,7 @@ describe("a hand-over that was left in the middle", () => {
     await receiving.told("broken");
     const remote = await recover();
     expect(device.calls.at(-1)).toBe("close");
+    expect(receiving.events.map(({ event }) => event)).not.toContain("left-prepared");
     remote.close();
     target.close();
   });
