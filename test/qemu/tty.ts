@@ -29,11 +29,11 @@ export function plugged(card: SerialCard, place: Place): DeviceOptions {
 }
 
 /** Shell: the folder of a function, and the names of the ttys that a driver made for it. */
-const ttysOf = (place: Place): string => `find ${place.sysfs}/ -name 'ttyS*' -path '*/tty/*' | sed 's,.*/,,'`;
+const ttysOf = (place: Place): string => `find ${place.sysfs}/ -name 'ttyS*' -path '*/tty/*' 2>/dev/null | sed 's,.*/,,'`;
 
 /** Waits until the guest's driver made a tty for the card, and returns its path. */
 export async function findTty(guest: Guest, place: Place): Promise<string> {
-  const script = `until tty=$(${ttysOf(place)} 2>/dev/null) && [ -n "$tty" ]; do usleep 50000; done; echo "$tty"`;
+  const script = `until tty=$(${ttysOf(place)}) && [ -n "$tty" ]; do usleep 50000; done; echo "$tty"`;
   return `/dev/${await guest.ok(script)}`;
 }
 
