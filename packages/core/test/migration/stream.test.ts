@@ -2,7 +2,8 @@ import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { SavedSection } from "../../src/migration/sections.js";
+import { PrecopyWriter } from "../../src/migration/precopy-writer.js";
+import { sections, trackedMemory, type SavedSection } from "../../src/migration/sections.js";
 import {
   StreamError,
   StreamReader,
@@ -11,6 +12,7 @@ import {
   type StreamOrigin,
   type StreamRule,
 } from "../../src/migration/stream.js";
+import { TrackedMemory } from "../../src/migration/tracked-memory.js";
 import { BEGIN, concat, CRC, endBody, forge, HEADER, records, recordStarts, sectionBody } from "./forge.js";
 
 const identity: DeviceIdentity = {
@@ -454,28 +456,47 @@ describe("starting over (a device reset in PRE_COPY)", () => {
 });
 
 describe("docs/migration-stream.md", () => {
+  const doc = readFileSync(new URL("../../../../docs/migration-stream.md", import.meta.url), "utf8");
+  const dumps = [...doc.matchAll(/```hexdump\n([^`]*)\n```/g)].map(([, dump]) => dump);
+
   it("shows the bytes of a real stream", () => {
     const example = write([
       section("value", Uint8Array.of(0x2a, 0, 0, 0)),
       section("fifo", new TextEncoder().encode("hi"), true, 2),
     ]);
-    let offset = 0;
-    const dump = records(example)
-      .map((record) => {
-        const lines = [];
-        for (let at = 0; at < record.length; at += 16) {
-          const row = [...record.subarray(at, at + 16)];
-          const hex = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-          const text = row
-            .map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "."))
-            .join("");
-          lines.push(`${(offset + at).toString(16).padStart(4, "0")}  ${hex.padEnd(47)}  |${text}|`);
-        }
-        offset += record.length;
-        return lines.join("\n");
-      })
-      .join("\n\n");
-    const doc = readFileSync(new URL("../../../../docs/migration-stream.md", import.meta.url), "utf8");
-    expect(/```hexdump\n([^`]*)\n```/.exec(doc)?.[1]).toBe(dump);
+    expect(dumps[0]).toBe(hexdump(example));
+  });
+
+  it("shows the bytes of a real stream with pages", () => {
+    const tracked = new TrackedMemory(new TextEncoder().encode("abcdef"));
+    const { memories } = sections({ ram: trackedMemory(tracked) });
+    const writer = new PrecopyWriter(origin, memories!);
+    const buffer = new Uint8Array(1000);
+    let length = writer.read(buffer);
+    tracked.write(2, new TextEncoder().encode("XY"));
+    length += writer.read(buffer.subarray(length));
+    writer.finish([section("value", Uint8Array.of(0x2a, 0, 0, 0))]);
+    length += writer.read(buffer.subarray(length));
+    expect(dumps[1]).toBe(hexdump(buffer.subarray(0, length)));
   });
 });
+
+/** Sixteen bytes a line, and an empty line between two records. */
+function hexdump(stream: Uint8Array): string {
+  let offset = 0;
+  return records(stream)
+    .map((record) => {
+      const lines = [];
+      for (let at = 0; at < record.length; at += 16) {
+        const row = [...record.subarray(at, at + 16)];
+        const hex = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+        const text = row
+          .map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "."))
+          .join("");
+        lines.push(`${(offset + at).toString(16).padStart(4, "0")}  ${hex.padEnd(47)}  |${text}|`);
+      }
+      offset += record.length;
+      return lines.join("\n");
+    })
+    .join("\n\n");
+}
