@@ -29,7 +29,8 @@ export function plugged(card: SerialCard, place: Place): DeviceOptions {
 }
 
 /** Shell: the folder of a function, and the names of the ttys that a driver made for it. */
-const ttysOf = (place: Place): string => `find ${place.sysfs}/ -name 'ttyS*' -path '*/tty/*' 2>/dev/null | sed 's,.*/,,'`;
+const ttysOf = (place: Place): string =>
+  `find ${place.sysfs}/ -name 'ttyS*' -path '*/tty/*' 2>/dev/null | sed 's,.*/,,'`;
 
 /** Waits until the guest's driver made a tty for the card, and returns its path. */
 export async function findTty(guest: Guest, place: Place): Promise<string> {
