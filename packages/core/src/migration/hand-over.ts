@@ -240,6 +240,7 @@ export class HandOver {
     const { generation } = device;
     try {
       await migration.goTo(task, MigrationState.RUNNING, aborted);
+      if (device.generation !== generation) return false; // a reset after the arc: this and what follows are one step
       try {
         device.releaseFunction(); // last, so that no reset makes it run before the hand-over has ended
       } catch (error) {

@@ -300,6 +300,71 @@ describe("a reset", () => {
   });
 });
 
+describe("a reset that falls between two microtasks of a step", () => {
+  /** A reset that begins so many microtasks after the step. */
+  async function late(microtasks: number, { device }: Side): Promise<void> {
+    for (let i = 0; i < microtasks; i++) await Promise.resolve();
+    await device.reset(guest());
+  }
+  const sweep = Array.from({ length: 60 }, (_, microtasks) => microtasks);
+
+  it("give: it is refused, or the reset came after it", async () => {
+    const given = new Set<boolean>();
+    for (const microtasks of sweep) {
+      const { from, id } = await upTo("prepared");
+      const reset = late(microtasks, from);
+      const refused = await from.handOver.give(from.task, id).then(
+        () => false,
+        () => true,
+      );
+      await reset;
+      const { phase, wasReset } = from.handOver.status();
+      expect([microtasks, phase, wasReset]).toEqual([microtasks, refused ? "none" : "given", !refused]);
+      expect(from.box.running).toBe(refused);
+      given.add(!refused);
+    }
+    expect(given.size).toBe(2);
+  });
+
+  it("prepare: it is refused, or the image is known to be lost", async () => {
+    for (const microtasks of sweep) {
+      const { to, id } = await upTo("copied");
+      const reset = late(microtasks, to);
+      const refused = await to.handOver.prepare(to.task, id).then(
+        () => false,
+        () => true,
+      );
+      await reset;
+      expect([microtasks, to.handOver.status().wasReset]).toEqual([microtasks, !refused]);
+      expect(to.box.running).toBe(refused);
+    }
+  });
+
+  it("activate: it is refused, or what ran was the image", async () => {
+    const activated = new Set<boolean>();
+    for (const microtasks of sweep) {
+      const { to, id } = await upTo("prepared");
+      const ran: number[] = [];
+      const run = to.box.run.bind(to.box);
+      to.box.run = () => {
+        ran.push(to.box.value);
+        run();
+      };
+      const reset = late(microtasks, to);
+      const refused = await to.handOver.activate(to.task, id).then(
+        () => false,
+        () => true,
+      );
+      await reset;
+      if (!refused) expect([microtasks, ran[0]]).toEqual([microtasks, VALUE]);
+      expect(to.handOver.outcomeOf(id)).toBe(refused ? "lost" : "activated");
+      expect(seen(to)).toMatchObject({ phase: "none", state: RUNNING, running: true, value: 0 });
+      activated.add(!refused);
+    }
+    expect(activated.size).toBe(2);
+  });
+});
+
 describe("a device that cannot run", () => {
   it.each(["prepared", "given"] as const)(
     "is %s as before, and the step can be tried again",
