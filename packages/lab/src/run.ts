@@ -1,6 +1,6 @@
 import type { ResetInitiator } from "@vfiokit/core";
 import { lockdep, type Problem } from "@vfiokit/lockdep";
-import { exploreParts, minimise, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
+import { exploreParts, minimise, replay, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
 import { describeProblem, scenarioBody } from "./body.js";
 import type { Bounds } from "./bounds.js";
 import type { Design } from "./design.js";
@@ -194,6 +194,7 @@ async function judge(
       };
       texts[name] = describeProblem(problem);
     } else if (best) {
+      await confirm(design, best);
       const { schedule } = await shorten(design, name, best);
       cells[name] = {
         verdict: "fail",
@@ -240,6 +241,19 @@ function effort(invariant: Invariant, { scenario, failure }: Candidate): number 
   const known = familiar.includes(initiator) === (invariant !== "all-paths");
   const fails = beside.some((operation) => operation.fails);
   return tasks * 10_000 + (known ? 0 : 1000) + (fails ? 500 : 0) + failure.trace.length;
+}
+
+/** Whoever found it may be anybody. @throws Error if it is not so */
+async function confirm(design: Design, { scenario, failure }: Candidate): Promise<void> {
+  const { kind, message, schedule } = failure;
+  const { failures } = await replay(scenarioBody(design, scenario).body, schedule, {
+    keepGoing: true,
+    lockdep: false,
+  });
+  if (failures.some((again) => again.kind === kind && again.message === message)) return;
+  throw new Error(
+    `${formatWitness(design, scenario, schedule)} does not come to what was said of it: ${message}`,
+  );
 }
 
 async function shorten(

@@ -81,6 +81,9 @@ async function run(options: Options): Promise<void> {
       onProgress: (done) => progress.show(done),
       ...(elsewhere && { elsewhere }),
     });
+  } catch (error) {
+    // What goes wrong between machines is no bug of this one.
+    throw queue && error instanceof Error ? new CommandError(error.message) : error;
   } finally {
     process.off("SIGINT", onInterrupt);
     process.off("SIGTERM", onInterrupt);

@@ -40,7 +40,7 @@ const result = closed({
       kind: { enum: ["deadlock", "lost-wakeup", "livelock", "assertion", "unhandled-rejection", "lockdep"] },
       message: text,
       schedule: text,
-      trace: { type: "array", items: closed({ thread, task: text, label: text }) },
+      trace: { type: "array", maxItems: 10_000, items: closed({ thread, task: text, label: text }) },
     }),
   },
   touched: footprint,
@@ -82,7 +82,18 @@ export function checkResult(value: unknown, { job }: LabPart): LabPartResult {
   if (beyond) throw new Error(`demands: depth ${beyond.depth}: the part begins at ${job.prefix.length}`);
   if (found.executions > job.executions)
     throw new Error(`executions: ${found.executions} of at most ${job.executions}`);
+  for (const { schedule, trace } of found.failures)
+    if (lengthOf(schedule) !== trace.length)
+      throw new Error(`failures: a schedule of ${lengthOf(schedule)} events and a trace of ${trace.length}`);
   return found;
+}
+
+/** Events of a schedule such as "0*3 1", which a few letters can make millions. */
+function lengthOf(schedule: string): number {
+  let length = 0;
+  for (const [, count = "1"] of schedule.matchAll(/(?:^|\s)[0-9.]+(?:\*([0-9]+))?(?=\s|$)/g))
+    length += Number(count);
+  return length;
 }
 
 function check(validator: Validator, value: unknown): void {
