@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { promisify } from "node:util";
+import { deflate, deflateSync, inflate } from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { VfioError } from "@vfiokit/core";
@@ -16,6 +18,7 @@ import {
   type FrameName,
   type FrameValue,
 } from "../../../src/migrate/remote/protocol.js";
+import { codec } from "../../../src/migrate/remote/compression.js";
 import { FrameSocket } from "../../../src/migrate/remote/frame-socket.js";
 import { FakeTarget, ID, insecure, pattern, Receiving } from "./support.js";
 
@@ -232,6 +235,22 @@ describe("a mover that breaks the protocol", () => {
     const begun = frames.length > 1;
     expect(all.card.steps).toEqual(begun ? ["begin", "discard", "close"] : ["close"]);
     (await all.receiving.connect({}, all.receiving.url("card"))).close();
+  });
+
+  it.each([
+    ["that are more than announced", deflateSync(new Uint8Array(64 * 1024 * 1024)), "they should hold 10 ("],
+    ["that are fewer", deflateSync(new Uint8Array(5)), "they should hold 10, and hold 5"],
+    ["that are none", Uint8Array.of(1, 2, 3), "they should hold 10 ("],
+  ])("by compressed bytes %s: refused at the size that was announced", async (_name, packed, message) => {
+    await using all = await started({ codec: codec(promisify(deflate), promisify(inflate)) });
+    using raw = await Raw.to(all.port);
+    raw.send("HELLO", hello({ compression: 1 })).bytes(begin(1));
+    raw.send("DATA", data({ flags: 1, size: 10, data: packed.subarray(0, MAX_DATA) }));
+    expect(await raw.next()).toBe("WELCOME");
+    expect(await raw.next()).toBe("DONE");
+    expect(await raw.next()).toContain(message);
+    await all.receiving.told("ended");
+    expect(all.card.steps).toEqual(["begin", "discard", "close"]);
   });
 
   it("by saying nothing any more: its connection counts as broken", async () => {
