@@ -47,15 +47,15 @@ describe("libvfio-user's sample client, message by message, against two of our s
           byte(uart.IER, 0),
           byte(uart.IER, uart.IER_ETBEI), // again, for the next driver to find
         ],
-        finish: [],
-        arrived: [barRead(uart.SCR, 0x5a, 1), barRead(uart.IER, uart.IER_ETBEI, 1)],
+        meanwhile: byte(uart.SCR, 0xa5),
+        arrived: [barRead(uart.SCR, 0xa5, 1), barRead(uart.IER, uart.IER_ETBEI, 1)],
       },
       ...["serial", "--chardev", "null"],
     );
     expect(imageBytes).toBeGreaterThan(1024); // more than one message
   });
 
-  it("migrates a card with memory", async () => {
+  it("migrates a card with memory that its guest writes meanwhile", async () => {
     const fill = (page: number, count: number, seed: number) => [
       barWrite(memory.PAGE, page),
       barWrite(memory.COUNT, count),
@@ -71,10 +71,15 @@ describe("libvfio-user's sample client, message by message, against two of our s
         prepare: [
           configWrite(PciHeader.COMMAND, PciCommand.MEMORY), // our BARs decode nothing before
           ...fill(0, PAGES, 7),
-          barWrite(memory.ADDRESS, 0x1000),
+          barWrite(memory.ADDRESS, 0x100),
         ],
-        finish: [],
-        arrived: [...verify, barRead(memory.SEED, 7), barRead(memory.PAGE, 0)],
+        // Word after word, in a page that was sent already.
+        meanwhile: barWrite(memory.DATA, 0xc0ffee),
+        arrived: [
+          ...verify,
+          barWrite(memory.ADDRESS, 0x100),
+          ...Array.from({ length: 12 }, () => barRead(memory.DATA, 0xc0ffee)),
+        ],
       },
       ...["memory-card", "--size", `${PAGES * 4}K`],
     );

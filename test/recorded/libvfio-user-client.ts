@@ -42,10 +42,8 @@ export interface Card {
   readonly raise?: readonly Exchange[];
   /** Puts the card into the state that is to arrive, with an interrupt on its way if it has one. */
   readonly prepare: readonly Exchange[];
-  /** What the guest does while the image is read, if the card can be copied while it runs (PRE_COPY). */
-  readonly meanwhile?: Exchange;
-  /** Of the guest's last accesses before the card is stopped. */
-  readonly finish: readonly Exchange[];
+  /** What the guest does after each piece of the image, while it is read from the running card (PRE_COPY). */
+  readonly meanwhile: Exchange;
   /** How the state shows at the destination: before it runs, and afterwards. */
   readonly arrived: readonly Exchange[];
 }
@@ -109,13 +107,8 @@ export function sampleClient(card: Card): Step[] {
     ...Array.from({ length: REGIONS / 2 }, (_, i) => dmaUnmap(i)),
     ...card.prepare,
 
-    ...(card.meanwhile
-      ? [
-          setState("PRE_COPY", 0xfab1),
-          { readImage: { id: 0x6904, size: MAX_TRANSFER, most: 12 }, meanwhile: card.meanwhile },
-        ]
-      : []),
-    ...card.finish,
+    setState("PRE_COPY", 0xfab1),
+    { readImage: { id: 0x6904, size: MAX_TRANSFER, most: 12 }, meanwhile: card.meanwhile },
     setState("STOP_COPY", 0xfab0),
     { readImage: { id: 0x6900, size: MAX_TRANSFER } },
     setState("STOP", 0xfaaf),
