@@ -40,6 +40,22 @@ describe("vfiokit lab run", () => {
     expect(matrix["callback"]!["no-spurious-reset"]).toMatchObject({ verdict: "fail" });
   });
 
+  it("shares a large scenario's schedules among threads", { timeout: 120_000 }, async () => {
+    const large = [
+      "lab",
+      "run",
+      "--scenario",
+      "ioctl/succeeds/one/read+sysfs",
+      "--design",
+      "locked",
+      "--json",
+    ];
+    const [one, three] = await Promise.all([Vfiokit.run(...large), Vfiokit.run(...large, "--workers", "3")]);
+    expect(three).toEqual(one);
+    const { matrix } = JSON.parse(one.stdout) as Verdicts;
+    expect(matrix["locked"]!["no-deadlock"]!.executions).toBeGreaterThan(256);
+  });
+
   it("keeps to bounds, and says so", async () => {
     const scenario = "ioctl/succeeds/one/STOP_COPY-STOP+read";
     const { stdout } = await Vfiokit.run(

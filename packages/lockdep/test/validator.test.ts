@@ -119,6 +119,10 @@ describe("orders", () => {
     void c.lock(t1); // b -> c, and no a -> c
     b.unlock(t1);
     c.unlock(t1);
+    expect(lockdep.orders).toMatchObject([
+      { from: "a", to: "b", kinds: ["EN"] },
+      { from: "b", to: "c", kinds: ["EN"] },
+    ]);
     expect(lockdep.stats.edges).toBe(2);
     expect(orders(caught(() => nest(new Task("t2"), c, b)))).toEqual(["b -> c", "c -> b"]);
   });
