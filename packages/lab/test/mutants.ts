@@ -49,7 +49,7 @@ export const mutants: readonly Mutant[] = [
     name: "the observer sees the record as it is",
     fails: "reset-complete",
     file: MACHINE,
-    from: "return this.strategy.isOutdated(this) ? MigrationState.RUNNING : this.#state.value;",
+    from: "return this.strategy.isOutdated(this) ? this.#stateAfterReset : this.#state.value;",
     to: "return this.#state.value;",
   },
   {
