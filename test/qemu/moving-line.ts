@@ -10,7 +10,15 @@ interface FarEnd {
   readonly socket: Socket;
   /** From the card, not yet in the line: it is not this card's turn. */
   early: Buffer[];
-  flushed: ((signals: number) => void) | undefined;
+  flushed: ((interrupts: Interrupts) => void) | undefined;
+}
+
+/** As counted by a card since it was started. */
+export interface Interrupts {
+  /** How often it signalled the client's eventfd. */
+  readonly signals: number;
+  /** How often the client unmasked INTx. */
+  readonly unmasks: number;
 }
 
 interface Message {
@@ -19,6 +27,7 @@ interface Message {
   readonly taken?: number;
   readonly flushed?: true;
   readonly signals?: number;
+  readonly unmasks?: number;
 }
 
 /**
@@ -34,8 +43,8 @@ export class MovingLine implements Disposable {
   private readonly ends = new Map<string, FarEnd>();
   private active: string | undefined;
   private wake: () => void = () => undefined;
-  /** How often cards have signalled the client's eventfd, as of their last turn's end. */
-  readonly signals = new Map<string, number>();
+  /** Of each card, as of its last turn's end. */
+  private readonly interrupts = new Map<string, Interrupts>();
 
   private constructor(private readonly server: Server) {
     server.on("connection", (socket: Socket) => this.accept(socket));
@@ -59,15 +68,15 @@ export class MovingLine implements Disposable {
   /** The turn of the card at `socketPath` is over: it does not run any more. Takes back what it has not taken. */
   async end(socketPath: string): Promise<void> {
     const end = this.ends.get(socketPath)!;
-    const signals = await within(
+    const interrupts = await within(
       20,
-      new Promise<number>((resolve) => {
+      new Promise<Interrupts>((resolve) => {
         end.flushed = resolve;
         end.socket.write('{"flush":true}\n');
       }),
       () => `the card at ${socketPath} ends its turn`,
     );
-    this.signals.set(socketPath, signals);
+    this.interrupts.set(socketPath, interrupts);
     this.active = undefined;
     this.offered = this.taken;
   }
@@ -77,6 +86,13 @@ export class MovingLine implements Disposable {
     this.ends.delete(socketPath);
     this.active = undefined;
     this.taken = this.offered;
+  }
+
+  /** Of all cards together, up to the end of the last turn. */
+  get totals(): Interrupts {
+    const all = [...this.interrupts.values()];
+    const sum = (of: keyof Interrupts): number => all.reduce((total, one) => total + one[of], 0);
+    return { signals: sum("signals"), unmasks: sum("unmasks") };
   }
 
   send(bytes: Uint8Array): void {
@@ -122,7 +138,7 @@ export class MovingLine implements Disposable {
     });
   }
 
-  private hear(path: string, { sent, taken, flushed, signals }: Message): void {
+  private hear(path: string, { sent, taken, flushed, signals, unmasks }: Message): void {
     const end = this.ends.get(path);
     if (!end) return;
     if (sent !== undefined) {
@@ -135,7 +151,7 @@ export class MovingLine implements Disposable {
       this.taken += taken;
       this.feed();
     }
-    if (flushed) end.flushed!(signals!);
+    if (flushed) end.flushed!({ signals: signals!, unmasks: unmasks! });
   }
 
   private take(bytes: Buffer): void {

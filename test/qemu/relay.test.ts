@@ -83,6 +83,32 @@ describeWithQemu("a device server that is replaced under a running guest, by a r
     await line.begin(scratch.outside(next));
   }
 
+  /**
+   * Interrupts of the card while single bytes go back and forth. Each byte for the guest is sent when the guest has asked
+   * for it, and after `before`: none can share an interrupt with another.
+   */
+  async function interruptsOf(rounds: number, before: () => Promise<void>): Promise<number> {
+    const tty = await findTty(qemu.guest, PLACE);
+    const start = line.received.length;
+    const counts = qemu.guest.ok(
+      `stty -F ${tty} raw -echo
+      exec 4<>${tty}
+      count() { awk '/ ${tty.slice("/dev/".length)}$/ { print $2 }' /proc/interrupts; }
+      count
+      for i in $(seq ${rounds}); do printf x >&4; dd bs=1 count=1 <&4 2>/dev/null >/dev/null; done
+      count`,
+      60,
+    );
+    counts.catch(() => undefined);
+    for (let round = 1; round <= rounds; round++) {
+      await line.receives(start + round);
+      await before();
+      line.send(Buffer.from("y"));
+    }
+    const [from, to] = (await counts).split("\n").map(Number);
+    return to! - from!;
+  }
+
   /** Opens the port and sends a little in both directions. */
   async function worksAnew(): Promise<void> {
     const tty = await findTty(qemu.guest, PLACE);
@@ -156,14 +182,38 @@ describeWithQemu("a device server that is replaced under a running guest, by a r
 
       expect(line.received.subarray(1).equals(pattern(BYTES))).toBe(true);
       expect(sum!.split(" ")[0]).toBe(sha256(pattern(BYTES)));
-      const signals = [...line.signals.values()].reduce((total, count) => total + count, 0);
+      const { signals, unmasks } = line.totals;
       console.log(
         `${pauses.length} moves: the longest pause was ${Math.max(...pauses).toFixed(1)} ms; ` +
-          `${signals} signals, ${interrupts} interrupts`,
+          `${signals} signals, unmasked ${unmasks} times, ${interrupts} interrupts`,
       );
+      // INTx is delivered once, and again when the client has unmasked it: doubled ones are those beyond. (QEMU unmasks at
+      // each access, and merges signals. Its guest cannot count them.) One that is lost is the end of both streams.
+      expect(signals - unmasks).toBeLessThanOrEqual(1);
+      expect(Number(interrupts)).toBeLessThanOrEqual(signals);
       expect(await guest.ok("dmesg | wc -l")).toBe(logged);
     },
     3 * MINUTES,
+  );
+
+  it(
+    "neither loses nor doubles an interrupt of single bytes, with a move before each",
+    async () => {
+      const rounds = 10;
+      const doubled = (): number => line.totals.signals - line.totals.unmasks;
+      const before = doubled();
+      let at = "newer";
+      const interrupts = await interruptsOf(rounds, async () => {
+        const to = at === "newer" ? "b" : "newer";
+        await moveTo(at, to);
+        at = to;
+      });
+      await line.end(scratch.outside(at));
+      await line.begin(scratch.outside(at));
+      expect(interrupts).toBeGreaterThanOrEqual(rounds);
+      expect(doubled() - before).toBeLessThanOrEqual(1);
+    },
+    2 * MINUTES,
   );
 
   it(

@@ -31,6 +31,7 @@ let sent = [];
 /** From the hub, and not yet taken by the card. */
 let offered = Buffer.alloc(0);
 let signals = 0;
+let unmasks = 0;
 
 function flushSent() {
   if (sent.length > 0) say({ sent: Buffer.from(sent).toString("base64") });
@@ -65,7 +66,7 @@ createInterface({ input: hub }).on("line", (line) => {
   if (flush) {
     offered = Buffer.alloc(0);
     flushSent();
-    say({ flushed: true, signals });
+    say({ flushed: true, signals, unmasks });
   }
 });
 
@@ -113,8 +114,13 @@ const device = new PciDevice(
   { memory: memfdMemory },
 );
 
-// Counts what goes to the client's eventfd.
+// Counts what goes to the client's eventfd, and how often the client is ready for more.
 const { intx } = device.irqs;
+const unmask = intx.unmask.bind(intx);
+intx.unmask = () => {
+  unmasks++;
+  unmask();
+};
 const assign = intx.assign.bind(intx);
 /** @type {typeof assign} */
 intx.assign = (vector, trigger) => {

@@ -28,6 +28,11 @@ export class IntxLine implements InterruptLine, IrqLines {
     return this.#asserted;
   }
 
+  /** The client has masked it, or it was delivered and the client has not unmasked it since. */
+  get masked(): boolean {
+    return this.#masked;
+  }
+
   // The device's side.
 
   raise(): void {

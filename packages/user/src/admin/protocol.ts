@@ -61,6 +61,8 @@ export interface DeviceStatus {
   /** Files open on it, where it is opened as VFIO files are. */
   readonly openCount: number;
   readonly paused: boolean;
+  /** The client has masked INTx, or it was delivered and the client has not unmasked it since. */
+  readonly intxMasked: boolean;
   readonly removed: boolean;
   /** Resets so far. */
   readonly generation: number;

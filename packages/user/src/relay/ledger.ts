@@ -30,7 +30,7 @@ interface Vector {
   masked: boolean;
 }
 
-const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_TRIGGER } = IrqSetFlags;
+const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
 const NO_DATA = new Uint8Array();
 
 /**
@@ -145,4 +145,6 @@ function irqSet(flags: number, index: number, start: number, count: number): Irq
 /** Takes down all interrupts of an index, and their masks. */
 export const disableIrq = (index: number): IrqSet => irqSet(DATA_NONE | ACTION_TRIGGER, index, 0, 0);
 
-export const MASK_INTX = irqSet(DATA_NONE | ACTION_MASK, IrqIndex.INTX, 0, 1);
+/** Masks INTx, which there is one of, or unmasks it. */
+export const maskIntx = (masked: boolean): IrqSet =>
+  irqSet(DATA_NONE | (masked ? ACTION_MASK : ACTION_UNMASK), IrqIndex.INTX, 0, 1);

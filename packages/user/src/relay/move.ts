@@ -1,4 +1,6 @@
 import { IrqIndex, PciCommand, PciHeader, PciStatus, RegionIndex, VfioError } from "@vfiokit/core";
+import { AdminClient, type DeviceStatus } from "../admin/index.js";
+import { SyscallError } from "../linux/index.js";
 import { HandOverControl } from "../migrate/hand-over-control.js";
 import {
   LocalSource,
@@ -12,7 +14,7 @@ import {
 import { LocalEnd } from "../migrate/local-end.js";
 import { assertSameShape, shapeOf } from "./compare.js";
 import { Introduction } from "./introduction.js";
-import { MASK_INTX } from "./ledger.js";
+import { maskIntx } from "./ledger.js";
 import { clientOf } from "./link-client.js";
 import { openServer, type OpenServer } from "./next-server.js";
 import type { ServerLink } from "./server-link.js";
@@ -182,19 +184,35 @@ class NextServer {
 
   /**
    * INTx masks itself when it is delivered, and the client unmasks it when its guest may have served the device. The line's
-   * level migrates, this mask is nobody's message. A line that is up at the stop has been delivered: the new server must
-   * not deliver it once more before the client unmasks.
+   * level migrates; this mask is in nobody's message, and the old server tells it. So a line that was delivered is
+   * delivered again when the client has unmasked it, and not before.
    */
   async #carryIntxMask(session: Session, old: ServerLink): Promise<void> {
     if (!session.ledger.triggerOf(IrqIndex.INTX, 0)) return;
-    const { data } = await old.call("REGION_READ", {
-      region: RegionIndex.CONFIG,
-      offset: BigInt(PciHeader.COMMAND),
-      count: 4,
-    });
-    const command = data[0]! | (data[1]! << 8);
-    const status = data[2]! | (data[3]! << 8);
-    if (command & PciCommand.INTX_DISABLE || !(status & PciStatus.INTERRUPT)) return;
-    await this.link.call("DEVICE_SET_IRQS", MASK_INTX);
+    const masked = (await masksIntx(old.path)) ?? (await assertsIntx(old));
+    await this.link.call("DEVICE_SET_IRQS", maskIntx(masked));
   }
+}
+
+/** Undefined: the server does not tell. */
+async function masksIntx(path: string): Promise<boolean | undefined> {
+  try {
+    using admin = new AdminClient(`${path}.ctl`);
+    return ((await admin.request({ command: "info" })) as Partial<DeviceStatus>).intxMasked;
+  } catch (error) {
+    if (error instanceof SyscallError || error instanceof VfioError) return undefined;
+    throw error;
+  }
+}
+
+/** A line that is up, and not disabled, has been delivered. One that was delivered and is down is missed: once too often. */
+async function assertsIntx(link: ServerLink): Promise<boolean> {
+  const { data } = await link.call("REGION_READ", {
+    region: RegionIndex.CONFIG,
+    offset: BigInt(PciHeader.COMMAND),
+    count: 4,
+  });
+  const command = data[0]! | (data[1]! << 8);
+  const status = data[2]! | (data[3]! << 8);
+  return (command & PciCommand.INTX_DISABLE) === 0 && (status & PciStatus.INTERRUPT) !== 0;
 }

@@ -165,6 +165,25 @@ describe("interrupts", () => {
     expect(seen).toEqual([1, 1]);
   });
 
+  test("a line that was delivered and went down is not delivered either, until the client unmasks it", async () => {
+    const { b, relay, client } = await setup();
+    const intx = client.irq(IrqIndex.INTX);
+    await intx.enable(1);
+    const seen: number[] = [];
+    const first = intx.next();
+    intx.onTrigger((_vector, count) => seen.push(count));
+    await client.regionWrite(BAR_REGISTERS, INTERRUPT, bytesOf(1));
+    await client.regionWrite(BAR_REGISTERS, INTERRUPT, bytesOf(0));
+    await first;
+    await relay.migrate(b.path, OPTIONS);
+    await client.regionWrite(BAR_REGISTERS, INTERRUPT, bytesOf(1));
+    expect(seen).toEqual([1]);
+    const again = intx.next();
+    await intx.unmask();
+    await again;
+    expect(seen).toEqual([1, 1]);
+  });
+
   test("a line that the client has unmasked and that comes up after the move is delivered", async () => {
     const { b, relay, client } = await setup();
     const intx = client.irq(IrqIndex.INTX);
