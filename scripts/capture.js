@@ -79,7 +79,7 @@ const printed = record(COMMAND)
   .trim()
   .split("\n")
   // What a progress line showed before it was erased (EL) is gone.
-  .map((line) => line.split(ERASE).at(-1));
+  .map((line) => line.split(ERASE).at(-1) ?? "");
 writeFileSync(
   new URL("../docs/demo.svg", import.meta.url),
   draw([`\x1b[2m$\x1b[0m ${COMMAND}`, "", ...printed]),
