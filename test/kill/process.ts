@@ -6,13 +6,13 @@ import { fileURLToPath } from "node:url";
 export class Program implements AsyncDisposable {
   #stdout = "";
   #stderr = "";
-  readonly #ended: Promise<unknown>;
+  readonly #ended: Promise<string | number>;
 
   private constructor(
     private readonly child: ChildProcess,
     private readonly name: string,
   ) {
-    this.#ended = once(child, "close");
+    this.#ended = once(child, "close").then(([code, signal]) => (signal ?? code) as string | number);
     child.stdout!.on("data", (bytes: Buffer) => (this.#stdout += bytes.toString()));
     child.stderr!.on("data", (bytes: Buffer) => (this.#stderr += bytes.toString()));
   }
@@ -35,12 +35,13 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** At once; `dead` tells when the kernel has closed all that it had. */
+  /** By SIGKILL; `dead` tells when the kernel has closed all that it had. */
   kill(): void {
     this.child.kill("SIGKILL");
   }
 
-  get dead(): Promise<unknown> {
+  /** @returns the signal that killed it, or its exit code */
+  get dead(): Promise<string | number> {
     return this.#ended;
   }
 
