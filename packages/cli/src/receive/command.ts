@@ -65,7 +65,7 @@ function parseListen(text: string): RemoteAddress {
 function parseTo(text: string, before?: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
   const [, named, path = text] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
   const name = named ?? basename(path).replace(/\.sock(et)?$/, "");
-  if (!/^[\w.-]+$/.test(name))
+  if (!isDeviceName(name))
     throw new InvalidArgumentError("write NAME=SOCKET, NAME of letters, digits and _.-");
   if (before?.has(name)) throw new InvalidArgumentError(`there is a device ${name} already.`);
   return new Map([...(before ?? []), [name, resolve(path)]]);

@@ -65,7 +65,7 @@ function hasName(certificate: X509Certificate, name: string): boolean {
 }
 
 /** "CN=mover, DNS:mover.lan" */
-export function certificateNames({ subject, subjectAltName }: X509Certificate): string {
+function certificateNames({ subject, subjectAltName }: X509Certificate): string {
   const names = [...subject.split("\n"), subjectAltName].filter((name) => name !== undefined && name !== "");
   return names.join(", ") || "nobody";
 }

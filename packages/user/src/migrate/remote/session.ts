@@ -46,7 +46,7 @@ export interface SessionSettings {
 export class Session {
   readonly #id: Uint8Array;
   readonly #proof = randomBytes(PROOF_SIZE);
-  #codec: Codec | undefined;
+  readonly #codec: Codec | undefined;
   #phase: Phase = "open";
   /** Of the migration: known from PREPARE on. */
   #migration: string | undefined;

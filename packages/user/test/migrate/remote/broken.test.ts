@@ -60,6 +60,29 @@ describe("a connection that breaks", () => {
       expectWhole(await migrateWith({ up: [], down: [cut] }, image, 20), image);
   });
 
+  it("while the device takes bytes: they are not sent again when it has taken them", async () => {
+    const device = new FakeTarget();
+    await using receiving = await Receiving.start({ card: device });
+    await using wire = await Wire.to(receiving.port);
+    const target = await receiving.connect({}, receiving.url("card", wire.port));
+    await target.begin();
+    let release: () => void = () => undefined;
+    const entered = new Promise<void>((enter) => {
+      device.onWrite = () => new Promise<void>((resolve) => (enter(), (release = resolve)));
+    });
+    await target.write(image);
+    await entered;
+    wire.cut();
+    while (wire.connections < 2) await new Promise((resolve) => setImmediate(resolve));
+    // Time for a receiver that answers too early.
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+    device.onWrite = () => Promise.resolve();
+    release();
+    await target.prepare(ID);
+    expect(device.has(image)).toBe(true);
+    target.close();
+  });
+
   it("anywhere, in both directions, again and again: the same", async () => {
     const bytes = pattern(900_000);
     const where = (from: number, to: number) =>

@@ -237,6 +237,17 @@ describe("a mover that breaks the protocol", () => {
     (await all.receiving.connect({}, all.receiving.url("card"))).close();
   });
 
+  it("that is another's: without the proof it does not get in, and the migration goes on", async () => {
+    await using all = await started();
+    using raw = await Raw.to(all.port);
+    const session = randomBytes(16);
+    expect(await raw.send("HELLO", hello({ session })).next()).toBe("WELCOME");
+    using thief = await Raw.to(all.port);
+    thief.send("HELLO", hello({ session, proof: randomBytes(PROOF_SIZE) }));
+    expect(await thief.next()).toContain("the receiver does not know this migration");
+    expect(await raw.bytes(begin(1)).next()).toBe("DONE");
+  });
+
   it.each([
     ["that are more than announced", deflateSync(new Uint8Array(64 * 1024 * 1024)), "they should hold 10 ("],
     ["that are fewer", deflateSync(new Uint8Array(5)), "they should hold 10, and hold 5"],
