@@ -1,6 +1,6 @@
 import type { MigrateClock } from "./options.js";
 
-/** Bytes may run ahead by what this time allows, so that waits are few and not too short. Milliseconds. */
+/** Bytes may run ahead by what this time allows, or by one chunk, so that waits are few and not too short. Milliseconds. */
 const BURST_MS = 50;
 
 /** A token bucket: bytes flow at a rate on average, and each wait is one sleep. */
@@ -18,7 +18,8 @@ export class Bandwidth {
   take(bytes: number, signal: AbortSignal | undefined): Promise<void> | undefined {
     if (this.bytesPerSecond === undefined) return undefined;
     const now = this.clock.now();
-    this.#paidAt = Math.max(this.#paidAt, now - BURST_MS) + (bytes / this.bytesPerSecond) * 1000;
+    const cost = (bytes / this.bytesPerSecond) * 1000;
+    this.#paidAt = Math.max(this.#paidAt, now - Math.max(BURST_MS, cost)) + cost;
     const wait = this.#paidAt - now;
     return wait > 0 ? this.clock.sleep(wait, signal) : undefined;
   }

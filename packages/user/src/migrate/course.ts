@@ -6,7 +6,7 @@ export class Course {
   phase: MigratePhase = "check";
   readonly hooks: MigrateHooks;
   #points = 0;
-  /** The source has been asked to give the device away: the migration is completed, whatever the signal says. */
+  /** The source has given the device away: the migration is completed, whatever the signal says. */
   committed = false;
 
   constructor(

@@ -10,18 +10,27 @@ const TIMEOUT_MS = 30_000;
 
 /** A device's part in the hand-over, through its control socket. The connection lives as long as the server. */
 export class HandOverControl implements Disposable {
+  /** A request was not answered in time: its answer may come yet, and would be taken for that of the next. */
+  #late: VfioError | undefined;
+
   private constructor(
     readonly path: string,
     private readonly admin: AdminClient,
+    private readonly timeoutMs: number,
   ) {}
 
   /**
    * @param socket path of the device's socket
    * @param controlPath of the control socket; default: the device's and ".ctl"
+   * @param timeoutMs that each request may take
    * @returns undefined: there is none, or the device has no hand-over
    * @throws VfioError EACCES: it is not for this user; EPROTO: it is no control socket
    */
-  static async open(socket: string, controlPath?: string): Promise<HandOverControl | undefined> {
+  static async open(
+    socket: string,
+    controlPath?: string,
+    timeoutMs = TIMEOUT_MS,
+  ): Promise<HandOverControl | undefined> {
     const path = controlPath ?? `${socket}.ctl`;
     let admin: AdminClient;
     try {
@@ -34,7 +43,7 @@ export class HandOverControl implements Disposable {
         `${path}: the control socket is needed for the hand-over: ${error.message}`,
       );
     }
-    const control = new HandOverControl(path, admin);
+    const control = new HandOverControl(path, admin, timeoutMs);
     try {
       await control.status();
       return control;
@@ -48,7 +57,7 @@ export class HandOverControl implements Disposable {
   }
 
   status(id?: string): Promise<HandOverReport> {
-    return this.#within(
+    return this.#within(() =>
       this.admin.request({ command: "hand-over", step: "status", ...(id !== undefined && { id }) }),
     );
   }
@@ -56,7 +65,7 @@ export class HandOverControl implements Disposable {
   /** What the device's stream is made of; undefined where the server does not tell. */
   async stream(): Promise<StreamLayout | undefined> {
     try {
-      return await this.#within(this.admin.request({ command: "stream" }));
+      return await this.#within(() => this.admin.request({ command: "stream" }));
     } catch (error) {
       if (isAnswer(error)) return undefined;
       throw error;
@@ -68,7 +77,7 @@ export class HandOverControl implements Disposable {
    *   it was done
    */
   step(step: Exclude<HandOverStep, "status">, id: string): Promise<HandOverReport> {
-    return this.#within(this.admin.request({ command: "hand-over", step, id }));
+    return this.#within(() => this.admin.request({ command: "hand-over", step, id }));
   }
 
   /** Drops the state that was given away in hand-over `id`, by a reset, and lets the device run again without it. */
@@ -84,21 +93,22 @@ export class HandOverControl implements Disposable {
     this.close();
   }
 
-  async #within<T>(request: Promise<T>): Promise<T> {
+  async #within<T>(send: () => Promise<T>): Promise<T> {
+    if (this.#late) throw this.#late;
+    const request = send();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        reject(new VfioError("ETIMEDOUT", `${this.path}: no answer within ${TIMEOUT_MS / 1000} s`));
-      }, TIMEOUT_MS);
+        reject(new VfioError("ETIMEDOUT", `${this.path}: no answer within ${this.timeoutMs / 1000} s`));
+      }, this.timeoutMs);
     });
     try {
       return await Promise.race([request, late]);
     } catch (error) {
       if (isAnswer(error)) throw error;
-      request.catch(() => undefined);
       if (error instanceof VfioError && error.code === "ETIMEDOUT") {
-        // Its answer may come yet, and would be taken for that of the next request.
-        this.close();
+        request.catch(() => undefined);
+        this.#late = error;
         throw error;
       }
       // The server closes this connection only at its end, and the kernel does when it is killed.

@@ -46,7 +46,7 @@ export class LocalEnd {
    */
   static async connect(path: string, options: LocalEndOptions, reclaim: boolean): Promise<LocalEnd> {
     const { controlPath, timeoutMs } = options;
-    const control = await HandOverControl.open(path, controlPath);
+    const control = await HandOverControl.open(path, controlPath, timeoutMs);
     try {
       const status = await control?.status();
       if (reclaim && status?.phase === "given") await control!.reclaim(status.id!);

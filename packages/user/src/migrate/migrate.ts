@@ -114,10 +114,8 @@ class Migrating {
   async #untilGiven(precopy: boolean): Promise<void> {
     for (let given = false; !given;) {
       try {
-        this.#course.committed = false;
         await this.#copy.run(this.#id, precopy);
         await this.#course.enter("give");
-        this.#course.committed = true;
         await this.#give();
         given = true;
       } catch (error) {

@@ -110,6 +110,8 @@ abstract class FakeEnd {
 export class FakeSource extends FakeEnd implements MigrationSource {
   state: MigrationStateName = "RUNNING";
   given: string | undefined;
+  /** Its content when it was stopped last. */
+  stoppedContent: string | undefined;
   chunkSize = 1024;
   /** Chunks that were never sent. */
   initial = 8;
@@ -150,6 +152,7 @@ export class FakeSource extends FakeEnd implements MigrationSource {
         this.#ended = false;
         this.#sent = 0;
       }
+      if (state === "STOP_COPY") this.stoppedContent = this.content;
       this.state = state;
     });
   }
