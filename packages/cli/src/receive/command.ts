@@ -1,6 +1,13 @@
 import { basename, resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { localDevice, parseRemoteUrl, Receiver, type ReceiverEvent, type RemoteAddress } from "@vfiokit/user";
+import {
+  isDeviceName,
+  localDevice,
+  parseRemoteUrl,
+  Receiver,
+  type ReceiverEvent,
+  type RemoteAddress,
+} from "@vfiokit/user";
 import { VfioError } from "@vfiokit/core";
 import { CommandError, UsageError } from "../errors.js";
 import { endSignal } from "../serve/signals.js";
