@@ -1,6 +1,6 @@
 /** Migration and dirty logging over DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE. */
 
-import { Errno, type PrecopyInfo } from "@vfiokit/core";
+import { Errno, VfioError, type PrecopyInfo } from "@vfiokit/core";
 import {
   bitmapSize,
   DeviceFeature,
@@ -42,6 +42,8 @@ export interface DmaRange {
 }
 
 const NO_DATA = new Uint8Array();
+/** Of a dirty report, in bytes: 32 TiB in pages of 4 KiB. */
+const MAX_BITMAP = 2n ** 30n;
 const { GET, SET, PROBE } = FeatureFlags;
 
 export class ClientMigration {
@@ -140,11 +142,34 @@ export class ClientMigration {
     await this.set(Feature.DMA_LOGGING_STOP, NO_DATA, options);
   }
 
-  /** Which pages were written since the last report: one bit a page, from the lowest bit of the first byte. */
+  /**
+   * Which pages were written since the last report: one bit a page, from the lowest bit of the first byte, in whole
+   * 64-bit words. Asks in pieces where the bitmap is larger than the server's max_data_xfer_size.
+   * @throws VfioError EINVAL: a bitmap of more than 1 GiB
+   */
   async dirtyPages(
     { iova, length }: DmaRange,
     pageSize: bigint,
     options: CallOptions = {},
+  ): Promise<Uint8Array> {
+    const size = bitmapSize(length, pageSize);
+    const most = BigInt(this.client.maxTransfer()) & ~7n;
+    if (size <= most) return this.#reportPages({ iova, length }, pageSize, options);
+    if (size > MAX_BITMAP)
+      throw new VfioError("EINVAL", `length ${length}: a bitmap of ${size} bytes, at most ${MAX_BITMAP}`);
+    const bitmap = new Uint8Array(Number(size));
+    const step = most * 8n * pageSize;
+    for (let done = 0n, at = 0; done < length; done += step, at += Number(most)) {
+      const piece = { iova: iova + done, length: done + step < length ? step : length - done };
+      bitmap.set(await this.#reportPages(piece, pageSize, options), at);
+    }
+    return bitmap;
+  }
+
+  async #reportPages(
+    { iova, length }: DmaRange,
+    pageSize: bigint,
+    options: CallOptions,
   ): Promise<Uint8Array> {
     const request = FeatureDmaLoggingReportRequest.encode({ iova, length, page_size: pageSize });
     const expected = Number(bitmapSize(length, pageSize));
