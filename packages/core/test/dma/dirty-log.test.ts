@@ -246,6 +246,26 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([2, 3, 4]);
   });
 
+  test("on behalf of a task that holds locks, as an image that is read straight to the client", async () => {
+    const { dma } = space();
+    const reader = new Task("reader");
+    await dma.write(0x1ffe, new Uint8Array(4), reader);
+    expect(report(dma)).toEqual([1, 2]);
+    await dma.write(0x4000, new Uint8Array(1), reader);
+    expect(report(dma)).toEqual([4]);
+  });
+
+  test("behind a map that waits, once it is done", async () => {
+    const { dma, client } = space();
+    const reading = dma.read(0x9000, new Uint8Array(1)); // holds mmapLock until the client answers
+    const unmapping = dma.unmap(task, 0x4000n, 0x4000n);
+    const writing = dma.write(0x1000, new Uint8Array(1)); // behind the unmap
+    expect(report(dma)).toEqual([]);
+    client.messages[0]!.answer();
+    await Promise.all([reading, unmapping, writing]);
+    expect(report(dma)).toEqual([1]);
+  });
+
   test("in place, even if it fails half way", () => {
     const { dma } = space();
     dma.modify(0x1800, 0x1000, (memory) => memory.fill(1));
