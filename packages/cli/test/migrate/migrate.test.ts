@@ -7,10 +7,10 @@ import { fillCard, phaseOf, serveCard, sumOfCard } from "./card.js";
 const RUNNING = { phase: "none", state: "RUNNING" };
 
 /** Two servers, the first of a card that is filled. */
-async function twoServers() {
+async function twoServers(size = "1M") {
   const dir = scratch();
   const [a, b] = [dir.file("a"), dir.file("b")];
-  const [from, to] = await Promise.all([serveCard(a), serveCard(b)]);
+  const [from, to] = await Promise.all([serveCard(a, "--size", size), serveCard(b, "--size", size)]);
   const sum = await fillCard(a, 3);
   return {
     a,
@@ -26,9 +26,9 @@ async function twoServers() {
   };
 }
 
-/** A migration that takes its time: 1 MiB at 256 KiB/s, and a second to cancel it or kill somebody. */
+/** Of a card of 8 MiB: a migration that takes its time, eight seconds, in which it is cancelled or somebody killed. */
 const slowly = (a: string, b: string) =>
-  Vfiokit.start(["migrate", a, b, "--bandwidth", "256K", "--max-downtime", "0", "--json"]);
+  Vfiokit.start(["migrate", a, b, "--bandwidth", "1M", "--max-downtime", "0", "--json"]);
 
 const events = (stdout: string) =>
   stdout
@@ -36,7 +36,7 @@ const events = (stdout: string) =>
     .split("\n")
     .map((line) => JSON.parse(line) as MigrateEvent | { event: "failed"; phase?: string; runs?: string });
 
-describe("vfiokit migrate", () => {
+describe("vfiokit migrate", { timeout: 60_000 }, () => {
   it("moves a device, and says what it cost", async () => {
     await using servers = await twoServers();
     const { code, stdout, stderr } = await Vfiokit.run("migrate", servers.a, servers.b);
@@ -135,9 +135,9 @@ describe("vfiokit migrate", () => {
   });
 });
 
-describe("a migration that does not come to its end", () => {
+describe("a migration that does not come to its end", { timeout: 60_000 }, () => {
   it("Ctrl-C: the source runs on, and so does the target, as after a reset", async () => {
-    await using servers = await twoServers();
+    await using servers = await twoServers("8M");
     await using mover = slowly(servers.a, servers.b);
     await mover.says(/"event":"progress"/);
     expect(await mover.kill("SIGINT")).toBe(1);
@@ -149,7 +149,7 @@ describe("a migration that does not come to its end", () => {
   });
 
   it("the target's server is killed: the source runs on", async () => {
-    await using servers = await twoServers();
+    await using servers = await twoServers("8M");
     await using mover = slowly(servers.a, servers.b);
     await mover.says(/"event":"progress"/);
     await servers.to.kill("SIGKILL");
@@ -159,7 +159,7 @@ describe("a migration that does not come to its end", () => {
   });
 
   it("the source's server is killed: the message says that its device is gone", async () => {
-    await using servers = await twoServers();
+    await using servers = await twoServers("8M");
     await using mover = slowly(servers.a, servers.b);
     await mover.says(/"event":"progress"/);
     await servers.from.kill("SIGKILL");
@@ -170,7 +170,7 @@ describe("a migration that does not come to its end", () => {
   });
 
   it("the mover is killed: the source runs on, and there is nothing to recover", async () => {
-    await using servers = await twoServers();
+    await using servers = await twoServers("8M");
     await using mover = slowly(servers.a, servers.b);
     await mover.says(/"event":"progress"/);
     await mover.kill("SIGKILL");
@@ -180,7 +180,7 @@ describe("a migration that does not come to its end", () => {
   });
 });
 
-describe("vfiokit migrate --recover", () => {
+describe("vfiokit migrate --recover", { timeout: 60_000 }, () => {
   /** A mover that is lost between `give` and `activate`. */
   async function lostMover(a: string, b: string): Promise<string> {
     using source = await LocalSource.connect(a);
