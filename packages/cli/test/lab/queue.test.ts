@@ -34,7 +34,8 @@ describeWithRedis("vfiokit lab run --queue", () => {
   it(
     "comes to what one process comes to, while its workers are killed",
     async () => {
-      const one = Vfiokit.run("lab", "run", "--scenario", "demo", "--json");
+      const what = ["--scenario", "demo", "--design", "callback,generation", "--json"];
+      const one = Vfiokit.run("lab", "run", ...what);
       const random = generator(7);
       const workers = new Map<number, Vfiokit>();
       const hire = async (): Promise<void> => {
@@ -42,7 +43,7 @@ describeWithRedis("vfiokit lab run --queue", () => {
         workers.set(worker.child.pid!, worker);
       };
       await Promise.all([hire(), hire(), hire()]);
-      await using run = startRun("--scenario", "demo", "--json");
+      await using run = startRun(...what);
       const id = await runId(run);
       const events = new QueueEvents(`${version}-${id}`, { ...queueOptions(), lastEventId: "0-0" });
       let [killed, lost, until] = [0, 0, 5];
@@ -133,6 +134,19 @@ describeWithRedis("vfiokit lab run --queue", () => {
       });
       expect(await redis.keys()).toEqual([]);
       client.disconnect();
+    },
+    LONG,
+  );
+
+  it(
+    "ends when Redis is gone",
+    async () => {
+      const mortal = await RedisServer.start();
+      await using run = Vfiokit.start(["lab", "run", "--queue", mortal.url, ...SMALL]);
+      await runId(run);
+      await mortal[Symbol.asyncDispose]();
+      expect(await run.ended).toBe(1);
+      expect(run.stderr).toMatch(/^error: Redis at unix:.* has not answered for \d+ s$/m);
     },
     LONG,
   );

@@ -14,8 +14,11 @@ export interface QueuedRun extends Elsewhere, AsyncDisposable {
 
 /** Parts in the queue: enough for many workers, and few enough that large scenarios are not begun last. */
 const PARTS = 64;
-/** Milliseconds that workers have to say goodbye. */
+/** Seconds without a word of Redis after which it is gone. */
+const SILENCE = 15;
+/** Milliseconds that workers have to say goodbye, and that everything has to be removed in. */
 const GOODBYE = 3000;
+const REMOVAL = 10_000;
 
 interface Waiting {
   readonly part: LabPart;
@@ -28,7 +31,8 @@ export async function openRun(target: RedisTarget): Promise<QueuedRun> {
   const redis = await connect(target);
   const { Queue, QueueEvents } = await import("bullmq"); // not before it is needed: commands start quickly
   const run: Run = { id: randomBytes(6).toString("hex"), version };
-  const options = { connection: connectionOf(target), prefix: PREFIX };
+  let over = false;
+  const options = { connection: connectionOf(target, () => over), prefix: PREFIX };
   const queue = new Queue<LabPart>(queueName(run), options);
   const events = new QueueEvents(queueName(run), { ...options, lastEventId: "0-0" });
   // What cannot be sent waits until there is a connection again.
@@ -64,11 +68,23 @@ export async function openRun(target: RedisTarget): Promise<QueuedRun> {
 
   await events.waitUntilReady();
   await announce(redis, run);
+  let heard = performance.now();
   const heartbeat = setInterval(() => {
     stillThere(redis, run).then((there) => {
+      heard = performance.now();
       if (!there) fail(new CommandError(`run ${run.id} was given up by its workers: Redis was out of reach`));
     }, ignore);
+    const silence = Math.round((performance.now() - heard) / 1000);
+    if (silence > SILENCE)
+      fail(new CommandError(`Redis at ${target.shown} has not answered for ${silence} s`));
   }, HEARTBEAT * 1000);
+  const remove = async (): Promise<void> => {
+    await retract(redis, run);
+    await goodbye(() => queue.getWorkersCount());
+    await events.close();
+    await queue.obliterate({ force: true });
+    await sweep(redis, run);
+  };
 
   return {
     id: run.id,
@@ -93,13 +109,13 @@ export async function openRun(target: RedisTarget): Promise<QueuedRun> {
     async [Symbol.asyncDispose]() {
       clearInterval(heartbeat);
       fail(new CommandError("the run is over"));
-      await retract(redis, run);
-      await goodbye(() => queue.getWorkersCount());
-      await events.close();
-      await queue.obliterate({ force: true });
-      await queue.close();
-      await sweep(redis, run);
-      await redis.quit();
+      const removed = await withinTime(remove(), REMOVAL);
+      over = true; // a connection that is not there is not tried again
+      const closed = Promise.all([events.close(), queue.close()]).catch(ignore);
+      if (removed) await closed;
+      redis.disconnect();
+      if (!removed)
+        process.stderr.write(`run ${run.id} could not be removed from Redis: a worker will do so\n`);
     },
   };
 }
@@ -109,6 +125,25 @@ async function goodbye(workers: () => Promise<number>): Promise<void> {
   const begun = performance.now();
   while ((await workers()) > 0 && performance.now() - begun < GOODBYE)
     await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** @returns false if it takes longer than that, or fails */
+async function withinTime(done: Promise<void>, milliseconds: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), milliseconds);
+  });
+  try {
+    return await Promise.race([
+      done.then(
+        () => true,
+        () => false,
+      ),
+      late,
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function messageOf(error: unknown): string {

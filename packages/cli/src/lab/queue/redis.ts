@@ -3,9 +3,16 @@ import { Redis } from "ioredis";
 import { CommandError } from "../../errors.js";
 import type { RedisTarget } from "./url.js";
 
-/** What BullMQ connects with: commands wait for a connection that is lost, and comes again. */
-export function connectionOf({ options }: RedisTarget): RedisOptions {
-  return { ...options, maxRetriesPerRequest: null, retryStrategy };
+/**
+ * What BullMQ connects with: commands wait for a connection that is lost, and comes again.
+ * @param isOver nobody waits any more
+ */
+export function connectionOf({ options }: RedisTarget, isOver: () => boolean): RedisOptions {
+  return {
+    ...options,
+    maxRetriesPerRequest: null,
+    retryStrategy: (times) => (isOver() ? null : retryStrategy(times)),
+  };
 }
 
 /** @throws CommandError where there is no such server, or it does not let us in */

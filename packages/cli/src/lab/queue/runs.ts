@@ -9,7 +9,7 @@ export const NEWS = `${PREFIX}:news`;
 /** Seconds after which a run is over whose coordinator is not heard of. */
 const LEASE = 60;
 /** Seconds after which a coordinator is heard of. */
-export const HEARTBEAT = 10;
+export const HEARTBEAT = 5;
 
 /** A run that wants workers. */
 export interface Run {

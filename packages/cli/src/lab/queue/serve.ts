@@ -51,7 +51,7 @@ export async function serveRuns({ target, concurrency, say, signal }: ServeOptio
       ({ data }) => threads.run(checkPart(data), stop.signal),
       {
         name: `${hostname()} ${process.pid}`,
-        connection: connectionOf(target),
+        connection: connectionOf(target, () => signal.aborted),
         prefix: PREFIX,
         concurrency,
         lockDuration: LOCK,
