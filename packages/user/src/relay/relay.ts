@@ -122,7 +122,7 @@ export class Relay implements SessionHost {
     this.#moving = true;
     try {
       // A snapshot is soon done.
-      await this.#session?.busy;
+      while (this.#session?.busy) await this.#session.busy;
       const session = this.#session;
       const result = session
         ? await session.exclusively(() => this.#moveSession(session, to, options, onEvent))
@@ -196,7 +196,7 @@ export class Relay implements SessionHost {
 
   async #recover(session: Session, lost: ServerLink): Promise<void> {
     // A move that is past its commit ends with the next server, others with none.
-    await session.busy;
+    while (session.busy) await session.busy;
     if (session.link || session.ended) {
       dropRequests(lost.inFlight);
       return;

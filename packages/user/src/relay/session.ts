@@ -118,6 +118,7 @@ export class Session implements LinkUser {
 
   /** Runs a move or a snapshot, which has the migration features of the device to itself. Not while one runs. */
   async exclusively<T>(run: () => Promise<T>): Promise<T> {
+    if (this.#busy) throw new VfioError("EBUSY", "the relay uses the device's migration features already");
     const running = run();
     this.#busy = running.catch(() => undefined);
     try {

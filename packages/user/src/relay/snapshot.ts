@@ -38,7 +38,7 @@ export class Snapshots {
   async take(): Promise<boolean> {
     const { session } = this;
     const { link } = session;
-    if (!link || session.gate !== "open") return false;
+    if (!link || session.busy || session.gate !== "open") return false;
     return session.exclusively(async () => {
       try {
         await this.#take(link);

@@ -289,6 +289,21 @@ describe("the state of the device", () => {
     expect(place.log.join("\n")).toContain("nothing is lost");
   });
 
+  test("is not taken in the middle of a move", async () => {
+    const { place, relay, client } = await setup({ snapshotEvery: HOUR });
+    const b = await place.server();
+    let taken: boolean | undefined;
+    await relay.migrate(b.path, {
+      maxDowntime_ms: 100,
+      maxRounds: 3,
+      async fault(point) {
+        if (point.startsWith("precopy:target-ready")) taken = await relay.snapshot();
+      },
+    });
+    expect(taken).toBe(false);
+    expect(await value(client)).toBe(0);
+  });
+
   test("snapshots do not disturb the client", async () => {
     const { a, relay, client } = await setup({ snapshotEvery: HOUR });
     const intx = client.irq(IrqIndex.INTX);
