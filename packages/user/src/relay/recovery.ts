@@ -122,6 +122,8 @@ async function takeOver(
 ): Promise<void> {
   const introduction = new Introduction(session.ledger, link);
   await introduction.maps();
+  // Which pages the lost server wrote is not known: the client's next report has to fail.
+  session.ledger.logging = undefined;
   if (link.instance !== undefined && link.instance === lost.instance) {
     await introduction.irqs();
     log("info", `${link.path}: the same server, connected again: nothing is lost`);
