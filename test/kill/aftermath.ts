@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { VfioError } from "@vfiokit/core";
-import { localSide, VfioUserClient } from "@vfiokit/user";
+import { AdminClient, localSide, VfioUserClient } from "@vfiokit/user";
 import { SyscallError } from "@vfiokit/user/linux";
 import { BAR_REGISTERS, CHECKED, VALUE } from "./programs/device.js";
 
@@ -44,11 +44,13 @@ export async function sideNow(path: string, value: number): Promise<SideNow> {
   if (side.kind === "gone") return { has: false, usable: false };
   if (side.kind === "unreachable") throw new Error(`${path} is alive, and does not answer: ${side.why}`);
   const { phase, wasReset, state } = side.report;
+  const stopped = await stoppedFor(path);
   if (!client) {
     expect(phase, `${path} turns clients away`).not.toBe("none");
+    expect(stopped, `${path} is stopped`).toContain("hand-over");
     return { has: !wasReset, usable: false };
   }
-  expect([phase, state], path).toEqual(["none", "RUNNING"]);
+  expect([phase, state, stopped], path).toEqual(["none", "RUNNING", []]);
   const [written, checked] = [await register(client, VALUE), await register(client, CHECKED)];
   expect(checked, `${path} runs on half a state`).toBe(written);
   return { has: checked === value, usable: true };
@@ -59,6 +61,12 @@ export async function setValue(path: string, value: number): Promise<void> {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, value, true);
   await client.regionWrite(BAR_REGISTERS, VALUE, bytes);
+}
+
+/** Why the device's function begins nothing. */
+async function stoppedFor(path: string): Promise<readonly string[]> {
+  using admin = new AdminClient(`${path}.ctl`);
+  return (await admin.request({ command: "info" })).stopped;
 }
 
 async function register(client: VfioUserClient, offset: number): Promise<number> {

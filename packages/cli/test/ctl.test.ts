@@ -175,6 +175,7 @@ describe("vfiokit ctl", () => {
       connected: false,
       openCount: 0,
       paused: false,
+      stopped: [],
       intxMasked: false,
       removed: false,
       generation: 0,

@@ -41,7 +41,7 @@ describe("vfiokit info", () => {
     );
     expect(stdout).toMatch(/^Interrupts\n\t0 {2}INTx {2}1 {2}eventfd maskable automasked\n/m);
     expect(stdout).toMatch(/^Features\n(\t[A-Z_]+ +(get|set|get set)\n)+\n/m);
-    expect(stdout).toMatch(/^Migration\n\tkinds {2}stop-copy\n\tstate {2}RUNNING\n/m);
+    expect(stdout).toMatch(/^Migration\n\tkinds {2}stop-copy pre-copy\n\tstate {2}RUNNING\n/m);
     expect(stdout).toMatch(/^Limits\n\tdescriptors in a message +\d+\n\tbytes in a transfer +1 MiB\n/m);
     expect(stdout).not.toContain("\x1b");
   });
@@ -54,7 +54,7 @@ describe("vfiokit info", () => {
       protocol: "0.1",
       device: { pci: true, reset: true },
       config: { vendor: 0x1b36, device: 2, class: 0x0700, progIf: 2, interruptPin: 1, problems: [] },
-      migration: { stopCopy: true, preCopy: false, state: "RUNNING" },
+      migration: { stopCopy: true, preCopy: true, state: "RUNNING" },
       limits: { maxDataXferSize: 1024 * 1024, pgsizes: 4096, writeMultiple: true },
     });
     expect(report.regions.map(({ index, size, mmap }) => [index, size, mmap])).toEqual([

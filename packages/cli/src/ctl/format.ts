@@ -12,7 +12,7 @@ const formatters: Formatters = {
     ...table([
       ["client", info.connected ? "connected" : "none"],
       ["open", `${info.openCount} times`],
-      ["worker", info.paused ? "paused" : "running"],
+      ["worker", workerOf(info)],
       ["resets", `${info.generation}`],
       ["migration", info.migratable ? "possible" : "not possible"],
       ...(info.handOver?.id === undefined
@@ -66,6 +66,12 @@ export function formatResult<C extends AdminCommand>(
   style: Style,
 ): string[] {
   return formatters[command](result, style);
+}
+
+/** What the administrator's pause, a migration or a hand-over makes of it. */
+function workerOf({ paused, stopped }: AdminResults["info"]): string {
+  if (paused) return "paused";
+  return stopped.length === 0 ? "running" : `stopped: ${stopped.join(", ")}`;
 }
 
 /** As lockdep names tasks: "client/12". */

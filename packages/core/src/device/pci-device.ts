@@ -27,7 +27,7 @@ import { buildRegions } from "./build-regions.js";
 import type { PciDeviceDefinition } from "./define.js";
 import { deviceState } from "./device-state.js";
 import { injectError, type InjectableError } from "./faults.js";
-import { FunctionRunner } from "./function-runner.js";
+import { FunctionRunner, type StopReason } from "./function-runner.js";
 import type { FunctionHost, PciFunction } from "./function.js";
 import { DeviceFlags, IrqIndex, NUM_IRQS, NUM_REGIONS } from "./info.js";
 import type { DeviceInfo, IrqInfo, RegionInfo } from "./info.js";
@@ -280,6 +280,11 @@ export class PciDevice implements DeviceInSet {
 
   get paused(): boolean {
     return this.#runner.stopped.has("administrator");
+  }
+
+  /** Why the function is stopped, and begins nothing; empty: it runs. */
+  get stopped(): ReadonlySet<StopReason> {
+    return this.#runner.stopped;
   }
 
   /** Records an error as the hardware would, and tells the client. */

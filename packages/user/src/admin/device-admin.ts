@@ -47,6 +47,7 @@ export class DeviceAdmin {
       connected: server?.connected ?? false,
       openCount: device.openCount,
       paused: device.paused,
+      stopped: [...device.stopped],
       intxMasked: device.irqs.intx.masked,
       removed: device.removed,
       generation: device.generation,

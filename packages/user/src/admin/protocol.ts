@@ -11,6 +11,7 @@ import {
   type HandOverPhase,
   type InjectableError,
   type MigrationStateName,
+  type StopReason,
   type StreamLayout,
 } from "@vfiokit/core";
 import type { TaskReport } from "./tasks.js";
@@ -61,6 +62,8 @@ export interface DeviceStatus {
   /** Files open on it, where it is opened as VFIO files are. */
   readonly openCount: number;
   readonly paused: boolean;
+  /** Why its function begins nothing: empty where it runs. */
+  readonly stopped: readonly StopReason[];
   /** The client has masked INTx, or it was delivered and the client has not unmasked it since. */
   readonly intxMasked: boolean;
   readonly removed: boolean;

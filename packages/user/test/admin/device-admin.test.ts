@@ -36,6 +36,7 @@ describe("info", () => {
       connected: false,
       openCount: 0,
       paused: false,
+      stopped: [],
       intxMasked: false,
       removed: false,
       generation: 0,
