@@ -1,5 +1,5 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
@@ -22,7 +22,11 @@ class Page {
     [/^npm (start|test|run \S+)$/, (words) => checkScript(words.at(-1)!)],
     [/^npx vitest run /, (words) => words.slice(3).forEach(checkPath)],
     [/^npx tsc -p /, (words) => this.#run("node_modules/typescript/bin/tsc", words.slice(2))],
-    [/^vfiokit serve .*--socket-path/, (words) => this.#serve(words.at(-1)!, [COMMAND, ...words.slice(1)])],
+    [
+      /^vfiokit (serve .*--socket-path|relay) /,
+      (words) => this.#serve(socketOf(words), [COMMAND, ...words.slice(1)]),
+    ],
+    [/^vfiokit (migrate|save|restore|stream) /, (words) => this.#move(words)],
     [/^vfiokit info /, (words) => this.#run(COMMAND, words.slice(1))],
     [/^vfiokit /, (words) => checkOptions(words.slice(1))],
     [/^node scripts\//, (words) => this.#run("--check", words.slice(1, 2))],
@@ -50,6 +54,14 @@ class Page {
 
   #run(program: string, args: readonly string[]): void {
     execFileSync(process.execPath, [program, ...args], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+  }
+
+  /** Run where the page has started the servers; otherwise the options are checked. */
+  #move(words: readonly string[]): void {
+    const sockets = words.filter((word) => word.endsWith(".sock"));
+    const served = sockets.every((socket) => this.#sockets.includes(socket));
+    if (sockets.length > 0 ? served : existsSync(words.at(-1)!)) this.#run(COMMAND, words.slice(1));
+    else checkOptions(words.slice(1));
   }
 
   /** Starts a server; it listens once it has printed its socket's path. */
@@ -91,6 +103,11 @@ function checkScript(name: string): void {
 
 function checkPath(path: string): void {
   expect(exists(path), path).toBe(true);
+}
+
+/** Where a server listens. */
+function socketOf(words: readonly string[]): string {
+  return words[words.findIndex((word) => word === "--socket-path" || word === "--listen") + 1]!;
 }
 
 /** The command exists and its help knows the options. */

@@ -1,6 +1,9 @@
 import type { PrecopyProgress } from "./endpoint.js";
 import type { MigrateClock, MigrateProgress } from "./options.js";
 
+/** Bytes below which the time that they took is that of a message, and says nothing of a rate. */
+const MEASURABLE = 64 * 1024;
+
 /** Counts what is sent, and says from it what stopping would cost. */
 export class Meter {
   /** Bytes sent, of all images. */
@@ -49,17 +52,21 @@ export class Meter {
     this.remaining = remaining;
   }
 
-  /** Bytes per second; undefined before anything was sent. */
+  /** Bytes per second; undefined before enough was sent to tell. */
   get rate(): number | undefined {
     const sending = this.#sending + (this.#busy ? this.clock.now() - this.#begun.at : 0);
-    return this.bytes > 0 && sending > 0 ? (this.bytes / sending) * 1000 : undefined;
+    return this.bytes >= MEASURABLE && sending > 0 ? (this.bytes / sending) * 1000 : undefined;
   }
 
-  /** Milliseconds that the rest would take; undefined before anything was sent, and where the source does not tell. */
+  /**
+   * Milliseconds that the rest would take: none to speak of where it is a message's worth. Undefined before enough was
+   * sent to tell, and where the source does not say what is left.
+   */
   get expectedDowntime(): number | undefined {
     const { rate, left } = this;
-    if (left === 0) return 0;
-    return rate === undefined || left === undefined ? undefined : (left / rate) * 1000;
+    if (left === undefined) return undefined;
+    if (rate === undefined) return left < MEASURABLE ? 0 : undefined;
+    return (left / rate) * 1000;
   }
 
   /** Bytes still to be sent: the last estimate, less what was sent since. */

@@ -87,6 +87,17 @@ describe("pre-copy rounds", () => {
     expect(of("warning")[0]!.message).toMatch(/: 500 ms is expected$/);
   });
 
+  test("a state of a few kilobytes is not expected to take a second, by the time that its first bytes took", async () => {
+    const { result, of } = await migrated({ maxDowntime_ms: 300 }, (source) => {
+      source.initial = 1;
+      source.chunkSize = 100;
+      source.dataSize = () => Promise.resolve(4096);
+    });
+    expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });
+    expect(of("round")[0]).toMatchObject({ rate_Bps: undefined, expectedDowntime_ms: 0 });
+    expect(of("warning")).toEqual([]);
+  });
+
   test("a server that does not tell how much is dirty: the estimate is its data size", async () => {
     const { result } = await migrated({ maxDowntime_ms: 20 }, (source) => {
       oneIn(10)(source);
