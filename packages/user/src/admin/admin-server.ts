@@ -1,12 +1,9 @@
 import { VfioError } from "@vfiokit/core";
-import { peerCredentials, reactor, UnixListener, type Fd, type Watch } from "../linux/index.js";
 import type { Log } from "../server/options.js";
 import type { DeviceAdmin } from "./device-admin.js";
-import { LineSocket } from "./line-socket.js";
+import { LineServer } from "./line-server.js";
+import type { LineSocket } from "./line-socket.js";
 import { changes, failureOf, MAX_REQUEST, parseRequest, type AdminReply } from "./protocol.js";
-
-/** An administrator has one; `vfiokit ctl` is short-lived. */
-const MAX_CONNECTIONS = 16;
 
 export interface AdminServerOptions {
   /** Listen at this path, with mode 0600. */
@@ -21,57 +18,32 @@ export interface AdminServerOptions {
  */
 export class AdminServer {
   readonly #log: Log;
-  readonly #connections = new Map<LineSocket, Promise<void>>();
-  #listener: UnixListener | undefined;
-  #watch: Watch | undefined;
+  readonly #server: LineServer;
 
   constructor(
     private readonly admin: DeviceAdmin,
-    private readonly options: AdminServerOptions,
+    options: AdminServerOptions,
   ) {
     this.#log = options.log ?? (() => undefined);
+    this.#server = new LineServer({
+      path: options.socketPath,
+      maxLine: MAX_REQUEST,
+      log: this.#log,
+      converse: (socket, who) => this.#converse(socket, who),
+      onFailure: (error) => {
+        if (!(error instanceof VfioError)) this.#logBug(error);
+      },
+    });
   }
 
   /** @throws SyscallError EADDRINUSE: another server listens at the path, or it holds something else; EACCES … */
   listen(): void {
-    const listener = new UnixListener(this.options.socketPath);
-    this.#listener = listener;
-    this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
+    this.#server.listen();
   }
 
   /** Stops listening, removes the socket, cancels what waits, and ends every connection. */
-  async close(): Promise<void> {
-    this.#watch?.remove();
-    this.#listener?.close();
-    const served = [...this.#connections.values()];
-    for (const socket of this.#connections.keys()) socket.close();
-    await Promise.all(served);
-  }
-
-  #accept(listener: UnixListener): boolean {
-    const fd = listener.accept();
-    if (!fd) return false;
-    if (this.#connections.size < MAX_CONNECTIONS) {
-      this.#serve(fd);
-    } else {
-      this.#log("warn", `control socket: turned away, ${MAX_CONNECTIONS} are connected`);
-      fd.close();
-    }
-    return true;
-  }
-
-  #serve(fd: Fd): void {
-    const { pid, uid } = peerCredentials(fd);
-    const socket = new LineSocket(fd, MAX_REQUEST);
-    const served = this.#converse(socket, `process ${pid} of user ${uid}`)
-      .catch((error: unknown) => {
-        if (!(error instanceof VfioError)) this.#logBug(error);
-      })
-      .finally(() => {
-        socket.close();
-        this.#connections.delete(socket);
-      });
-    this.#connections.set(socket, served);
+  close(): Promise<void> {
+    return this.#server.close();
   }
 
   async #converse(socket: LineSocket, who: string): Promise<void> {

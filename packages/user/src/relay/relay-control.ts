@@ -1,59 +1,39 @@
 import { VfioError } from "@vfiokit/core";
-import { connectUnix, peerCredentials, reactor, UnixListener, type Fd, type Watch } from "../linux/index.js";
+import { connectUnix } from "../linux/index.js";
+import { LineServer } from "../admin/line-server.js";
 import { LineSocket } from "../admin/line-socket.js";
 import { MAX_REPLY } from "../admin/protocol.js";
 import { moveFailure, parseRelayRequest, type RelayLine, type RelayRequest } from "./control-protocol.js";
 import type { Relay } from "./relay.js";
 
 const MAX_REQUEST = 16 * 1024;
-const MAX_CONNECTIONS = 16;
 
 /** The control socket of a relay: control-protocol.ts says what goes over it. */
 export class RelayControl {
-  readonly #connections = new Map<LineSocket, Promise<void>>();
-  #listener: UnixListener | undefined;
-  #watch: Watch | undefined;
+  readonly #server: LineServer;
 
   constructor(
     private readonly relay: Relay,
-    private readonly path: string,
-  ) {}
+    path: string,
+  ) {
+    this.#server = new LineServer({
+      path,
+      maxLine: MAX_REQUEST,
+      log: relay.log,
+      converse: (socket, who) => this.#converse(socket, who),
+      // The peer is gone, or does not keep to the protocol.
+      onFailure: (error) => relay.log("debug", `control socket: ${String(error)}`),
+    });
+  }
 
   /** @throws SyscallError EADDRINUSE, EACCES … */
   listen(): void {
-    const listener = new UnixListener(this.path);
-    this.#listener = listener;
-    this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
+    this.#server.listen();
   }
 
   /** Ends every connection, which cancels what goes on for it, and waits for that. */
-  async close(): Promise<void> {
-    this.#watch?.remove();
-    this.#listener?.close();
-    const served = [...this.#connections.values()];
-    for (const socket of this.#connections.keys()) socket.close();
-    await Promise.all(served);
-  }
-
-  #accept(listener: UnixListener): boolean {
-    const fd = listener.accept();
-    if (!fd) return false;
-    if (this.#connections.size < MAX_CONNECTIONS) this.#serve(fd);
-    else fd.close();
-    return true;
-  }
-
-  #serve(fd: Fd): void {
-    const { pid, uid } = peerCredentials(fd);
-    const socket = new LineSocket(fd, MAX_REQUEST);
-    const served = this.#converse(socket, `process ${pid} of user ${uid}`)
-      // The peer is gone, or does not keep to the protocol.
-      .catch((error: unknown) => this.relay.log("debug", `control socket: ${String(error)}`))
-      .finally(() => {
-        socket.close();
-        this.#connections.delete(socket);
-      });
-    this.#connections.set(socket, served);
+  close(): Promise<void> {
+    return this.#server.close();
   }
 
   async #converse(socket: LineSocket, who: string): Promise<void> {
