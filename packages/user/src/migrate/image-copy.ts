@@ -88,7 +88,7 @@ export class ImageCopy {
       this.#endPrecopy(ended);
     } while (this.precopyEnd === "none");
     const expected = meter.expectedDowntime;
-    if (this.precopyEnd !== "converged")
+    if (this.precopyEnd !== "converged" && !meter.isSmall)
       course.onEvent({
         event: "warning",
         message:

@@ -58,21 +58,22 @@ export class Meter {
     return this.bytes >= MEASURABLE && sending > 0 ? (this.bytes / sending) * 1000 : undefined;
   }
 
-  /**
-   * Milliseconds that the rest would take: none to speak of where it is a message's worth. Undefined before enough was
-   * sent to tell, and where the source does not say what is left.
-   */
+  /** Milliseconds that the rest would take; undefined before enough was sent to tell, and where the source does not tell. */
   get expectedDowntime(): number | undefined {
     const { rate, left } = this;
-    if (left === undefined) return undefined;
-    if (rate === undefined) return left < MEASURABLE ? 0 : undefined;
-    return (left / rate) * 1000;
+    if (left === 0) return 0;
+    return rate === undefined || left === undefined ? undefined : (left / rate) * 1000;
   }
 
   /** Bytes still to be sent: the last estimate, less what was sent since. */
   get left(): number | undefined {
     if (!this.#busy || this.remaining === undefined) return this.remaining;
     return Math.max(0, this.remaining - (this.bytes - this.#begun.bytes));
+  }
+
+  /** What is left takes no more than a message does. */
+  get isSmall(): boolean {
+    return this.rate === undefined && this.left !== undefined && this.left < MEASURABLE;
   }
 
   progress(phase: MigrateProgress["phase"]): MigrateProgress {

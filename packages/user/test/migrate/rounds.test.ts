@@ -93,8 +93,8 @@ describe("pre-copy rounds", () => {
       source.chunkSize = 100;
       source.dataSize = () => Promise.resolve(4096);
     });
-    expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });
-    expect(of("round")[0]).toMatchObject({ rate_Bps: undefined, expectedDowntime_ms: 0 });
+    expect(result).toMatchObject({ rounds: 2, precopyEnd: "nothing-left" });
+    expect(of("round")[0]).toMatchObject({ rate_Bps: undefined, expectedDowntime_ms: undefined });
     expect(of("warning")).toEqual([]);
   });
 
