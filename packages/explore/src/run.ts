@@ -65,4 +65,4 @@ export class Runner implements Disposable {
   }
 }
 
-export const DEFAULT_MAX_EVENTS = 2000;
+const DEFAULT_MAX_EVENTS = 2000;

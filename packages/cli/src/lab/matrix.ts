@@ -18,7 +18,7 @@ export function matrixTable(matrix: Matrix, style: Style): string[] {
 }
 
 /** "pass 1,234": executions; "pass 1,234+" where a bound has ended them. */
-export function cellText(cell: Cell | undefined): string {
+function cellText(cell: Cell | undefined): string {
   if (!cell) return "-";
   const executions = cell.executions.toLocaleString("en-US");
   return `${cell.verdict === "pass" ? "pass" : "FAIL"} ${executions}${cell.exhausted ? "" : "+"}`;

@@ -6,8 +6,8 @@ import { CommandError } from "../errors.js";
  * An image in a file is the migration stream itself, or this header with the compressed stream behind it. Both magics
  * differ in the fourth byte; neither is text, and what mangles text mangles them.
  */
-export const CONTAINER_MAGIC = Uint8Array.of(0x89, 0x56, 0x4b, 0x5a, 0x0d, 0x0a, 0x1a, 0x0a);
-export const CONTAINER_VERSION = 1;
+const CONTAINER_MAGIC = Uint8Array.of(0x89, 0x56, 0x4b, 0x5a, 0x0d, 0x0a, 0x1a, 0x0a);
+const CONTAINER_VERSION = 1;
 
 /** Offsets. All numbers are little-endian. */
 const Offset = { MAGIC: 0, VERSION: 8, CODEC: 10 } as const;

@@ -222,7 +222,7 @@ function idOf(side: SideState): string | undefined {
   return side.kind === "answers" ? side.report.id : undefined;
 }
 
-export function sourcePhase(side: SideState, id: string): SourcePhase {
+function sourcePhase(side: SideState, id: string): SourcePhase {
   if (side.kind !== "answers") return side.kind;
   const { report } = side;
   if (report.phase === "given" && report.id === id) return "given";
@@ -231,7 +231,7 @@ export function sourcePhase(side: SideState, id: string): SourcePhase {
   return report.phase === "none" ? "idle" : "other";
 }
 
-export function targetPhase(side: SideState, id: string): TargetPhase {
+function targetPhase(side: SideState, id: string): TargetPhase {
   if (side.kind !== "answers") return side.kind;
   const { report } = side;
   if (report.outcome === "activated") return "activated";

@@ -41,7 +41,7 @@ export class Port {
     this.#outbox = new Outbox(fd, (blocked) => this.#onBlocked(blocked));
     this.#watch = reactor.add(fd, {
       onReadable: () => this.#onReadable(),
-      onWritable: () => this.#guard(() => this.#outbox.flush()),
+      onWritable: () => this.flush(),
       onHangup: () => this.#end(new VfioError("ECONNRESET", `${this.name} went away`)),
     });
   }
@@ -86,10 +86,13 @@ export class Port {
 
   /** What was sent since goes out. */
   flush(): void {
-    this.#guard(() => {
+    if (this.#closed) return;
+    try {
       this.#outbox.flush();
       if (!this.#outbox.blocked) this.#closeLent();
-    });
+    } catch (error) {
+      this.#end(reasonOf(error, this.name));
+    }
   }
 
   /** Messages that were left in the inbox may be taken now. */
@@ -135,15 +138,6 @@ export class Port {
 
   #closeLent(): void {
     if (this.#lent.length > 0) for (const fd of this.#lent.splice(0)) fd.close();
-  }
-
-  #guard(run: () => void): void {
-    if (this.#closed) return;
-    try {
-      run();
-    } catch (error) {
-      this.#end(reasonOf(error, this.name));
-    }
   }
 
   #end(reason: VfioError): void {

@@ -206,7 +206,7 @@ export class Session implements LinkUser {
       else if (!this.#proposal) {
         if (this.#negotiating) break;
         this.#onVersion(size);
-      } else if (this.#gate === "refusing") this.#refuseFirst(size, "EIO");
+      } else if (this.#gate === "refusing") this.#refuseFirst("EIO");
       else if (!this.#mayForward()) break;
       else this.#onRequest(size);
       if (!this.#isOpen()) return true;
@@ -241,9 +241,9 @@ export class Session implements LinkUser {
     if (isStateful(cmd)) {
       this.#onStatefulRequest(link, size);
     } else if (cmd === Command.VERSION) {
-      this.#refuseFirst(size, "EINVAL");
+      this.#refuseFirst("EINVAL");
     } else if (this.#busy && (cmd === Command.MIG_DATA_READ || cmd === Command.MIG_DATA_WRITE)) {
-      this.#refuseFirst(size, "EBUSY");
+      this.#refuseFirst("EBUSY");
     } else if (view.getUint32(head + Header.offset.flags, true) & HeaderFlags.NO_REPLY) {
       link.main.pass(inbox, size, view.getUint16(head + Header.offset.msg_id, true));
     } else {
@@ -265,7 +265,7 @@ export class Session implements LinkUser {
       for (const fd of attached.fds) fd.close();
       if (!(error instanceof VfioError)) throw error;
       this.host.log("debug", error.message);
-      this.#refuseFirst(size, error.code);
+      this.#refuseFirst(error.code);
     }
   }
 
@@ -313,7 +313,7 @@ export class Session implements LinkUser {
   }
 
   /** Answers the request at the head of the inbox with an error. */
-  #refuseFirst(_size: number, code: VfioError["code"]): void {
+  #refuseFirst(code: VfioError["code"]): void {
     const { view, head } = this.#client.inbox;
     const cmd = view.getUint16(head + Header.offset.cmd, true);
     if (view.getUint32(head + Header.offset.flags, true) & HeaderFlags.NO_REPLY) return;

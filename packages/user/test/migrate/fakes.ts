@@ -25,7 +25,7 @@ export type Fault =
 /** Which fault happens at which operation, counted over both ends. */
 export type Faults = (operation: number, end: "source" | "target", name: string) => Fault | undefined;
 
-export const noFaults: Faults = () => undefined;
+const noFaults: Faults = () => undefined;
 
 /** What both ends have in common: a device that can be reset, in a server that can be killed. */
 abstract class FakeEnd {

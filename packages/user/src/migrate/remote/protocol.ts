@@ -41,7 +41,7 @@ export const DataFlags = { COMPRESSED: 1 << 0 } as const;
 /** DISCARD: the mover has not heard whether the device is prepared, so it has not given the source away. */
 export const ByeFlags = { DISCARD: 1 << 0 } as const;
 /** GONE: the process that serves the device has ended, and the device with it. */
-export const FailureFlags = { GONE: 1 << 0 } as const;
+const FailureFlags = { GONE: 1 << 0 } as const;
 export const HandOver = { SUPPORTED: 1 << 0 } as const;
 
 /** A DESCRIPTION's generation where the device does not tell. */
