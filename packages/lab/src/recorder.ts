@@ -140,6 +140,8 @@ function passOn(next: LockObserver | undefined): LockObserver {
     abandoned: (waiter) => next?.abandoned(waiter),
     acquired: (hold) => next?.acquired(hold),
     downgraded: (hold) => next?.downgraded(hold),
+    releasesPinned: (hold) => next?.releasesPinned(hold),
+    contextOpened: (task) => next?.contextOpened(task),
     released: (hold, wasLast) => next?.released(hold, wasLast),
     badUnlock: (task, lock) => next?.badUnlock(task, lock),
     recursion: (...args) => next?.recursion(...args),

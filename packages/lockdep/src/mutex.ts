@@ -73,6 +73,7 @@ export class Mutex extends Lock {
       observer?.badUnlock(task, this);
       throw new LockError(`${task.name} releases ${this.className}, which it does not hold`);
     }
+    if (this.#hold.pins > 0) observer?.releasesPinned(this.#hold);
     task.pop(this.#hold);
     this.#handOver();
   }
@@ -127,6 +128,7 @@ export class Mutex extends Lock {
     }
     const hold = this.#hold;
     const { subclass } = hold;
+    if (hold.pins > 0) observer?.releasesPinned(hold);
     task.pop(hold);
     try {
       observer?.acquire(task, this, EXCLUSIVE, subclass, false);

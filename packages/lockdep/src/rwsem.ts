@@ -112,6 +112,7 @@ export class RwSemaphore extends Lock {
       observer?.badUnlock(hold.task, this);
       throw new LockError(`${hold.task.name} releases ${this.className}, which it does not hold`);
     }
+    if (hold.pins > 0) observer?.releasesPinned(hold);
     this.#holds[at] = this.#holds[this.#holds.length - 1]!;
     this.#holds.pop();
     if (hold.mode === "write") this.#writer = undefined;

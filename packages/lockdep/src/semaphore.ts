@@ -256,6 +256,7 @@ export class Semaphore extends Lock {
     }
     for (let left = permits; left > 0;) {
       const hold = task.find(this) as PermitHold;
+      if (hold.pins > 0) observer?.releasesPinned(hold);
       const part = Math.min(left, hold.permits);
       left -= part;
       hold.permits -= part;
@@ -270,6 +271,7 @@ export class Semaphore extends Lock {
       observer?.badUnlock(hold.task, this);
       throw new LockError(`${hold.task.name} releases ${this.className}, which it does not hold`);
     }
+    if (hold.pins > 0) observer?.releasesPinned(hold);
     this.#free += hold.permits;
     this.#drop(hold);
   }
