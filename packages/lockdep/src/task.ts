@@ -22,8 +22,13 @@ export class Task implements Disposable {
   /** The task that awaits this one, and so keeps its own holds meanwhile. */
   readonly parent: Task | undefined;
 
-  /** The validator's chain of the classes held, the one that an acquisition leads to, and the wait. @internal */
+  /**
+   * The validator's chain of the classes held, the chain of the parent's that it stands on, the one that an
+   * acquisition leads to, and the wait. @internal
+   */
   chain: Chain | undefined;
+  /** @internal */
+  base: Chain | undefined;
   /** @internal */
   pending: Chain | undefined;
   /** @internal */
@@ -33,6 +38,12 @@ export class Task implements Disposable {
   childWaits: Set<Waiter> | undefined;
   /** `holds`, as the locks and the validator see them. @internal */
   readonly records: HoldRecord[] = [];
+  /** Tasks that hold, each on its own, what this one's code has acquired without naming a task. @internal */
+  branches: Set<Task> | undefined;
+  /** `end` was called, or `fail` with what was thrown. @internal */
+  over = false;
+  /** @internal */
+  thrown: unknown;
 
   constructor(
     readonly name: string,
@@ -57,7 +68,14 @@ export class Task implements Disposable {
 
   /** Ends the task: the validator reports locks that it still holds. `using task = new Task(…)` does it. */
   end(): void {
+    this.over = true;
     observer?.ended(this);
+  }
+
+  /** Ends the task by an exception, which the report of locks that it still holds quotes. */
+  fail(thrown: unknown): void {
+    this.thrown = thrown;
+    this.end();
   }
 
   [Symbol.dispose](): void {

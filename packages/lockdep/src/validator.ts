@@ -1,6 +1,6 @@
 import { EXCLUSIVE, READ_RECURSIVE, type Access } from "./access.js";
 import { Chain, chainKey } from "./chain.js";
-import { heldLocks, lockUse, order, place, stuck, taskName } from "./describe.js";
+import { heldLocks, lockUse, order, place, stuck, taskName, thrownText } from "./describe.js";
 import { LockdepError } from "./errors.js";
 import { Edge, edgeKind, strongPath, type SeenOrder, type Step } from "./graph.js";
 import type { HoldRecord } from "./hold.js";
@@ -9,7 +9,7 @@ import { ClassRegistry, type ClassNode } from "./lock-class.js";
 import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Problem, StuckTask } from "./problem.js";
 import { Ranks } from "./ranks.js";
-import { captureStack, captureText, type Site } from "./stack.js";
+import { captureStack, captureText, methodsOf, type Doors, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
 import type { Waiter } from "./wait-queue.js";
@@ -24,6 +24,9 @@ export interface Limits {
 }
 
 export const DEFAULT_LIMITS: Limits = { classes: 8191, edges: 262_144, chains: 131_072 };
+
+/** How long a hang may last that a signal could end, where no `waitTimeout` is set: milliseconds. */
+const BOUND_HAS_HAD_ITS_CHANCE = 10_000;
 
 /** A program with this many distinct problems does not need one more. */
 const MAX_REPORTS = 1000;
@@ -81,6 +84,7 @@ export class Validator implements LockObserver {
     const chain = this.#chainOf(task);
     const node = this.#nodeOf(lock, subclass);
     if (!node) return;
+    if (task.over) this.#afterExit(task, lock, node, access, this.#site(task, lock.doors));
     const key = chainKey(node, access, trylock);
     const known = chain.child(key);
     task.pending = known?.checked ? known : this.#check(task, chain, lock, node, access, trylock);
@@ -88,34 +92,42 @@ export class Validator implements LockObserver {
 
   contended(waiter: Waiter): void {
     if (this.#off) return;
-    waiter.site = captureStack();
+    waiter.site = captureStack(waiter.lock.doors);
     beginWait(waiter);
     const hang = findHang(waiter);
-    if (hang) {
-      const key = hang.map((at) => `${at.task.id}:${at.lock.id}`).sort();
-      const error = this.#report(`hang ${key.join(" ")}`, () => ({
-        kind: "hang",
-        tasks: hang.map((at) => this.#stuck(at)),
-      }));
+    if (!hang) {
+      const { waitTimeout } = this.options;
+      if (waitTimeout !== undefined) waiter.timer = setTimeout(() => this.#longWait(waiter), waitTimeout);
+    } else if (hang.some(isBounded)) {
+      waiter.timer = setTimeout(
+        () => this.#stillHangs(waiter),
+        this.options.waitTimeout ?? BOUND_HAS_HAD_ITS_CHANCE,
+      );
+      unref(waiter.timer);
+    } else {
+      const error = this.#hang(hang);
       if (error) waiter.fail(error); // breaks the hang
-    } else if (this.options.waitTimeout !== undefined) {
-      waiter.timer = setTimeout(() => this.#longWait(waiter), this.options.waitTimeout);
     }
   }
 
   abandoned(waiter: Waiter): void {
     clearTimeout(waiter.timer);
+    // Whoever waits with a bound and is in a hang now was so until the bound ended it.
+    const hang = isBounded(waiter) && waiter.task.waiting === waiter ? findHang(waiter) : undefined;
+    if (hang) this.#hang(hang, waiter.task);
     endWait(waiter);
     waiter.task.pending = undefined;
   }
 
   acquired(hold: HoldRecord): void {
     const { task } = hold;
-    if (task.waiting) this.#granted(task.waiting, hold.lock);
+    const waited = task.waiting;
+    if (waited) this.#granted(waited, hold.lock);
     const { pending } = task;
     // Another wait of the same task in between would have changed the chain: then it is built afresh.
     task.chain = pending !== undefined && pending.parent === task.chain ? pending : undefined;
     task.pending = undefined;
+    if (task.over && waited?.lock === hold.lock) this.#grantedAfterExit(hold, waited);
   }
 
   downgraded(hold: HoldRecord): void {
@@ -127,7 +139,7 @@ export class Validator implements LockObserver {
   }
 
   badUnlock(task: Task, lock: Lock): void {
-    const site = this.#site(task);
+    const site = this.#site(task, lock.doors);
     const error = this.#report(`bad-unlock ${lock.className} ${task.name}`, () => ({
       kind: "bad-unlock",
       task: taskName(task),
@@ -147,14 +159,21 @@ export class Validator implements LockObserver {
   }
 
   ended(task: Task): void {
-    if (task.records.length === 0) return;
-    const site = this.#site(task);
-    const classes = task.records.map((hold) => hold.lock.className).join(" ");
+    // What it acquired without naming a task may be another's to release, unless this one broke off.
+    const broken = task.thrown === undefined ? [] : [...(task.branches ?? [])];
+    const holders = [task, ...broken].filter(({ records }) => records.length > 0);
+    if (holders.length === 0) return;
+    const site = this.#site(task, methodsOf(task));
+    const classes = holders.flatMap(({ records }) => records.map((hold) => hold.lock.className)).join(" ");
     const error = this.#report(`held-at-exit ${task.name} ${classes}`, () => ({
       kind: "held-at-exit",
       task: taskName(task),
+      ...(task.thrown === undefined ? {} : { thrown: thrownText(task.thrown) }),
       at: place(site),
-      held: this.#held(task),
+      held:
+        holders.length === 1 && holders[0] === task
+          ? this.#held(task)
+          : holders.flatMap((each) => this.#own(each)),
     }));
     if (error) throw error;
   }
@@ -167,8 +186,8 @@ export class Validator implements LockObserver {
     task.pending = undefined;
   }
 
-  failedAssert(task: Task, lock: Lock, expected: AssertProblem["expected"]): void {
-    const site = this.#site(task);
+  failedAssert(task: Task, lock: Lock, expected: AssertProblem["expected"], doors: Doors = []): void {
+    const site = this.#site(task, doors);
     const at = place(site);
     const where = at[0] ? `${at[0].file}:${at[0].line}` : "";
     const error = this.#report(`assert ${lock.className} ${expected} ${where}`, () => ({
@@ -187,12 +206,17 @@ export class Validator implements LockObserver {
 
   #chainOf(task: Task): Chain {
     const { chain } = task;
-    return chain !== undefined && chain.root === this.#root ? chain : this.#rebuild(task);
+    if (chain === undefined || chain.root !== this.#root) return this.#rebuild(task);
+    // Whoever awaits the task may have let go of a lock since.
+    return task.parent === undefined || this.#chainOf(task.parent) === task.base
+      ? chain
+      : this.#rebuild(task);
   }
 
   /** The chain of what the task holds, after a release out of order, a downgrade, or while nobody watched. */
   #rebuild(task: Task): Chain {
     let chain = task.parent ? this.#chainOf(task.parent) : this.#root;
+    task.base = chain;
     for (const hold of task.records) {
       const node = this.#nodeOf(hold.lock, hold.subclass);
       if (!node) break;
@@ -248,7 +272,7 @@ export class Validator implements LockObserver {
     }
     if (access === EXCLUSIVE) node.usedExclusive = true;
     else node.usedShared = true;
-    const site = this.#site(task);
+    const site = this.#site(task, lock.doors);
     const key = chainKey(node, access, trylock);
     const next =
       chain.child(key)?.withSite(task, site) ?? this.#extend(chain, node, access, trylock, task, site);
@@ -333,7 +357,7 @@ export class Validator implements LockObserver {
     isHeld: (use: LockUse) => boolean,
     sameLock: boolean,
   ): void {
-    const at = place(this.#site(task));
+    const at = place(this.#site(task, lock.doors));
     const error = this.#report(`recursion ${node.label}`, () => {
       const held = heldLocks(task, this.#chainOf(task));
       const holding = held.findLast(isHeld)!;
@@ -366,6 +390,22 @@ export class Validator implements LockObserver {
     if (error) waiter.fail(error);
   }
 
+  #hang(hang: Waiter[], endedBy?: Task): LockdepError | undefined {
+    const key = hang.map((at) => `${at.task.id}:${at.lock.id}`).sort();
+    return this.#report(`hang ${key.join(" ")}`, () => ({
+      kind: "hang",
+      ...(endedBy ? { endedBy: taskName(endedBy) } : {}),
+      tasks: hang.map((at) => this.#stuck(at)),
+    }));
+  }
+
+  /** The bound of a wait in a hang has had its chance. */
+  #stillHangs(waiter: Waiter): void {
+    const hang = findHang(waiter);
+    const error = hang && this.#hang(hang);
+    if (error) waiter.fail(error);
+  }
+
   #stuck(waiter: Waiter): StuckTask {
     const { task, lock, access } = waiter;
     const node = this.#nodeOf(lock, waiter.subclass)!;
@@ -375,6 +415,7 @@ export class Validator implements LockObserver {
       performance.now() - waiter.since,
       this.#held(task),
       [...lock.holders()],
+      waiter.bound,
     );
   }
 
@@ -384,8 +425,45 @@ export class Validator implements LockObserver {
     return heldLocks(task, this.#chainOf(task));
   }
 
-  #site(task: Task): Site | undefined {
-    return this.options.site ? this.options.site(task) : captureText();
+  /** What the task holds itself, without what those hold that await it. */
+  #own(task: Task): LockUse[] {
+    return this.#held(task).slice(-task.records.length);
+  }
+
+  #site(task: Task, doors: Doors): Site | undefined {
+    return this.options.site ? this.options.site(task) : captureText(doors);
+  }
+
+  #grantedAfterExit(hold: HoldRecord, waiter: Waiter): void {
+    const node = this.#nodeOf(hold.lock, hold.subclass);
+    // The lock is the task's by now, and whoever handed it over is not to blame: nothing to throw at.
+    if (node)
+      this.#report(...this.#afterExitReport(hold.task, hold.lock, node, hold.access, waiter.site, true));
+  }
+
+  #afterExit(task: Task, lock: Lock, node: ClassNode, access: Access, site: Site | undefined): void {
+    const error = this.#report(...this.#afterExitReport(task, lock, node, access, site, false));
+    if (error) throw error;
+  }
+
+  #afterExitReport(
+    task: Task,
+    lock: Lock,
+    node: ClassNode,
+    access: Access,
+    site: Site | undefined,
+    waited: boolean,
+  ): [string, () => Problem] {
+    return [
+      `after-exit ${task.name} ${node.label}`,
+      () => ({
+        kind: "after-exit",
+        task: taskName(task),
+        acquired: lockUse(lock, node, access, false, place(site)),
+        waited,
+        held: this.#held(task),
+      }),
+    ];
   }
 
   /** Hands a problem that was not reported before to the sink. */
@@ -405,4 +483,11 @@ export class Validator implements LockObserver {
     }));
     if (error) throw error;
   }
+}
+
+const isBounded = (waiter: Waiter): boolean => waiter.bound !== undefined;
+
+/** A timer that only reports does not keep Node's process alive; elsewhere timers are numbers. */
+function unref(timer: unknown): void {
+  (timer as { unref?: () => void }).unref?.();
 }

@@ -41,6 +41,11 @@ export class Waiter {
     signal?.addEventListener("abort", this, { once: true });
   }
 
+  /** What can end the wait without the lock. */
+  get bound(): "signal" | "time limit" | undefined {
+    return this.signal !== undefined || this.task.signal !== undefined ? "signal" : undefined;
+  }
+
   /** The lock is the waiter's now: the lock has already recorded it as an owner. */
   grant(): void {
     this.#deafen();

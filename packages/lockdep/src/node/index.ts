@@ -19,20 +19,43 @@ export interface RunTaskOptions {
  * Runs `body` as a task: everything that it calls and awaits finds the task by `currentTask()`.
  *
  * Branches of one task that run side by side (`Promise.all`) need a task each.
- * @throws LockdepError, if the validator throws and the task still holds locks at its end.
+ * @throws LockdepError, if the validator throws and the task still holds locks at its end; what the body threw, if it
+ *   threw, is its `cause`.
  */
 export function runTask<T>(name: string, body: (task: Task) => T, options: RunTaskOptions = {}): T {
   const parent = options.detached ? undefined : storage.getStore();
   const task = new Task(name, { signal: options.signal ?? parent?.signal, parent });
-  const result = withTask(task, () => body(task));
+  let result: T;
+  try {
+    result = withTask(task, () => body(task));
+  } catch (error) {
+    throw afterFailure(task, error);
+  }
   if (!isPromise(result)) {
     task.end();
     return result;
   }
-  return result.then((value: unknown) => {
-    task.end();
-    return value;
-  }) as T;
+  return result.then(
+    (value: unknown) => {
+      task.end();
+      return value;
+    },
+    (error: unknown) => {
+      throw afterFailure(task, error);
+    },
+  ) as T;
+}
+
+/** Ends a task whose body threw `error`: what the caller gets. */
+function afterFailure(task: Task, error: unknown): unknown {
+  try {
+    task.fail(error);
+    return error;
+  } catch (problem) {
+    // The validator throws: the locks left behind are the news, and what was thrown is their cause.
+    (problem as Error).cause = error;
+    return problem;
+  }
 }
 
 /** The task that is running: that of the innermost `runTask` around. @throws LockError if there is none. */
