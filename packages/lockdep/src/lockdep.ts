@@ -102,6 +102,11 @@ export const lockdep = {
   },
 };
 
+/** The program is at its end: hangs that something could still have ended are reported. */
+export function reportUnfinished(): void {
+  if (mode !== "off") validator.finish();
+}
+
 /** The task holds the lock, in whatever mode. Checked while the validator is on (Linux: lockdep_assert_held). */
 export function assertHeld(lock: Lock, task: Task): void {
   if (mode !== "off" && !holds(lock, task)) validator.failedAssert(task, lock, "held", [assertHeld]);

@@ -14,7 +14,7 @@ let tasks = 0;
  */
 export class Task implements Disposable {
   /** Tells tasks of one name apart in reports, as a pid does; counts up from 1. */
-  readonly id = ++tasks;
+  readonly id: number;
 
   /** Aborting it ends a wait for a lock with the signal's reason (Linux: a killable wait). */
   readonly signal: AbortSignal | undefined;
@@ -40,15 +40,19 @@ export class Task implements Disposable {
   readonly records: HoldRecord[] = [];
   /** Tasks that hold, each on its own, what this one's code has acquired without naming a task. @internal */
   branches: Set<Task> | undefined;
+  /** Others may release what it holds. @internal */
+  readonly loose: boolean = false;
   /** `end` was called, or `fail` with what was thrown. @internal */
   over = false;
   /** @internal */
   thrown: unknown;
 
+  /** @param options.id of the line of execution that this task is a part of. Default: one of its own. */
   constructor(
     readonly name: string,
-    options: { signal?: AbortSignal | undefined; parent?: Task | undefined } = {},
+    options: { signal?: AbortSignal | undefined; parent?: Task | undefined; id?: number } = {},
   ) {
+    this.id = options.id ?? ++tasks;
     this.signal = options.signal;
     this.parent = options.parent;
   }

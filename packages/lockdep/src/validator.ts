@@ -27,6 +27,8 @@ export const DEFAULT_LIMITS: Limits = { classes: 8191, edges: 262_144, chains: 1
 
 /** How long a hang may last that a signal could end, where no `waitTimeout` is set: milliseconds. */
 const BOUND_HAS_HAD_ITS_CHANCE = 10_000;
+/** The same, where others may release the lock: a releaser was handed out. */
+const RELEASER_HAS_HAD_ITS_CHANCE = 1000;
 
 /** A program with this many distinct problems does not need one more. */
 const MAX_REPORTS = 1000;
@@ -51,6 +53,8 @@ export class Validator implements LockObserver {
   readonly #classes: ClassRegistry;
   readonly #reported = new Set<string>();
   readonly #ranks = new Ranks();
+  /** Waits that hang, unless their bound ends them. */
+  readonly #deferred = new Set<Waiter>();
   #root = Chain.root();
   #edges = 0;
   #chains = 0;
@@ -99,11 +103,9 @@ export class Validator implements LockObserver {
       const { waitTimeout } = this.options;
       if (waitTimeout !== undefined) waiter.timer = setTimeout(() => this.#longWait(waiter), waitTimeout);
     } else if (hang.some(isBounded)) {
-      waiter.timer = setTimeout(
-        () => this.#stillHangs(waiter),
-        this.options.waitTimeout ?? BOUND_HAS_HAD_ITS_CHANCE,
-      );
-      unref(waiter.timer);
+      this.#defer(waiter, BOUND_HAS_HAD_ITS_CHANCE);
+    } else if (hang.length === 1 && looselyHolds(waiter.task, waiter.lock)) {
+      this.#defer(waiter, RELEASER_HAS_HAD_ITS_CHANCE);
     } else {
       const error = this.#hang(hang);
       if (error) waiter.fail(error); // breaks the hang
@@ -111,7 +113,7 @@ export class Validator implements LockObserver {
   }
 
   abandoned(waiter: Waiter): void {
-    clearTimeout(waiter.timer);
+    this.#forgetWait(waiter);
     // Whoever waits with a bound and is in a hang now was so until the bound ended it.
     const hang = isBounded(waiter) && waiter.task.waiting === waiter ? findHang(waiter) : undefined;
     if (hang) this.#hang(hang, waiter.task);
@@ -127,7 +129,7 @@ export class Validator implements LockObserver {
     // Another wait of the same task in between would have changed the chain: then it is built afresh.
     task.chain = pending !== undefined && pending.parent === task.chain ? pending : undefined;
     task.pending = undefined;
-    if (task.over && waited?.lock === hold.lock) this.#grantedAfterExit(hold, waited);
+    if (waited?.lock === hold.lock && ended(task)) this.#grantedAfterExit(hold, waited);
   }
 
   downgraded(hold: HoldRecord): void {
@@ -160,7 +162,7 @@ export class Validator implements LockObserver {
 
   ended(task: Task): void {
     // What it acquired without naming a task may be another's to release, unless this one broke off.
-    const broken = task.thrown === undefined ? [] : [...(task.branches ?? [])];
+    const broken = task.thrown === undefined ? [] : branchesOf(task);
     const holders = [task, ...broken].filter(({ records }) => records.length > 0);
     if (holders.length === 0) return;
     const site = this.#site(task, methodsOf(task));
@@ -286,6 +288,8 @@ export class Validator implements LockObserver {
   }
 
   #checkRecursion(task: Task, chain: Chain, lock: Lock, node: ClassNode, access: Access): void {
+    // Asking again for what one's releaser has not released yet is no mistake before one waits for it in vain.
+    if (task.loose && looselyHolds(task, lock)) return;
     for (let held: Chain = chain; held.node; held = held.parent!) {
       if (held.node !== node) continue;
       if (access === READ_RECURSIVE && held.access !== EXCLUSIVE) continue;
@@ -377,7 +381,7 @@ export class Validator implements LockObserver {
 
   #granted(waiter: Waiter, lock: Lock): void {
     if (waiter.lock !== lock) return;
-    clearTimeout(waiter.timer);
+    this.#forgetWait(waiter);
     endWait(waiter);
   }
 
@@ -399,10 +403,28 @@ export class Validator implements LockObserver {
     }));
   }
 
+  /** Reports a hang that something can still end, if nothing has after some time. */
+  #defer(waiter: Waiter, chance: number): void {
+    this.#deferred.add(waiter);
+    waiter.timer = setTimeout(() => this.#stillHangs(waiter), this.options.waitTimeout ?? chance);
+    unref(waiter.timer);
+  }
+
+  #forgetWait(waiter: Waiter): void {
+    clearTimeout(waiter.timer);
+    this.#deferred.delete(waiter);
+  }
+
+  /** No event can end a wait any more. */
+  finish(): void {
+    for (const waiter of this.#deferred) this.#stillHangs(waiter);
+  }
+
   /** The bound of a wait in a hang has had its chance. */
   #stillHangs(waiter: Waiter): void {
     const hang = findHang(waiter);
-    const error = hang && this.#hang(hang);
+    // A time limit is sure to end it, and to report it then.
+    const error = hang?.every(({ bound }) => bound !== "time limit") && this.#hang(hang);
     if (error) waiter.fail(error);
   }
 
@@ -438,7 +460,9 @@ export class Validator implements LockObserver {
     const node = this.#nodeOf(hold.lock, hold.subclass);
     // The lock is the task's by now, and whoever handed it over is not to blame: nothing to throw at.
     if (node)
-      this.#report(...this.#afterExitReport(hold.task, hold.lock, node, hold.access, waiter.site, true));
+      this.#report(
+        ...this.#afterExitReport(ended(hold.task)!, hold.lock, node, hold.access, waiter.site, true),
+      );
   }
 
   #afterExit(task: Task, lock: Lock, node: ClassNode, access: Access, site: Site | undefined): void {
@@ -490,4 +514,21 @@ const isBounded = (waiter: Waiter): boolean => waiter.bound !== undefined;
 /** A timer that only reports does not keep Node's process alive; elsewhere timers are numbers. */
 function unref(timer: unknown): void {
   (timer as { unref?: () => void }).unref?.();
+}
+
+/** The task, or one that should have awaited it, that is over. */
+function ended(task: Task): Task | undefined {
+  let at: Task | undefined = task;
+  while (at && !at.over) at = at.parent;
+  return at;
+}
+
+function branchesOf(task: Task): Task[] {
+  return [...(task.branches ?? [])].flatMap((branch) => [branch, ...branchesOf(branch)]);
+}
+
+/** A part of the task holds the lock, and others may release it. */
+function looselyHolds(task: Task, lock: Lock): boolean {
+  for (let at: Task | undefined = task; at; at = at.parent) if (at.loose && at.find(lock)) return true;
+  return false;
 }

@@ -1,9 +1,7 @@
 /// <reference types="node" />
-import { AsyncLocalStorage } from "node:async_hooks";
 import { LockError } from "../errors.js";
 import { Task } from "../task.js";
-
-const storage = new AsyncLocalStorage<Task>();
+import { Acquisition, running, storage } from "./acquisition.js";
 
 export interface RunTaskOptions {
   /** Ends the task's waits for locks. */
@@ -23,7 +21,7 @@ export interface RunTaskOptions {
  *   threw, is its `cause`.
  */
 export function runTask<T>(name: string, body: (task: Task) => T, options: RunTaskOptions = {}): T {
-  const parent = options.detached ? undefined : storage.getStore();
+  const parent = options.detached ? undefined : running();
   const task = new Task(name, { signal: options.signal ?? parent?.signal, parent });
   let result: T;
   try {
@@ -60,14 +58,15 @@ function afterFailure(task: Task, error: unknown): unknown {
 
 /** The task that is running: that of the innermost `runTask` around. @throws LockError if there is none. */
 export function currentTask(): Task {
-  const task = storage.getStore();
+  const task = ambientTask();
   if (!task) throw new LockError("no task here: run this within runTask()");
   return task;
 }
 
 /** As `currentTask`, where there need not be one. */
 export function ambientTask(): Task | undefined {
-  return storage.getStore();
+  const running = storage.getStore();
+  return running instanceof Acquisition ? running.around : running;
 }
 
 /** Runs `body` within a task that somebody else begins and ends. */
