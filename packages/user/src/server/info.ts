@@ -36,10 +36,11 @@ export const getRegionInfo: Handler<"DEVICE_GET_REGION_INFO"> = ({ device, peer 
           },
         ]
       : [];
+  // QEMU 11 takes CAPS with cap_offset 0 as an error: the flag is set where the capabilities are.
   const flags =
     (info.flags & ~(RegionFlags.MMAP | RegionFlags.CAPS)) |
     (mappable ? RegionFlags.MMAP : 0) |
-    (areas.length > 0 ? RegionFlags.CAPS : 0);
+    (capabilities.length > 0 ? RegionFlags.CAPS : 0);
   return {
     payload: {
       argsz: needed,

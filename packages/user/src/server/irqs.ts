@@ -26,6 +26,8 @@ function actionOf(flags: number): IrqAction {
 }
 
 function dataOf({ flags, count, data }: RequestPayload<"DEVICE_SET_IRQS">, { fds }: MessageFds): IrqData {
+  if (!(flags & IrqSetFlags.DATA_EVENTFD) && fds.length > 0)
+    throw new VfioError("EINVAL", `${fds.length} descriptors: only DATA_EVENTFD takes any`);
   if (flags & IrqSetFlags.DATA_NONE) return "none";
   // A copy: the receive buffer is reused, and setting may have to wait.
   if (flags & IrqSetFlags.DATA_BOOL) return { bools: data.slice() };

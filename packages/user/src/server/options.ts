@@ -13,7 +13,7 @@ export interface ServerOptions {
    */
   readonly fd?: number;
   readonly log?: Log;
-  /** Descriptors that a client may send in one message (max_msg_fds). Default 8; QEMU accepts up to 16. */
+  /** Descriptors that a client may send in one message (max_msg_fds). Default 16: cloud-hypervisor sends that many at once. */
   readonly maxMsgFds?: number;
   /** Largest count of an access in bytes (max_data_xfer_size). Default 1 MiB. */
   readonly maxDataXferSize?: number;
@@ -48,7 +48,7 @@ export interface ConnectionSettings {
 export function settingsOf(options: ServerOptions): ConnectionSettings {
   const settings: ConnectionSettings = {
     log: options.log ?? (() => undefined),
-    maxMsgFds: options.maxMsgFds ?? 8,
+    maxMsgFds: options.maxMsgFds ?? 16,
     maxDataXferSize: options.maxDataXferSize ?? 1024 * 1024,
     twinSocket: options.twinSocket ?? true,
     dmaAccess: options.dmaAccess ?? "mmap",

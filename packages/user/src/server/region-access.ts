@@ -148,7 +148,9 @@ async function sendAfter(wait: Promise<void>, send: () => void, noReply: boolean
  * REGION_WRITE_MULTI: the writes in order, up to the first that fails. The reply says how many were done; none is
  * an error.
  */
-export const regionWriteMulti: Handler<"REGION_WRITE_MULTI"> = async ({ device, task }, { wrs }) => {
+export const regionWriteMulti: Handler<"REGION_WRITE_MULTI"> = async ({ device, task, peer }, { wrs }) => {
+  if (!peer.writeMultiple)
+    throw new VfioError("EINVAL", "REGION_WRITE_MULTI: write_multiple was not negotiated");
   let done = 0;
   try {
     for (const { offset, region, count, data } of wrs) {

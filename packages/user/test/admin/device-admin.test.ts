@@ -6,6 +6,8 @@ import {
   PciErr,
   PciErrCor,
   PciErrUncor,
+  PciExp,
+  PciExpDevsta,
   RegionIndex,
 } from "@vfiokit/core";
 import { Mutex, Task } from "@vfiokit/lockdep";
@@ -107,12 +109,12 @@ describe("inject", () => {
     device.config.get32(device.capabilities.aer!.offset + register);
 
   it.each([
-    ["correctable", PciErr.COR_STATUS, PciErrCor.BAD_TLP, 0],
-    ["nonfatal", PciErr.UNCOR_STATUS, PciErrUncor.COMP_TIME, 1],
-    ["fatal", PciErr.UNCOR_STATUS, PciErrUncor.MALF_TLP, 1],
+    ["correctable", PciErr.COR_STATUS, PciErrCor.BAD_TLP, 0, PciExpDevsta.CED],
+    ["nonfatal", PciErr.UNCOR_STATUS, PciErrUncor.COMP_TIME, 1, PciExpDevsta.NFED],
+    ["fatal", PciErr.UNCOR_STATUS, PciErrUncor.MALF_TLP, 1, PciExpDevsta.FED],
   ] as const)(
-    "%s: the AER status has it; ERR tells of an uncorrectable one",
-    (kind, register, bit, signals) => {
+    "%s: Device Status and the AER status have it; ERR tells of an uncorrectable one",
+    (kind, register, bit, signals, detected) => {
       const { admin, device, task } = setUp();
       let signalled = 0;
       const trigger = { signal: () => (signalled += 1), close: () => undefined };
@@ -126,6 +128,8 @@ describe("inject", () => {
       expect(admin.inject(kind)).toEqual({ error: kind });
       expect(aerOf(device, register) & bit).toBe(bit);
       expect(signalled).toBe(signals);
+      const { express } = device.capabilities;
+      expect(device.config.get16(express!.offset + PciExp.DEVSTA) & 7).toBe(detected);
     },
   );
 });

@@ -214,7 +214,9 @@ export class RawClient implements Disposable {
     return this.next();
   }
 
-  async negotiate(capabilities: VersionData["capabilities"] = { max_msg_fds: 8 }): Promise<{
+  async negotiate(
+    capabilities: VersionData["capabilities"] = { max_msg_fds: 8, write_multiple: true },
+  ): Promise<{
     payload: ReplyPayload<"VERSION">;
     fds: Fd[];
   }> {
