@@ -59,12 +59,12 @@ const NEWLINE_IN_MESSAGE = /#012|\\x0a/;
 
 /** The lines of a log, in whichever forms they come, mixed as they may be. */
 export function logLines(log: string): LogLine[] {
-  let caller: string | undefined;
-  return log.split("\n").flatMap((raw, i) => {
-    const read = strip(raw.replace(TERMINAL, "").replace(LINE_END, ""));
-    // A line without a caller goes on with the message before it: printk gives a message's later lines no prefix.
-    caller = read.caller ?? caller;
-    return read.text
+  const read = log.split("\n").map((raw) => strip(raw.replace(TERMINAL, "").replace(LINE_END, "")));
+  // A line without a caller goes on with the message before it: printk gives a message's later lines no prefix.
+  let caller = read.find((line) => line.caller !== undefined)?.caller;
+  return read.flatMap((line, i) => {
+    caller = line.caller ?? caller;
+    return line.text
       .split(NEWLINE_IN_MESSAGE)
       .map((text) => ({ text: visible(text).trim(), number: i + 1, caller }));
   });

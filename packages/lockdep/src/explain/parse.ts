@@ -94,15 +94,11 @@ function chunks(lines: readonly LogLine[]): Chunk[] {
 }
 
 function splatsOf(all: readonly Chunk[]): Splat[] {
-  const mixed = all.map(() => false);
-  all.forEach((chunk, i) => {
-    const foreign = foreignLines(chunk);
-    if (!foreign) return;
-    mixed[i] = true;
-    // What does not belong here belongs to the report before, which this one's title has cut.
-    if (i > 0 && all[i - 1]!.cutBy === "another report") mixed[i - 1] = true;
-  });
-  return all.map((chunk, i) => splat(chunk, mixed[i]!));
+  const splats = all.map((chunk) => splat(chunk, foreignLines(chunk)));
+  // What does not belong to a report belongs to the one before, which its title has cut.
+  return splats.map((one, i) =>
+    one.status === "torn" && splats[i + 1]?.status === "mixed" ? splat(all[i]!, true) : one,
+  );
 }
 
 /** Lines of a report of another sort, or of a second one of the same. */
