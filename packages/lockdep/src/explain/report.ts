@@ -1,6 +1,6 @@
 import type { LockUse, Place, TaskName } from "../problem.js";
 import type { LogLine } from "./forms.js";
-import { fromCaller, isReader, parseFrame, usageOf, type StackFrame } from "./frames.js";
+import { fromCaller, functionOf, isReader, parseFrame, usageOf, type StackFrame } from "./frames.js";
 
 /** A part of a report that its sort cannot do without is not there. */
 export class Torn extends Error {
@@ -21,6 +21,10 @@ const ENTRY = /^->\s*(?:#\d+)?\s*\(/;
 /** Where a stack is over, whatever else prints between its lines. */
 const STACK_END =
   /^(?:other info|irq event stamp|stack backtrace|Call Trace|CPU: \d+|NMI backtrace|Sending NMI|Modules linked in|RIP: |Code: |hardirqs last|-{10,}|={10,}|to a \S+-irq|\.\.\. |\}|the (?:dependencies|shortest)|(?:IN|HARDIRQ|SOFTIRQ|RECLAIM|INITIAL)[\w -]* at:|\d+ locks? held|no locks held|Showing |Preemption disabled at|which |and this|but |Possible |Chain exists|\*\*\* DEADLOCK|---\[ end)/;
+
+/** The printing itself, which a stack of who prints begins with. */
+const PRINTING =
+  /^(?:dump_(?:stack|backtrace)\w*|show_stack\w*|_*print_\w+|debug_check_no_locks\w*|_*schedule_bug|spin_(?:dump|bug)|rwlock_bug|lockdep_print\w*|(?:v|_*)panic\w*|_*warn\w*|warn_slowpath\w*|report_bug|fixup_bug|handle_bug|do_error_trap|do_invalid_op|(?:asm_)?exc_invalid_op|invalid_op|unwind_backtrace)$/;
 
 /** How many lines another printk may push into the middle of one of the kernel's. */
 const TEAR = 6;
@@ -119,10 +123,12 @@ export class Report {
     return reliable.length > 0 ? reliable : found;
   }
 
-  /** The stack of the task that the report is about, which comes last: from its caller of the locking code on. */
-  backtrace(pattern = /^(?:Call Trace|Backtrace):/i): readonly StackFrame[] {
-    const start = this.index(pattern);
-    return start < 0 ? [] : this.frames(start + 1);
+  /** The stack of the task that the report is about, without the functions that print it. */
+  backtrace(): readonly StackFrame[] {
+    const start = this.index(/^(?:Call Trace|Backtrace):/i);
+    const stack = start < 0 ? [] : this.frames(start + 1);
+    const first = stack.findIndex((frame) => !PRINTING.test(functionOf(frame)));
+    return first < 0 ? [] : stack.slice(first);
   }
 
   /** Whose list of held locks it is, in line `i`. */

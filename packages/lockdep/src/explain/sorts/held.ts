@@ -117,16 +117,12 @@ export const freed: Sort<FreedProblem> = {
   read: (report) => {
     const pattern = /^(\S.*)\/(\d+) is freeing memory (\S+), with a lock still held there!/;
     const match = report.need(report.find(pattern), "the line that names the task");
-    const stack = report.backtrace();
-    const first = stack.findIndex(
-      (frame) => !/^(?:dump_stack|show_stack|dump_backtrace|print_|debug_check_no_locks)/.test(frame.fn),
-    );
     return {
       kind: "held-freed",
       task: { name: match[1]!, id: Number(match[2]) },
       memory: match[3]!,
       lock: report.lockAfter(pattern, "the lock"),
-      at: callers(first < 0 ? [] : stack.slice(first)),
+      at: callers(report.backtrace()),
       held: report.held().locks,
     };
   },

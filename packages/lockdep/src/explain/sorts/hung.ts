@@ -30,9 +30,9 @@ const MUTEX_OWNER =
   /^INFO: task (.*):(\d+) is blocked on an? \w+(?:,|) (?:likely |)?owned by task (.*):(\d+)/;
 /** Ways to wait for a lock: the last lock of the task's list is the one, since lockdep enters it before the wait. */
 const LOCK_WAIT =
-  /^(?:_*mutex_lock\w*|rwsem_down_\w+|_*down_(?:read|write)\w*|percpu_rwsem_wait|_*percpu_down_\w+|rt_mutex_\w+|schedule_preempt_disabled|_*rt_mutex_slowlock\w*)$/;
+  /^(?:_*mutex_lock\w*|(?:call_)?rwsem_down_\w+|_*down_(?:read|write)\w*|percpu_rwsem_wait|_*percpu_down_\w+|rt_mutex_\w+|schedule_preempt_disabled|_*rt_mutex_slowlock\w*)$/;
 const WAIT =
-  /^(?:_*schedule\w*|context_switch|io_schedule\w*|_*wait_(?:on|for)\w*|do_wait_for_common|bit_wait\w*|out_of_line_wait\w*|_*switch_to|_*cond_resched\w*|preempt_schedule\w*|__flush_work|_*synchronize_(?:rcu|srcu|sched)\w*|exp_\w+|wait_rcu_gp|_*wait_rcu_gp)$/;
+  /^(?:_*schedule\w*|call_rwsem_\w+|folio_wait_\w+|context_switch|io_schedule\w*|_*wait_(?:on|for)\w*|do_wait_for_common|bit_wait\w*|out_of_line_wait\w*|_*switch_to|_*cond_resched\w*|preempt_schedule\w*|__flush_work|_*synchronize_(?:rcu|srcu|sched)\w*|exp_\w+|wait_rcu_gp|_*wait_rcu_gp)$/;
 
 export const hung: Sort<HungTaskProblem> = {
   name: "hung-task",

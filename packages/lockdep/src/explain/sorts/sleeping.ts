@@ -1,7 +1,7 @@
 import type { LockUse, Place, TaskName } from "../../problem.js";
 import { at, list, nameOf } from "../../report/words.js";
 import { functionOf } from "../frames.js";
-import { type Report } from "../report.js";
+import { callers, type Report } from "../report.js";
 import { picture, type Sort } from "./sort.js";
 
 /** Something that sleeps, or may, where nothing may: under a spinlock, with interrupts off, in a section of RCU. */
@@ -115,8 +115,9 @@ export const notRunning: Sort<AtomicSleepProblem> = {
   },
 };
 
+/** The assertions that find it, and the scheduler. */
 const ASSERTS =
-  /^(?:dump_stack|show_stack|dump_backtrace|_*might_(?:sleep|resched|alloc)\w*|_*cond_resched\w*|_*schedule(?:_bug|_debug)?|preempt_schedule\w*|schedule_\w+|panic\w*|_*panic\w*|_*warn\w*|report_bug|fixup_bug|do_error_trap|do_invalid_op|(?:asm_)?exc_invalid_op|invalid_op|handle_bug|vprintk_func|printk|show_regs|vpanic|check_panic_on_warn|lockdep_rcu_suspicious|slab_pre_alloc_hook\S*)$/;
+  /^(?:_*might_(?:sleep|resched|alloc)\w*|_*cond_resched\w*|_*schedule\w*|preempt_schedule\w*|vprintk_func|printk|lockdep_rcu_suspicious|slab_pre_alloc_hook)$/;
 
 function common(
   report: Report,
@@ -132,7 +133,7 @@ function common(
     task,
     says: "",
     because: [],
-    at: first < 0 ? [] : stack.slice(first),
+    at: first < 0 ? [] : callers(stack.slice(first)),
     since: off < 0 ? [] : report.frames(off + 1).slice(0, 1),
     held: report.held().locks,
   };

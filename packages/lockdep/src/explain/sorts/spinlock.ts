@@ -1,6 +1,5 @@
 import type { Place, TaskName } from "../../problem.js";
 import { at, nameOf } from "../../report/words.js";
-import { functionOf } from "../frames.js";
 import { callers, type Report } from "../report.js";
 import { head, picture, type Sort } from "./sort.js";
 
@@ -60,13 +59,6 @@ function read(report: Report): SpinlockProblem {
   const pattern = /^BUG: (?:spinlock|rwlock|write-lock) ?(.*?) on CPU#(\d+), (.*)\/(\d+)/;
   const match = report.need(report.find(pattern), "the task");
   const lock = report.find(/^lock: ([^,]+), \.magic: \S+, \.owner: ([^,]+),/);
-  const stack = report.backtrace();
-  const first = stack.findIndex(
-    (frame) =>
-      !/^(?:dump_stack|show_stack|dump_backtrace|spin_(?:dump|bug)|rwlock_bug|do_raw_\w+)/.test(
-        functionOf(frame),
-      ),
-  );
   return {
     kind: "spinlock",
     what: match[1] || "bug",
@@ -74,6 +66,6 @@ function read(report: Report): SpinlockProblem {
     task: { name: match[3]!, id: Number(match[4]) },
     lock: lock?.[1] ?? "",
     owner: lock?.[2] ?? "",
-    at: first < 0 ? [] : callers(stack.slice(first)),
+    at: callers(report.backtrace()),
   };
 }

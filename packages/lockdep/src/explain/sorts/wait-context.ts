@@ -69,9 +69,7 @@ function words({ task, lock, wants, allowed, because, mayFault, at: place }: Wai
   const did =
     mayFault === "" ? takes(lock.class, lock.access) : `may fault in ${mayFault}, which takes ${lock.class},`;
   const where =
-    because.length > 0
-      ? `while it ${list(because.map(holds))}`
-      : "in an interrupt, or with one of its kinds shut out";
+    because.length > 0 ? `while it ${list(because.map(holds))}` : "in an interrupt or a soft interrupt";
   const lines = [
     `${who} ${did} ${where}. The kernel's wait type of ${lock.class} is ${wants}; here no more than ${allowed} is allowed${
       allowed >= wants ? " by what the report lists: the reason is not in it" : ""
