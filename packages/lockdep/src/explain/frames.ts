@@ -54,7 +54,7 @@ export const functionOf = (frame: Frame): string => frame.fn.replace(/\+0x.*/, "
 
 /** Functions that every stack of an acquisition begins or ends with: they say nothing about who took the lock. */
 const MACHINERY =
-  /^(?:_*lock_acquire|_*lock_sync|_*mutex_(?:lock|trylock)\w*|_*(?:down|percpu_down)_\w+|_*(?:raw_)?(?:spin|read|write)_(?:try)?lock\w*|_*raw_\w+|rt_(?:spin|mutex|read|write)_\w+|_*rwsem_\w+|_*rwbase_\w+|do_raw_\w+|find_held_lock|validate_chain|check_(?:prev|prevs|noncircular|deadlock|irq_usage|path|wait_context|usage)\w*|graph_lock|register_lock_class|mark_(?:lock|usage|held)\w*|seqcount_lockdep\w*|rcu_lock_acquire|_*rcu_read_lock\w*|_*srcu_read_lock\w*|srcu_lock_acquire|_*kthread_\w+|kthread|ret_from_fork\w*|runner)$/;
+  /^(?:_*lock_acquire|_*lock_sync|_*mutex_(?:lock|trylock)\w*|_*(?:percpu_)?down(?:_\w+)?|_*(?:raw_)?(?:spin|read|write)_(?:try)?lock\w*|_*raw_\w+|rt_(?:spin|mutex|read|write)_\w+|_*(?:call_)?rwsem_\w+|_*rwbase_\w+|do_raw_\w+|find_held_lock|validate_chain|check_(?:prev|prevs|noncircular|deadlock|irq_usage|path|wait_context|usage)\w*|graph_lock|register_lock_class|mark_(?:lock|usage|held)\w*|seqcount_lockdep\w*|rcu_lock_acquire|_*rcu_read_lock\w*|_*srcu_read_lock\w*|srcu_lock_acquire|_*kthread_\w+|kthread|ret_from_fork\w*|runner)$/;
 
 /** Accesses to user memory: each may fault, and the fault takes mmap_lock. `__might_fault` says so beforehand. */
 const USER_ACCESS =

@@ -7,6 +7,7 @@ import {
   type Splat,
   type SplatStatus,
 } from "@vfiokit/lockdep/explain";
+import { graphSvg } from "@vfiokit/lockdep/report-svg";
 import { describe, expect, it } from "vitest";
 
 interface Expected {
@@ -59,6 +60,7 @@ describe("reports that people met", () => {
       expect(one.edges).toEqual(printedChain(text));
       expect(orders(splat)).toEqual(printedChain(text));
     }
+    if (one.sort === "irq-order" && one.status === "explained") expect(orders(splat)).toEqual(one.edges);
     const words = explainSplat(splat);
     expect(words).toContain(one.title);
     if (one.status === "explained") {
@@ -76,5 +78,19 @@ describe("reports that people met", () => {
       title: one.title,
       status: one.status,
     });
+  });
+
+  it("one of each sort is drawn as SVG, with the name of its lock or task", async () => {
+    const drawn = new Set<string>();
+    for (const [id, text] of reports) {
+      const { sort, status } = expected[id]!;
+      if (status !== "explained" || drawn.has(sort)) continue;
+      drawn.add(sort);
+      const graph = splatGraph(parseKernelLog(text).find((splat) => splat.sort === sort)!)!;
+      const svg = await graphSvg(graph);
+      expect(svg.match(/class="edge"/g)).toHaveLength(graph.edges.length);
+      expect(svg.match(/class="node"/g)).toHaveLength(graph.nodes.length);
+    }
+    expect(drawn.size).toBe(21);
   });
 });
