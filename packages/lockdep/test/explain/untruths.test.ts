@@ -100,6 +100,18 @@ bash/11 is leaving the kernel with locks still held!
     expect(text).toContain("The task runs on.");
   });
 
+  it("a task that ends with locks held is named, in the words of old kernels too", () => {
+    const text = words(`
+[ BUG: lock held at task exit time! ]
+-------------------------------------
+init/1 is exiting with locks still held!
+1 lock held by init/1:
+ #0:  (&m){--..}, at: [<c0123456>] f+0x1/0x9
+`);
+    expect(text).toContain("init/1 still holds &m where it must hold nothing");
+    expect(text).toContain("&m taken at: f+0x1/0x9");
+  });
+
   it("nobody waits for ever for rcu_read_lock", () => {
     const held = words(`
 WARNING: lock held when returning to user space!

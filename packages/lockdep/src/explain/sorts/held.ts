@@ -44,7 +44,9 @@ export const stillHolds: Sort<StillHeldProblem> = {
     stillHeld(
       report,
       "unknown",
-      report.task(/(?:(?:WARNING|BUG): (\S.*)\/(\d+) still has|^(\S.*)\/(\d+) is exiting)/),
+      report.task(
+        /(?:(?:WARNING|BUG): |^(?!\[|WARNING|BUG))(\S.*)\/(\d+) (?:still has|is exiting with) locks/,
+      ),
     ),
 };
 
