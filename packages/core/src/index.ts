@@ -9,6 +9,7 @@ export {
 
 export { definePciDevice, type PciDeviceDefinition } from "./device/define.js";
 export { PciDevice, type PciDeviceOptions } from "./device/pci-device.js";
+export type { OpenOptions } from "./device/open-count.js";
 export type { StopReason } from "./device/function-runner.js";
 export type { FunctionHost, InterruptLine, InterruptMessages, PciFunction } from "./device/function.js";
 export * from "./device/info.js";

@@ -2,13 +2,7 @@ import { Mutex, RwSemaphore, Shared, type Task } from "@vfiokit/lockdep";
 import { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
 import type { IrqController, SetIrqs } from "../irq/index.js";
-import {
-  heapMemory,
-  type ClientMemory,
-  type DmaBacking,
-  type MemoryProvider,
-  type SharedMemory,
-} from "../memory.js";
+import { heapMemory, type DmaBacking, type MemoryProvider, type SharedMemory } from "../memory.js";
 import { MigrationState } from "../migration/fsm.js";
 import { HandOver } from "../migration/hand-over.js";
 import { Migration } from "../migration/machine.js";
@@ -31,7 +25,7 @@ import { FunctionRunner, type StopReason } from "./function-runner.js";
 import type { FunctionHost, PciFunction } from "./function.js";
 import { DeviceFlags, IrqIndex, NUM_IRQS, NUM_REGIONS } from "./info.js";
 import type { DeviceInfo, IrqInfo, RegionInfo } from "./info.js";
-import { OpenCount } from "./open-count.js";
+import { OpenCount, type OpenOptions } from "./open-count.js";
 import { RegionAccess } from "./region-access.js";
 import { RuntimePm, type IdlePower } from "./runtime-pm.js";
 
@@ -206,15 +200,10 @@ export class PciDevice implements DeviceInSet {
 
   // Clients coming and going.
 
-  /** A vfio-user client came: how to reach memory that it maps without a descriptor. */
-  connect(memory: ClientMemory | undefined): void {
-    this.dma.clientMemory = memory;
-  }
-
   /**
-   * The vfio-user client went (vfio-user: Client Disconnection): its maps, triggers and dirty logging are dropped and
-   * an unfinished migration is abandoned. The device keeps its state for the next client; what was loaded into it and
-   * never run is dropped by a reset.
+   * Drops what is the client's (vfio-user: Client Disconnection): its maps, triggers and dirty logging, and an
+   * unfinished migration. The device keeps its state for the next client; what was loaded into it and never run is
+   * dropped by a reset. `closeDevice` without a reset does this.
    */
   async disconnect(task: Task): Promise<void> {
     await inTurn(
@@ -243,16 +232,20 @@ export class PciDevice implements DeviceInSet {
   }
 
   /**
-   * Opens the device as a VFIO file does: the first open resets it.
-   * @throws VfioError EAGAIN: somebody else has its deviceLock
+   * Opens the device as a VFIO file does: the first open tries a reset, unless `options` say otherwise.
+   * @throws VfioError EAGAIN: somebody else has its deviceLock; what resuming it from `idlePower` threw
    */
-  openDevice(task: Task): Promise<void> {
-    return this.#open.open(task);
+  openDevice(task: Task, options?: OpenOptions): Promise<void> {
+    return this.#open.open(task, options);
   }
 
-  /** Closes what `openDevice` opened. The last close resets the device. @throws VfioError EBADF: it is not open */
-  closeDevice(task: Task): Promise<void> {
-    return this.#open.close(task);
+  /**
+   * Closes what `openDevice` opened. The last close drops what is the client's, and tries a reset, unless `options` say
+   * otherwise.
+   * @throws VfioError EBADF: it is not open
+   */
+  closeDevice(task: Task, options?: OpenOptions): Promise<void> {
+    return this.#open.close(task, options);
   }
 
   /** Ends the device: no access may follow. */

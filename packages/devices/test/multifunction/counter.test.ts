@@ -167,7 +167,7 @@ describe("the write to memory", () => {
   async function setUpRemote() {
     const { bench, clock } = setUp();
     const { memory, writes } = remote();
-    bench.device.connect(memory);
+    bench.device.dma.clientMemory = memory;
     await bench.device.dma.map(bench.task, {
       address: ADDRESS,
       size: 0x1000n,
@@ -227,7 +227,7 @@ describe("the write to memory", () => {
 
     const { bench } = setUp();
     const { memory, writes } = remote();
-    bench.device.connect(memory);
+    bench.device.dma.clientMemory = memory;
     await bench.device.dma.map(bench.task, {
       address: ADDRESS,
       size: 0x1000n,

@@ -59,7 +59,7 @@ export interface DeviceStatus {
   readonly id: string;
   /** A vfio-user client is connected. */
   readonly connected: boolean;
-  /** Files open on it, where it is opened as VFIO files are. */
+  /** How many clients have it open: a server's has from VERSION on. */
   readonly openCount: number;
   readonly paused: boolean;
   /** Why its function begins nothing: empty where it runs. */

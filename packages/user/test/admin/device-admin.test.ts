@@ -46,13 +46,13 @@ describe("info", () => {
     });
   });
 
-  it("knows whether a client is connected, and how many files are open", async () => {
+  it("knows whether a client is connected, and how many clients have it open", async () => {
     const fixture = await Fixture.open();
     const admin = new DeviceAdmin(fixture.device, fixture.server);
     const task = new Task("test");
-    expect(admin.info().connected).toBe(true);
+    expect(admin.info()).toMatchObject({ connected: true, openCount: 1 });
     await fixture.device.openDevice(task);
-    expect(admin.info().openCount).toBe(1);
+    expect(admin.info().openCount).toBe(2);
     await fixture.device.closeDevice(task);
     await fixture.close();
     expect(admin.info()).toMatchObject({ connected: false, openCount: 0 });
