@@ -18,6 +18,7 @@ export * from "./pci/index.js";
 export * from "./irq/index.js";
 export * from "./dma/index.js";
 export * from "./migration/index.js";
+export * from "./registers/index.js";
 export { DeviceSet, type HotResetInfo } from "./reset/device-set.js";
 export { initiators, type InitiatorRules, type ResetInitiator } from "./reset/initiator.js";
 export {
