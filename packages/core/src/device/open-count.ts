@@ -18,6 +18,7 @@ interface OpenableDevice {
   readonly runtimePm: RuntimePm;
   readonly generation: number;
   needsReset: boolean;
+  /** @internal */
   zapBars(): void;
   reset(task: Task, initiator: ResetInitiator): Promise<void>;
   disconnect(task: Task): Promise<void>;

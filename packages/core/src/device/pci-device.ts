@@ -301,13 +301,14 @@ export class PciDevice implements DeviceInSet {
     return this.#access.removed;
   }
 
-  // For the reset door, runtime power management, and migration.
+  // For the reset door, runtime power management, and migration: not in the published types.
 
   /** How many resets really happened. Only the reset door changes it. */
   get generation(): number {
     return this.#generation.value;
   }
 
+  /** @internal */
   set generation(generation: number) {
     this.#generation.value = generation;
   }
@@ -317,27 +318,33 @@ export class PciDevice implements DeviceInSet {
     return this.#needsReset.value;
   }
 
+  /** @internal */
   set needsReset(needed: boolean) {
     this.#needsReset.value = needed;
   }
 
+  /** @internal */
   zapBars(): void {
     for (const mapping of this.#mappings) mapping.zap();
   }
 
+  /** @internal */
   withMemory<T>(task: Task, use: () => T): T | Promise<T> {
     return this.#access.withMemory(task, use);
   }
 
+  /** @internal */
   powerOn(): boolean {
     return this.#access.powerOn();
   }
 
+  /** @internal */
   resetFunction(signal: AbortSignal | undefined): void | Promise<void> {
     if (this.removed) throw new VfioError("ENODEV", `${this.name}: the device was removed`);
     return this.#function.reset(signal);
   }
 
+  /** @internal */
   powerOnValues(): void {
     this.config.reset();
     this.#msixTable?.reset();
@@ -346,23 +353,30 @@ export class PciDevice implements DeviceInSet {
     this.runFunction();
   }
 
-  /** VFIO uAPI, STOP: the device starts nothing, and interrupts nobody. */
+  /**
+   * VFIO uAPI, STOP: the device starts nothing, and interrupts nobody.
+   * @internal
+   */
   stopFunction(): void {
     this.#runner.stop("migration");
   }
 
+  /** @internal */
   runFunction(): void {
     this.#runner.run("migration");
   }
 
+  /** @internal */
   holdFunction(): void {
     this.#runner.stop("hand-over");
   }
 
+  /** @internal */
   releaseFunction(): void {
     this.#runner.run("hand-over");
   }
 
+  /** @internal */
   async resumeFrom(task: Task, idle: IdlePower): Promise<void> {
     const { pm } = this.capabilities;
     const lost = idle === "D3cold" || (idle === "D3hot" && pm !== undefined && !pm.noSoftReset);

@@ -1,15 +1,8 @@
 import { describe, expect, it } from "vitest";
-import {
-  DeviceSet,
-  IrqIndex,
-  MigrationState,
-  PciCommand,
-  PciDevice,
-  PciHeader,
-  PciHeaderType,
-  RegionIndex,
-  type ClientMemory,
-} from "@vfiokit/core";
+import { DeviceSet, IrqIndex, PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader, PciHeaderType } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
+import type { ClientMemory } from "@vfiokit/core/host";
 import { counterCard, counterRegisters as reg } from "@vfiokit/devices";
 import { Task } from "@vfiokit/lockdep";
 import { ManualClock } from "../serial/bench.js";

@@ -1,13 +1,7 @@
 import { describe, expect, it } from "vitest";
-import {
-  IrqIndex,
-  MigrationState,
-  newHandOverId,
-  PciErr,
-  PciErrCor,
-  PciErrUncor,
-  RegionIndex,
-} from "@vfiokit/core";
+import { IrqIndex, RegionIndex } from "@vfiokit/core";
+import { PciErr, PciErrCor, PciErrUncor } from "@vfiokit/core/pci";
+import { MigrationState, newHandOverId } from "@vfiokit/core/migration";
 import { Mutex, Task } from "@vfiokit/lockdep";
 import { DeviceAdmin } from "@vfiokit/user";
 import { BAR_REGISTERS, Fixture, testDevice, VALUE } from "../server/support.js";

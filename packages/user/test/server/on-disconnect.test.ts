@@ -1,5 +1,7 @@
 import { join } from "node:path";
-import { DeviceFlags, DeviceSet, MigrationState, PciDevice, type PciDeviceOptions } from "@vfiokit/core";
+import { DeviceSet, PciDevice, type PciDeviceOptions } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
+import { DeviceFlags } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { VfioUserClient, type CommandError } from "@vfiokit/user";
 import { afterEach, describe, expect, it } from "vitest";
