@@ -9,8 +9,10 @@ const printer = ts.createPrinter({ removeComments: true });
 let stale = false;
 
 const packages = readdirSync("packages").map((name) => {
+  /** @type {unknown} */
+  const read = JSON.parse(readFileSync(join("packages", name, "package.json"), "utf8"));
   const manifest = /** @type {{ name: string, exports?: Record<string, string | { types?: string }> }} */ (
-    JSON.parse(readFileSync(join("packages", name, "package.json"), "utf8"))
+    read
   );
   const doors = Object.entries(manifest.exports ?? {}).flatMap(([door, target]) =>
     typeof target === "object" && target.types ? [{ door, file: join("packages", name, target.types) }] : [],
