@@ -3,25 +3,21 @@ import { Task } from "@vfiokit/lockdep";
 import {
   DeviceSet,
   IrqIndex,
-  MigrationState,
-  PciAf,
-  PciAfCtrl,
-  PciCommand,
   PciDevice,
-  PciExp,
-  PciExpDevctl,
-  PciHeader,
-  PciPm,
   RegionIndex,
   VfioError,
   errnoName,
   errnoOf,
+  type IdlePower,
+} from "@vfiokit/core";
+import { PciAf, PciAfCtrl, PciCommand, PciExp, PciExpDevctl, PciHeader, PciPm } from "@vfiokit/core/pci";
+import {
+  MigrationState,
   hasSession,
   migrationStateName,
-  type BarMapping,
-  type IdlePower,
   type ResetStateRequirement,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
+import type { BarMapping } from "@vfiokit/core/lab";
 import { BAR_MEMORY, cardDefinition, type Card, type CardObserver, type Ops } from "./card.js";
 import type { Design } from "./design.js";
 import type { Invariant, Violation } from "./invariants.js";

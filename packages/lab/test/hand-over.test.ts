@@ -1,17 +1,14 @@
 import { explore, formatReport, type Body, type Exploration } from "@vfiokit/explore";
+import { definePciDevice, PciDevice, VfioError, type PciFunction } from "@vfiokit/core";
 import {
-  definePciDevice,
   MigrationFlags,
   MigrationState,
   newHandOverId,
-  PciDevice,
-  VfioError,
   type HandOver,
   type Migration,
   type MigrationOps,
-  type PciFunction,
   type SessionData,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
 import { lockdep, Task } from "@vfiokit/lockdep";
 import { afterEach, describe, expect, it } from "vitest";
 

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { Argument, Command } from "commander";
-import { VfioError, injectableErrors, type InjectableError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { injectableErrors, type InjectableError } from "@vfiokit/core/host";
 import {
   AdminClient,
   handOverSteps,

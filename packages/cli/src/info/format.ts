@@ -1,4 +1,4 @@
-import { formatDescription } from "@vfiokit/core";
+import { formatDescription } from "@vfiokit/core/pci";
 import { bytes, table } from "../text.js";
 import type { Style } from "../style.js";
 import type {

@@ -1,4 +1,5 @@
-import { IrqFlags, RegionFlags, type ConfigDescription } from "@vfiokit/core";
+import type { ConfigDescription } from "@vfiokit/core/pci";
+import { IrqFlags, RegionFlags } from "@vfiokit/core/host";
 import { MigrationFlags } from "@vfiokit/user/wire";
 
 /** Everything that a vfio-user server says about itself and its device: plain data, ready for JSON. */

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { describeIdentity } from "@vfiokit/core";
+import { describeIdentity } from "@vfiokit/core/migration";
 import { restoreImage } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
 import { openImage } from "../save/image-file.js";

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { describeIdentity } from "@vfiokit/core";
+import { describeIdentity } from "@vfiokit/core/migration";
 import { saveImage, type SavedImage } from "@vfiokit/user";
 import { chosenCompression, compressions, type CompressionName } from "../migrate/compression.js";
 import { duration } from "../migrate/units.js";

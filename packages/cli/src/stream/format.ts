@@ -1,4 +1,4 @@
-import { describeIdentity, type StreamProblem } from "@vfiokit/core";
+import { describeIdentity, type StreamProblem } from "@vfiokit/core/migration";
 import type { Style } from "../style.js";
 import { bytes, table } from "../text.js";
 import type { ImageDescription } from "./inspect.js";

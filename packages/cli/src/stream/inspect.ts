@@ -1,4 +1,4 @@
-import { StreamInspector, type StreamDescription } from "@vfiokit/core";
+import { StreamInspector, type StreamDescription } from "@vfiokit/core/migration";
 import { openImage } from "../save/image-file.js";
 
 export interface ImageDescription extends StreamDescription {

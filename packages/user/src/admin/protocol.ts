@@ -2,18 +2,14 @@
  * The control socket's protocol: each request and each reply is one line of JSON, and replies come in the order of the
  * requests (docs/administration.md).
  */
-import {
-  Errno,
-  VfioError,
-  injectableErrors,
-  type ErrnoName,
-  type HandOverOutcome,
-  type HandOverPhase,
-  type InjectableError,
-  type MigrationStateName,
-  type StopReason,
-  type StreamLayout,
-} from "@vfiokit/core";
+import { Errno, VfioError, type ErrnoName } from "@vfiokit/core";
+import type {
+  HandOverOutcome,
+  HandOverPhase,
+  MigrationStateName,
+  StreamLayout,
+} from "@vfiokit/core/migration";
+import { injectableErrors, type InjectableError, type StopReason } from "@vfiokit/core/host";
 import type { TaskReport } from "./tasks.js";
 
 /** Bytes of a request at most, without its newline. */
@@ -59,7 +55,7 @@ export interface DeviceStatus {
   readonly id: string;
   /** A vfio-user client is connected. */
   readonly connected: boolean;
-  /** Files open on it, where it is opened as VFIO files are. */
+  /** How many clients have it open: a server's has from VERSION on. */
   readonly openCount: number;
   readonly paused: boolean;
   /** Why its function begins nothing: empty where it runs. */

@@ -1,5 +1,6 @@
 import { EventEmitter } from "node:events";
-import { VfioError, type DeviceInfo, type IrqInfo } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { DeviceInfo, IrqInfo } from "@vfiokit/core/host";
 import type { Fd } from "../linux/index.js";
 import {
   capabilityDefaults,

@@ -1,6 +1,7 @@
 /** Migration and dirty logging over DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE. */
 
-import { Errno, VfioError, type PrecopyInfo } from "@vfiokit/core";
+import { Errno, VfioError } from "@vfiokit/core";
+import type { PrecopyInfo } from "@vfiokit/core/migration";
 import {
   bitmapSize,
   DeviceFeature,

@@ -1,6 +1,6 @@
 /** Regions of the device as the client sees them, and as memory where the server lets it map them. */
 
-import { RegionFlags, type MmapArea } from "@vfiokit/core";
+import { RegionFlags, type MmapArea } from "@vfiokit/core/host";
 import { Mapping, type Fd } from "../linux/index.js";
 import type {
   RegionCapability,

@@ -1,4 +1,5 @@
-import { VfioError, type DmaBacking } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { DmaBacking } from "@vfiokit/core/host";
 import type { Fd } from "./fd.js";
 import { errno, libc } from "./libc.js";
 import { Mapping, MAX_MAPPING_LENGTH, requireFile } from "./mapping.js";

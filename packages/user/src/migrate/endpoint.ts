@@ -1,4 +1,4 @@
-import type { DeviceIdentity, MigrationStateName, StreamLayout } from "@vfiokit/core";
+import type { DeviceIdentity, MigrationStateName, StreamLayout } from "@vfiokit/core/migration";
 
 /** What one end of a migration is, before anything moves: enough to refuse a pair that cannot work. */
 export interface EndpointDescription {

@@ -1,4 +1,5 @@
-import { VfioError, type StreamLayout } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { StreamLayout } from "@vfiokit/core/migration";
 import { AdminClient, type HandOverReport, type HandOverStep } from "../admin/index.js";
 import { SyscallError } from "../linux/index.js";
 import { EndpointGoneError, isAnswer } from "./errors.js";

@@ -1,4 +1,5 @@
-import { RegionIndex, VfioError, type DeviceIdentity, type MigrationStateName } from "@vfiokit/core";
+import { RegionIndex, VfioError } from "@vfiokit/core";
+import type { DeviceIdentity, MigrationStateName } from "@vfiokit/core/migration";
 import type { HandOverReport } from "../admin/index.js";
 import { CommandError, VfioUserClient } from "../client/index.js";
 import { Feature } from "../wire/index.js";

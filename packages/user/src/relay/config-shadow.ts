@@ -1,4 +1,5 @@
-import { PciCapId, PciHeader, PciStatus, RegionIndex } from "@vfiokit/core";
+import { RegionIndex } from "@vfiokit/core";
+import { PciCapId, PciHeader, PciStatus } from "@vfiokit/core/pci";
 import { HEADER_SIZE, readU64AsNumber, RegionAccess } from "../wire/index.js";
 import type { ServerLink } from "./server-link.js";
 

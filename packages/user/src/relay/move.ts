@@ -1,4 +1,5 @@
-import { IrqIndex, PciCommand, PciHeader, PciStatus, RegionIndex, VfioError } from "@vfiokit/core";
+import { IrqIndex, RegionIndex, VfioError } from "@vfiokit/core";
+import { PciCommand, PciHeader, PciStatus } from "@vfiokit/core/pci";
 import { AdminClient, type DeviceStatus } from "../admin/index.js";
 import { SyscallError } from "../linux/index.js";
 import { HandOverControl } from "../migrate/hand-over-control.js";

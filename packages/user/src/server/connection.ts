@@ -1,4 +1,4 @@
-import { Errno, VfioError, type PciDevice } from "@vfiokit/core";
+import { Errno, VfioError, type OpenOptions, type PciDevice } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import {
   type Fd,
@@ -36,7 +36,7 @@ import { Outbox } from "./outbox.js";
 import { RegionAccesses } from "./region-access.js";
 import type { Answer, AnyHandler, Session } from "./session.js";
 import { TwinSocket } from "./twin-socket.js";
-import { negotiate, type PeerLimits } from "./version.js";
+import { negotiate, type Negotiated, type PeerLimits } from "./version.js";
 
 /** Commands carried out before other connections, and the peer's reading of replies, get their turn. */
 const COMMANDS_PER_TURN = 64;
@@ -66,6 +66,8 @@ export class Connection {
   #twin: TwinSocket | undefined;
   /** The command that has to wait. */
   #pending: Promise<void> | undefined;
+  /** The device is open for this client. */
+  #isOpen = false;
   #ended = false;
   #settle!: () => void;
   readonly #versionTimer: ReturnType<typeof setTimeout>;
@@ -148,15 +150,14 @@ export class Connection {
     const type = view.getUint32(head + HEADER.flags, true) & TYPE_MASK;
     let wait: Promise<void> | undefined;
     try {
-      if (!this.#session) this.#version(cmd, type, size);
+      if (!this.#session) wait = this.#version(cmd, type, size);
       else if (type === Type.REPLY) this.#reply(size);
       else if (type !== Type.COMMAND) throw new VfioError("EINVAL", `message type ${type}: 0 or 1`);
       else if (cmd === Command.REGION_READ || cmd === Command.REGION_WRITE)
         wait = this.#accesses.run(this.#session, size);
       else wait = this.#handle(this.#session, cmd, size);
     } catch (error) {
-      this.#refuse(error);
-      if (!this.#session) this.#end("no version was agreed on");
+      this.#refuseCommand(error);
     }
     if (wait) this.#waitFor(wait, size);
     else this.#inbox.drop(size);
@@ -167,7 +168,7 @@ export class Connection {
     // What the promise is waiting for may run as soon as we return.
     reactor.yield();
     this.#pending = wait
-      .catch((error: unknown) => this.#refuse(error))
+      .catch((error: unknown) => this.#refuseCommand(error))
       .then(() => {
         this.#pending = undefined;
         this.#inbox.drop(size);
@@ -225,6 +226,12 @@ export class Connection {
     this.#outbox.commit();
   }
 
+  /** A client whose VERSION is refused has no session, and no second try. */
+  #refuseCommand(error: unknown): void {
+    this.#refuse(error);
+    if (!this.#session) this.#end("no version was agreed on");
+  }
+
   /** Answers the command at the inbox's head with an error: the header alone. */
   #refuse(error: unknown): void {
     if (this.#ended) return;
@@ -239,7 +246,7 @@ export class Connection {
   }
 
   /** vfio-user: "the client must send a VFIO_USER_VERSION message" first. Anything else ends the connection. */
-  #version(cmd: number, type: number, size: number): void {
+  #version(cmd: number, type: number, size: number): Promise<void> {
     if (cmd !== Command.VERSION || type !== Type.COMMAND)
       throw new VfioError(
         "EINVAL",
@@ -247,7 +254,18 @@ export class Connection {
       );
     closeAll(this.#fdsOf(size));
     const request = decodeMessage(this.#message(size)) as { payload: RequestPayload<"VERSION"> };
-    const { reply, peer, twinSocket } = negotiate(request.payload, this.settings);
+    const negotiated = negotiate(request.payload, this.settings);
+    clearTimeout(this.#versionTimer);
+    return this.#open(request.payload, negotiated);
+  }
+
+  /** Opens the device for the client, who hears of a failure in the answer to VERSION. */
+  async #open({ major, minor }: RequestPayload<"VERSION">, negotiated: Negotiated): Promise<void> {
+    const task = new Task("client", { signal: this.#abort.signal });
+    await this.device.openDevice(task, this.#openOptions());
+    this.#isOpen = true;
+    if (this.#ended) return;
+    const { reply, peer, twinSocket } = negotiated;
     const twin = twinSocket ? socketPair() : undefined;
     try {
       this.#answer("VERSION", { payload: reply, ...(twin && { fds: [twin[0].number] }) });
@@ -256,17 +274,16 @@ export class Connection {
       twin?.[0].close();
     }
     try {
-      this.#startSession(peer, twin?.[1]);
+      this.#startSession(task, peer, twin?.[1]);
     } catch (error) {
       twin?.[1].close();
       throw error;
     }
-    const { major, minor } = request.payload;
     const mode = twin ? ", twin socket" : "";
     this.settings.log("info", `client speaks ${major}.${minor}${mode}`);
   }
 
-  #startSession(peer: PeerLimits, twin: Fd | undefined): void {
+  #startSession(task: Task, peer: PeerLimits, twin: Fd | undefined): void {
     const { device, settings } = this;
     this.#twin = twin && new TwinSocket(twin, peer, settings, (reason) => this.#end(reason));
     const send = this.#twin
@@ -277,10 +294,8 @@ export class Connection {
         };
     this.#dma = new DmaClient(send, peer.maxDataXferSize, settings.dmaTimeout);
     if (this.#twin) this.#twin.dma = this.#dma;
-    clearTimeout(this.#versionTimer);
-    const task = new Task("client", { signal: this.#abort.signal });
     this.#session = { device, task, settings, peer, ioEventFds: this.#ioEventFds };
-    device.connect(this.#dma);
+    device.dma.clientMemory = this.#dma;
   }
 
   /** A reply at the inbox's head. */
@@ -351,11 +366,17 @@ export class Connection {
     void this.#release();
   }
 
-  /** vfio-user, "Client Disconnection": what is the client's is dropped, the device's state is kept. */
+  /** A device that a hand-over keeps is not reset by a client that comes or goes: its image is still wanted. */
+  #openOptions(): OpenOptions {
+    const phase = this.device.handOver?.status().phase ?? "none";
+    return { reset: this.settings.onDisconnect === "reset" && phase === "none" };
+  }
+
+  /** vfio-user, "Client Disconnection": what is the client's is dropped. */
   async #release(): Promise<void> {
     await this.#pending;
     try {
-      await this.device.disconnect(new Task("disconnect"));
+      if (this.#isOpen) await this.device.closeDevice(new Task("disconnect"), this.#openOptions());
     } catch (error) {
       this.settings.log(
         "error",

@@ -1,4 +1,5 @@
-import { VfioError, errnoName, type ClientMemory } from "@vfiokit/core";
+import { VfioError, errnoName } from "@vfiokit/core";
+import type { ClientMemory } from "@vfiokit/core/host";
 import {
   Command,
   decodeMessage,

@@ -1,4 +1,5 @@
-import { RegionFlags, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   IoEventFdFlags,
   IoFdType,

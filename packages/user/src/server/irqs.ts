@@ -1,4 +1,5 @@
-import { VfioError, type IrqAction, type IrqData } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { IrqAction, IrqData } from "@vfiokit/core/host";
 import { EventFdTrigger } from "../linux/index.js";
 import { IrqSetFlags, type RequestPayload } from "../wire/index.js";
 import type { MessageFds } from "./inbox.js";

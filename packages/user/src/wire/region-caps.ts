@@ -1,6 +1,6 @@
 /** Capabilities of a region: a chain of blocks behind vfio_region_info (VFIO uAPI: vfio_info_cap_header). */
 
-import { RegionFlags } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import { WireError } from "./errors.js";
 import { bytesText, choice, u16, u32, u64 } from "./field.js";
 import { struct, type FixedValues, type StructValue, type Tail } from "./struct.js";

@@ -1,6 +1,6 @@
 /** The payloads of vfio-user, in the order of the specification. Names of structs are libvfio-user's. */
 
-import { DeviceFlags, IrqFlags, RegionFlags } from "@vfiokit/core";
+import { DeviceFlags, IrqFlags, RegionFlags } from "@vfiokit/core/host";
 import { versionData } from "./capabilities.js";
 import { bytes, flags, u16, u32, u64 } from "./field.js";
 import { regionCapabilities } from "./region-caps.js";

@@ -1,15 +1,7 @@
 import { describe, expect, it } from "vitest";
-import {
-  IrqIndex,
-  MigrationState,
-  newHandOverId,
-  PciErr,
-  PciErrCor,
-  PciErrUncor,
-  PciExp,
-  PciExpDevsta,
-  RegionIndex,
-} from "@vfiokit/core";
+import { IrqIndex, RegionIndex } from "@vfiokit/core";
+import { PciErr, PciErrCor, PciErrUncor, PciExp, PciExpDevsta } from "@vfiokit/core/pci";
+import { MigrationState, newHandOverId } from "@vfiokit/core/migration";
 import { Mutex, Task } from "@vfiokit/lockdep";
 import { DeviceAdmin } from "@vfiokit/user";
 import { BAR_REGISTERS, Fixture, testDevice, VALUE } from "../server/support.js";
@@ -48,13 +40,13 @@ describe("info", () => {
     });
   });
 
-  it("knows whether a client is connected, and how many files are open", async () => {
+  it("knows whether a client is connected, and how many clients have it open", async () => {
     const fixture = await Fixture.open();
     const admin = new DeviceAdmin(fixture.device, fixture.server);
     const task = new Task("test");
-    expect(admin.info().connected).toBe(true);
+    expect(admin.info()).toMatchObject({ connected: true, openCount: 1 });
     await fixture.device.openDevice(task);
-    expect(admin.info().openCount).toBe(1);
+    expect(admin.info().openCount).toBe(2);
     await fixture.device.closeDevice(task);
     await fixture.close();
     expect(admin.info()).toMatchObject({ connected: false, openCount: 0 });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { DeviceSet, IrqIndex, PciCommand, PciDevice, PciHeader, RegionIndex } from "@vfiokit/core";
+import { DeviceSet, IrqIndex, PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { counterCard, counterRegisters as reg } from "@vfiokit/devices";
 import { lockdep, Task } from "@vfiokit/lockdep";
 import {

@@ -1,7 +1,8 @@
 /** A scripted server: answers as a test tells it to, well-formed or not. */
 
 import { onTestFinished } from "vitest";
-import { Errno, RegionFlags, VfioError } from "@vfiokit/core";
+import { Errno, VfioError } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import { socketPair, UnixListener, reactor, type Fd, type Watch } from "@vfiokit/user/linux";
 import {
   Command,

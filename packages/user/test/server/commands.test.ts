@@ -1,4 +1,7 @@
-import { IrqIndex, MigrationState, PciCommand, PciHeader, RegionFlags } from "@vfiokit/core";
+import { IrqIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   createEventFd,
   createMemfd,

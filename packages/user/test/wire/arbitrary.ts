@@ -1,7 +1,7 @@
 /** Arbitrary valid messages: for round trips here, and to mutate in fuzz tests. */
 
 import fc from "fast-check";
-import { RegionFlags } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   bitmapSize,
   Command,

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { RegionFlags } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   describeMessage,
   encodeError,

@@ -3,14 +3,8 @@
  * All numbers are little-endian.
  */
 
-import {
-  Errno,
-  errnoName,
-  MigrationState,
-  VfioError,
-  type ErrnoName,
-  type MigrationStateName,
-} from "@vfiokit/core";
+import { Errno, errnoName, VfioError, type ErrnoName } from "@vfiokit/core";
+import { MigrationState, type MigrationStateName } from "@vfiokit/core/migration";
 import { WireError } from "../../wire/errors.js";
 import { bytes, bytesText, choice, flags, nameOf, u16, u32, u64, type Names } from "../../wire/field.js";
 import { MigrationFlags } from "../../wire/features.js";

@@ -1,5 +1,6 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import { MigrationState, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { asVfioError } from "../../client/errors.js";
 import type { MigrationTarget } from "../endpoint.js";
 import type { Codec } from "./compression.js";

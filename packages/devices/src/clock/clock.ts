@@ -1,4 +1,4 @@
-/** Time, as the UART's receiver needs it for the character time-out. */
+/** Time as a device sees it: a test or a simulation brings its own. */
 
 export interface Timer {
   /** Expires once, `milliseconds` (fractions count) from now. A start while it runs replaces it. */
@@ -10,8 +10,15 @@ export interface Clock {
   timer(expired: () => void): Timer;
 }
 
+/** Timers, and the time of day that they go by. */
+export interface WallClock extends Clock {
+  /** Milliseconds, fractions too, since an origin that does not change. */
+  now(): number;
+}
+
 /** The time of this process. Its timers fire late by up to a millisecond, as timers do. */
-export const systemClock: Clock = {
+export const systemClock: WallClock = {
+  now: () => performance.now(),
   timer(expired) {
     let handle: ReturnType<typeof setTimeout> | undefined;
     return {
