@@ -1,5 +1,6 @@
-import { peerCredentials, reactor, UnixListener, type Fd, type Watch } from "../linux/index.js";
+import { peerCredentials, type Fd } from "../linux/index.js";
 import type { Log } from "../server/options.js";
+import { Listener } from "../socket/index.js";
 import { LineSocket } from "./line-socket.js";
 
 /** An administrator has one; `vfiokit ctl` is short-lived. */
@@ -20,37 +21,30 @@ export interface LineServerOptions {
 /** A control socket: listens, and keeps its connections, each of which is a conversation in lines. */
 export class LineServer {
   readonly #connections = new Map<LineSocket, Promise<void>>();
-  #listener: UnixListener | undefined;
-  #watch: Watch | undefined;
+  #listener: Listener | undefined;
 
   constructor(private readonly options: LineServerOptions) {}
 
   /** @throws SyscallError EADDRINUSE: another server listens at the path, or it holds something else; EACCES … */
   listen(): void {
-    const listener = new UnixListener(this.options.path);
-    this.#listener = listener;
-    this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
+    this.#listener = new Listener(this.options.path, this.options.log, (fd) => this.#accept(fd));
   }
 
   /** Stops listening, removes the socket, ends every connection, and waits until the conversations are over. */
   async close(): Promise<void> {
-    this.#watch?.remove();
     this.#listener?.close();
     const served = [...this.#connections.values()];
     for (const socket of this.#connections.keys()) socket.close();
     await Promise.all(served);
   }
 
-  #accept(listener: UnixListener): boolean {
-    const fd = listener.accept();
-    if (!fd) return false;
+  #accept(fd: Fd): void {
     if (this.#connections.size < MAX_CONNECTIONS) {
       this.#serve(fd);
     } else {
       this.options.log("warn", `control socket: turned away, ${MAX_CONNECTIONS} are connected`);
       fd.close();
     }
-    return true;
   }
 
   #serve(fd: Fd): void {

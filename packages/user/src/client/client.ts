@@ -12,10 +12,9 @@ import {
   type ReplyPayload,
   type RequestPayload,
 } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
+import { type CallOptions, protocolError } from "../socket/index.js";
 import type { RequestOptions } from "./connection.js";
 import { dmaMapping, DmaMaps, SharedDmaMemory, type DmaMapOptions } from "./dma.js";
-import { protocolError } from "./errors.js";
 import { ClientIrq, type IrqCommands } from "./irq.js";
 import { Link, type BackOff } from "./link.js";
 import { ClientMigration } from "./migration.js";

@@ -21,8 +21,7 @@ import {
   type ReplyPayload,
   type RequestPayload,
 } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
-import { CommandError, protocolError } from "./errors.js";
+import { type CallOptions, CommandError, protocolError } from "../socket/index.js";
 
 /** What migration needs of the client. */
 export interface MigrationCommands {

@@ -53,7 +53,7 @@ export async function move(
 ): Promise<MoveResult> {
   const old = session.link;
   if (!old) throw new VfioError("EBUSY", "the relay is busy with another server");
-  if (session.ledger.logging)
+  if (session.requests.ledger.logging)
     throw new VfioError("EBUSY", "the client has started dirty logging: it is migrating itself");
   const next = await NextServer.open(session, to);
   const pause = new Pause(session, replyLimit);
@@ -149,7 +149,7 @@ class NextServer {
     private readonly server: OpenServer,
     session: Session,
   ) {
-    this.introduction = new Introduction(session.ledger, server.link);
+    this.introduction = new Introduction(session.requests.ledger, server.link);
   }
 
   /** @throws SyscallError ENOENT, ECONNREFUSED …; CommandError; VfioError */
@@ -188,7 +188,7 @@ class NextServer {
    * delivered again when the client has unmasked it, and not before.
    */
   async #carryIntxMask(session: Session, old: ServerLink): Promise<void> {
-    if (!session.ledger.triggerOf(IrqIndex.INTX, 0)) return;
+    if (!session.requests.ledger.triggerOf(IrqIndex.INTX, 0)) return;
     const masked = (await masksIntx(old.path)) ?? (await assertsIntx(old));
     await this.link.call("DEVICE_SET_IRQS", maskIntx(masked));
   }

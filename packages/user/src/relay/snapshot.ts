@@ -75,7 +75,7 @@ export class Snapshots {
       await session.drained();
       await migration.setState("STOP_COPY");
       await readAll();
-      session.touched = false;
+      session.requests.touched = false;
     } finally {
       await migration.setState("RUNNING");
     }

@@ -16,7 +16,7 @@ import { bytes, bytesText, choice, flags, nameOf, u16, u32, u64, type Names } fr
 import { MigrationFlags } from "../../wire/features.js";
 import { struct, type Struct, type StructValue, type Tail } from "../../wire/struct.js";
 import { rest } from "../../wire/tail.js";
-import { asVfioError } from "../../client/errors.js";
+import { asVfioError } from "../../socket/errors.js";
 import { EndpointGoneError } from "../errors.js";
 import { MAX_NAME } from "./address.js";
 
