@@ -1,4 +1,12 @@
-export { Errno, VfioError, errnoName, errnoOf, type ErrnoName } from "./errno.js";
+export {
+  Errno,
+  VfioError,
+  errnoName,
+  errnoOf,
+  invalid,
+  type ErrnoName,
+  type VfioErrorData,
+} from "./errno.js";
 export {
   heapMemory,
   type ClientMemory,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Command } from "commander";
 import { PciExp, RegionIndex, formatDescription, type ConfigDescription } from "@vfiokit/core";
 import { uartRegisters as reg } from "@vfiokit/devices";
-import { CommandError as ServerError, VfioUserClient } from "@vfiokit/user";
+import { ReplyError as ServerError, VfioUserClient } from "@vfiokit/user";
 import { inspect } from "../info/inspect.js";
 import { qemuDevice, qemuMemory, shellLine } from "../serve/attach.js";
 import { endSignal } from "../serve/signals.js";

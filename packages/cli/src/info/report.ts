@@ -1,5 +1,4 @@
-import { IrqFlags, RegionFlags, type ConfigDescription } from "@vfiokit/core";
-import { MigrationFlags } from "@vfiokit/user/wire";
+import { IrqFlags, MigrationFlags, RegionFlags, type ConfigDescription } from "@vfiokit/core";
 
 /** Everything that a vfio-user server says about itself and its device: plain data, ready for JSON. */
 export interface DeviceReport {

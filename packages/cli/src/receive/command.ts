@@ -89,8 +89,7 @@ function asArgument<T>(parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    if (error instanceof VfioError)
-      throw new InvalidArgumentError(error.message.replace(`${error.code}: `, ""));
+    if (error instanceof VfioError) throw new InvalidArgumentError(error.detail);
     throw error;
   }
 }

@@ -50,8 +50,8 @@ export function formatImage(image: ImageDescription, style: Style): string[] {
 }
 
 /** "at byte 1234: checksum does not match (damaged)": the offset is that of the record. */
-export function problemText({ message, rule }: StreamProblem): string {
-  return `${message.replace(/^EINVAL: migration stream: /, "")} (${rule})`;
+export function problemText({ text, rule }: StreamProblem): string {
+  return `${text} (${rule})`;
 }
 
 /** The same for programs. */

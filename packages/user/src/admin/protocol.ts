@@ -5,7 +5,9 @@
 import {
   Errno,
   VfioError,
+  handOverIdRule,
   injectableErrors,
+  isHandOverId,
   type ErrnoName,
   type HandOverOutcome,
   type HandOverPhase,
@@ -125,8 +127,8 @@ function oneOf(values: readonly string[]): FieldRule {
 }
 
 const handOverId: FieldRule = {
-  rule: "32 hexadecimal digits, lower case",
-  holds: (value) => /^[0-9a-f]{32}$/.test(value),
+  rule: handOverIdRule,
+  holds: isHandOverId,
   optional: ({ step }) => step === "status",
 };
 
@@ -187,8 +189,8 @@ export function parseReply(line: Uint8Array): AdminResults[AdminCommand] {
 
 /** A reply for what an operation threw. */
 export function failureOf(error: VfioError): AdminReply {
-  const { code, errno, message } = error;
-  return { error: { errno, code, message: message.replace(`${code}: `, "") } };
+  const { code, errno, detail } = error;
+  return { error: { errno, code, message: detail } };
 }
 
 function parseObject(what: string, line: Uint8Array): Record<string, unknown> {

@@ -59,7 +59,7 @@ const TIMEOUT_MS = 30_000;
 /**
  * A vfio-user client. Commands may be given without waiting for earlier ones: the server carries them out in order.
  *
- * Every command rejects with a VfioError: CommandError with the server's errno; EPROTO where the server broke the
+ * Every command rejects with a VfioError: ReplyError with the server's errno; EPROTO where the server broke the
  * protocol; ETIMEDOUT; ECANCELED, by an AbortSignal or `close`; ECONNRESET where the server went away; ENOTCONN
  * afterwards.
  */

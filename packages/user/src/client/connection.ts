@@ -62,7 +62,7 @@ export class Connection {
   /**
    * Negotiates with the server at the other end of `fd`, which is taken. `onEnd` is called when the server ends the
    * connection, during negotiation as well.
-   * @throws VfioError CommandError where the server refuses; EPROTO; ECONNRESET; ETIMEDOUT
+   * @throws VfioError ReplyError where the server refuses; EPROTO; ECONNRESET; ETIMEDOUT
    */
   static async open(
     fd: Fd,

@@ -4,7 +4,7 @@
  * error. The line {"command":"cancel"} cancels it, as far as it still can be; so does hanging up. All other commands but
  * `info` go to the server of the moment.
  */
-import { Errno, VfioError, type ErrnoName } from "@vfiokit/core";
+import { Errno, handOverIdRule, isHandOverId, VfioError, type ErrnoName } from "@vfiokit/core";
 import { MigrateError, type MigrateEvent, type MigrateOptions } from "../migrate/index.js";
 
 /** What `migrate` may be told. */
@@ -54,8 +54,8 @@ export function parseRelayRequest(line: Uint8Array): RelayRequest {
   }
   for (const name of ["maxDowntime_ms", "maxRounds"] as const)
     if (given[name] === undefined) throw wrong(`options.${name}`, undefined, "needed");
-  if (given["id"] !== undefined && (typeof given["id"] !== "string" || !/^[0-9a-f]{32}$/.test(given["id"])))
-    throw wrong("options.id", given["id"], "32 hexadecimal digits, lower case");
+  if (given["id"] !== undefined && (typeof given["id"] !== "string" || !isHandOverId(given["id"])))
+    throw wrong("options.id", given["id"], handOverIdRule);
   if (given["dryRun"] !== undefined && typeof given["dryRun"] !== "boolean")
     throw wrong("options.dryRun", given["dryRun"], "true or false");
   return { command: "migrate", to, options: given as unknown as RemoteMoveOptions };
@@ -65,7 +65,7 @@ export function moveFailure(error: unknown): MoveFailure {
   if (!(error instanceof Error)) return { code: "EIO", message: String(error) };
   const code = (error as { code?: unknown }).code;
   const name = typeof code === "string" && Object.hasOwn(Errno, code) ? (code as ErrnoName) : "EIO";
-  const message = error.message.replace(`${name}: `, "");
+  const message = error instanceof VfioError ? error.detail : error.message;
   if (!(error instanceof MigrateError)) return { code: name, message };
   return { code: name, message, phase: error.phase, runs: error.runs };
 }

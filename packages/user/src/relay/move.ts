@@ -152,7 +152,7 @@ class NextServer {
     this.introduction = new Introduction(session.requests.ledger, server.link);
   }
 
-  /** @throws SyscallError ENOENT, ECONNREFUSED …; CommandError; VfioError */
+  /** @throws SyscallError ENOENT, ECONNREFUSED …; ReplyError; VfioError */
   static async open(session: Session, path: string): Promise<NextServer> {
     return new NextServer(await openServer(path, session.proposal), session);
   }

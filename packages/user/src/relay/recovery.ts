@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { IrqIndex, VfioError } from "@vfiokit/core";
 import { EventFdTrigger, SyscallError } from "../linux/index.js";
-import { CommandError } from "../socket/index.js";
+import { ReplyError } from "../socket/index.js";
 import type { Log } from "../server/options.js";
 import { assertSameShape, shapeOf } from "./compare.js";
 import type { InFlight } from "./in-flight.js";
@@ -157,7 +157,7 @@ async function restore(
     await restoreSnapshot(link, snapshot);
     return true;
   } catch (error) {
-    if (!(error instanceof CommandError)) throw error;
+    if (!(error instanceof ReplyError)) throw error;
     log("warn", `${link.path} does not take the last snapshot: ${error.message}`);
     await link.call("DEVICE_RESET", {});
     return false;

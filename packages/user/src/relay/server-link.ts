@@ -67,7 +67,7 @@ export class ServerLink {
 
   /**
    * Negotiates with the server at the other end of `fd`, which is taken.
-   * @throws CommandError: the server refuses; VfioError EPROTO, ECONNRESET, ETIMEDOUT
+   * @throws ReplyError: the server refuses; VfioError EPROTO, ECONNRESET, ETIMEDOUT
    */
   static async open(
     fd: Fd,

@@ -239,7 +239,10 @@ export class Session implements LinkUser {
       this.end(`no server: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
-    if (this.#ended) { link.close(); return; }
+    if (this.#ended) {
+      link.close();
+      return;
+    }
     const twin = link.hasTwin ? socketPair() : undefined;
     if (twin) this.#twin = this.#clientSocket(twin[0], "the client's second socket");
     const answer = answerFor(link.version, twin !== undefined);

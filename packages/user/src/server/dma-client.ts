@@ -1,6 +1,6 @@
 import { errnoName, VfioError, type ClientMemory } from "@vfiokit/core";
 import { decodeMessage, encodeRequest, type ReplyPayload } from "../wire/index.js";
-import { CommandError, Outstanding } from "../socket/index.js";
+import { ReplyError, Outstanding } from "../socket/index.js";
 
 /**
  * The client's memory by messages: VFIO_USER_DMA_READ and DMA_WRITE. It only sends and matches replies; the
@@ -88,7 +88,7 @@ export class DmaClient implements ClientMemory {
       );
     } catch (error) {
       // To the device it is an access that failed, whatever the client calls it.
-      if (error instanceof CommandError)
+      if (error instanceof ReplyError)
         throw new VfioError("EIO", `${command}: the client answered ${errnoName(error.errno)}`);
       throw error;
     }

@@ -1,7 +1,7 @@
 import { Errno, errnoName, VfioError, type ErrnoName } from "@vfiokit/core";
 
 /** The peer refused a command. `errno` is the peer's own, also where it has no name here (`code` is EIO then). */
-export class CommandError extends VfioError {
+export class ReplyError extends VfioError {
   override readonly errno: number;
 
   constructor(

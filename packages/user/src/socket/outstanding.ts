@@ -1,7 +1,7 @@
 import { VfioError } from "@vfiokit/core";
 import type { Fd } from "../linux/index.js";
 import { Command, Header, HeaderFlags, type CommandName } from "../wire/index.js";
-import { asVfioError, CommandError, protocolError } from "./errors.js";
+import { asVfioError, ReplyError, protocolError } from "./errors.js";
 
 export interface CallOptions {
   /** Milliseconds until the command is given up with ETIMEDOUT; Infinity: never. */
@@ -56,7 +56,7 @@ export class Outstanding {
 
   /**
    * Has `send` send a command under an id that no other has, and waits for its reply.
-   * @throws VfioError ECANCELED, ETIMEDOUT, EBUSY: all ids are taken; CommandError; what `send` throws
+   * @throws VfioError ECANCELED, ETIMEDOUT, EBUSY: all ids are taken; ReplyError; what `send` throws
    */
   request<T>(
     command: CommandName,
@@ -133,7 +133,7 @@ export class Outstanding {
     if (view.getUint32(at + Header.offset.flags, true) & HeaderFlags.ERROR) {
       this.#reject(
         waiting,
-        new CommandError(waiting.command, view.getUint32(at + Header.offset.error_no, true), this.peer),
+        new ReplyError(waiting.command, view.getUint32(at + Header.offset.error_no, true), this.peer),
       );
       return;
     }

@@ -25,10 +25,7 @@ export {
   FeatureMigration,
   FeatureMigState,
   FeaturePrecopyInfo,
-  MigrationFlags,
-  MigState,
   PrecopyInfoFlags,
-  type MigStateName,
 } from "./features.js";
 export { type Field } from "./field.js";
 export {
