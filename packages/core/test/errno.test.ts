@@ -10,7 +10,12 @@ describe("VfioError", () => {
 
   test("of a value that breaks a rule: all three as data", () => {
     const error = invalid("count", 2n ** 60n, "at most 4096");
-    expect(error).toMatchObject({ code: "EINVAL", field: "count", value: `${2n ** 60n}`, rule: "at most 4096" });
+    expect(error).toMatchObject({
+      code: "EINVAL",
+      field: "count",
+      value: `${2n ** 60n}`,
+      rule: "at most 4096",
+    });
     expect(error.message).toBe(`EINVAL: count ${2n ** 60n}: at most 4096`);
   });
 

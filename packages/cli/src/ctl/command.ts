@@ -3,6 +3,7 @@ import { Argument, Command } from "commander";
 import { VfioError, injectableErrors, type InjectableError } from "@vfiokit/core";
 import {
   AdminClient,
+  findControlSocket,
   handOverSteps,
   type AdminCommand,
   type AdminRequest,
@@ -13,7 +14,6 @@ import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
 import { table } from "../text.js";
 import { formatResult } from "./format.js";
-import { findControlSocket } from "./path.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {
   info: "the device, its client, its resets",

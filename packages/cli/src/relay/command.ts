@@ -1,8 +1,7 @@
 import { spawn } from "node:child_process";
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { Relay, RelayControl, type OnLoss } from "@vfiokit/user";
-import { controlPath } from "../ctl/path.js";
+import { controlPath, Relay, RelayControl, type OnLoss } from "@vfiokit/user";
 import { createLog, logLevels, type Logger, type LogLevel } from "../log.js";
 import { qemuDevice, shellLine } from "../serve/attach.js";
 import { endSignal } from "../serve/signals.js";

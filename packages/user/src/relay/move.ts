@@ -1,5 +1,6 @@
 import { IrqIndex, PciCommand, PciHeader, PciStatus, RegionIndex, VfioError } from "@vfiokit/core";
 import { AdminClient, type DeviceStatus } from "../admin/index.js";
+import { controlPath } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
 import { HandOverControl } from "../migrate/hand-over-control.js";
 import {
@@ -197,7 +198,7 @@ class NextServer {
 /** Undefined: the server does not tell. */
 async function masksIntx(path: string): Promise<boolean | undefined> {
   try {
-    using admin = new AdminClient(`${path}.ctl`);
+    using admin = new AdminClient(controlPath(path));
     return ((await admin.request({ command: "info" })) as Partial<DeviceStatus>).intxMasked;
   } catch (error) {
     if (error instanceof SyscallError || error instanceof VfioError) return undefined;
