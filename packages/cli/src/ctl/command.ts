@@ -12,7 +12,7 @@ import {
 } from "@vfiokit/user";
 import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
-import { table } from "../text.js";
+import { table } from "../shared/tables.js";
 import { formatResult } from "./format.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {

@@ -7,12 +7,13 @@ import { PciExp, RegionIndex, formatDescription, type ConfigDescription } from "
 import { uartRegisters as reg } from "@vfiokit/devices";
 import { ReplyError as ServerError, VfioUserClient } from "@vfiokit/user";
 import { inspect } from "../info/inspect.js";
-import { qemuDevice, qemuMemory, shellLine } from "../serve/attach.js";
-import { endSignal } from "../serve/signals.js";
+import { qemuDevice, qemuMemory, shellLine } from "../shared/attach.js";
+import { endSignal } from "../shared/signals.js";
 import { CardProcess, FarEnd } from "./cards.js";
 import { Guest } from "./guest.js";
 import { laboratory } from "./laboratory.js";
-import { Narrator, duration, timed } from "./narrator.js";
+import { Narrator, timed } from "./narrator.js";
+import { duration } from "../shared/units.js";
 
 const READS = 1000;
 const BULK = 2048;

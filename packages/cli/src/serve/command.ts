@@ -6,9 +6,9 @@ import { devices, type OpenedDevice, type ServedDevice } from "../devices.js";
 import { UsageError } from "../errors.js";
 import { createLog, logLevels, type LogLevel } from "../log.js";
 import { Style } from "../style.js";
-import { qemuFunctions, qemuMemory, shellLine } from "./attach.js";
+import { qemuFunctions, qemuMemory, shellLine } from "../shared/attach.js";
 import { ServedFunction, type Endpoint } from "./served-function.js";
-import { endSignal } from "./signals.js";
+import { endSignal } from "../shared/signals.js";
 
 interface ServeOptions {
   readonly socketPath?: string;

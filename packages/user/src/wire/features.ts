@@ -1,9 +1,16 @@
 /** VFIO_USER_DEVICE_FEATURE: its struct, and the data of each feature (VFIO uAPI: struct vfio_device_feature_*). */
 
 import { MigrationFlags, MigrationState } from "@vfiokit/core";
-import { choice, flags, nameOf, s32, u32, u64, U64_END } from "./field.js";
-import { Struct, struct, type DescribedField, type Fields, type StructValue, type Tail } from "./struct.js";
-import { arrayOf, rest } from "./tail.js";
+import { choice, flags, nameOf, s32, u32, u64, U64_END } from "../layout/field.js";
+import {
+  Struct,
+  struct,
+  type DescribedField,
+  type Fields,
+  type StructValue,
+  type Tail,
+} from "../layout/struct.js";
+import { arrayOf, rest } from "../layout/tail.js";
 
 /** VFIO_DEVICE_FEATURE_*. */
 export const Feature = {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { isIP, connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { VfioError } from "@vfiokit/core";
-import { WireError } from "../../wire/errors.js";
+import { WireError } from "../../layout/errors.js";
 import { hostAndPort, loopbackAddress, type RemoteAddress } from "./address.js";
 import { BrokenConnection, FrameSocket } from "./frame-socket.js";
 import { failureOf, MAGIC, PROOF_SIZE, SESSION_SIZE, VERSION, type FrameValue } from "./protocol.js";

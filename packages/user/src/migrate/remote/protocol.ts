@@ -13,10 +13,10 @@ import {
   type ErrnoName,
   type MigrationStateName,
 } from "@vfiokit/core";
-import { WireError } from "../../wire/errors.js";
-import { bytes, bytesText, choice, flags, nameOf, u16, u32, u64, type Names } from "../../wire/field.js";
-import { struct, type Struct, type StructValue, type Tail } from "../../wire/struct.js";
-import { rest } from "../../wire/tail.js";
+import { WireError } from "../../layout/errors.js";
+import { bytes, bytesText, choice, flags, nameOf, u16, u32, u64, type Names } from "../../layout/field.js";
+import { struct, type Struct, type StructValue, type Tail } from "../../layout/struct.js";
+import { rest } from "../../layout/tail.js";
 import { asVfioError } from "../../socket/errors.js";
 import { EndpointGoneError } from "../errors.js";
 import { MAX_NAME } from "./address.js";
