@@ -22,6 +22,7 @@ const noNode = [
   "packages/explore/src/**",
   "packages/core/src/**",
   "packages/lab/src/**",
+  "packages/user/src/layout/**",
   "packages/user/src/wire/**",
   "packages/devices/src/**",
 ];

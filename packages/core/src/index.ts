@@ -1,5 +1,13 @@
 /** For device authors. Other doors: ./pci, ./migration, ./host (transports), ./lab (designs of a reset). */
-export { Errno, VfioError, errnoName, errnoOf, type ErrnoName } from "./errno.js";
+export {
+  Errno,
+  VfioError,
+  errnoName,
+  errnoOf,
+  invalid,
+  type ErrnoName,
+  type VfioErrorData,
+} from "./errno.js";
 export { heapMemory, type MemoryProvider } from "./memory.js";
 
 export { definePciDevice, type PciDeviceDefinition } from "./device/define.js";

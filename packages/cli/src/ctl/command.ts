@@ -4,6 +4,7 @@ import { VfioError } from "@vfiokit/core";
 import { injectableErrors, type InjectableError } from "@vfiokit/core/host";
 import {
   AdminClient,
+  findControlSocket,
   handOverSteps,
   type AdminCommand,
   type AdminRequest,
@@ -12,9 +13,8 @@ import {
 } from "@vfiokit/user";
 import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
-import { table } from "../text.js";
+import { table } from "../shared/tables.js";
 import { formatResult } from "./format.js";
-import { findControlSocket } from "./path.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {
   info: "the device, its client, its resets",

@@ -1,6 +1,6 @@
 import type { AdminCommand, AdminResults, TaskReport } from "@vfiokit/user";
 import type { Style } from "../style.js";
-import { bytes, table } from "../text.js";
+import { bytes, table } from "../shared/tables.js";
 
 type Formatters = {
   readonly [C in AdminCommand]: (result: AdminResults[C], style: Style) => string[];

@@ -2,13 +2,13 @@ import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { isRemoteUrl, MigrateError, type MigrateOptions } from "@vfiokit/user";
 import { UsageError } from "../errors.js";
-import { endSignal } from "../serve/signals.js";
-import { addTlsOptions, type TlsOptions } from "../tls-options.js";
+import { endSignal } from "../shared/signals.js";
+import { addTlsOptions, type TlsOptions } from "../shared/tls-options.js";
 import { compressions, type CompressionName } from "./compression.js";
 import { migrateEnds } from "./ends.js";
 import { recoverEnds } from "./recover.js";
 import { reporter, type Reporter } from "./reporter.js";
-import { parseBytes } from "./units.js";
+import { parseBytes } from "../shared/units.js";
 
 /** QEMU's downtime-limit. */
 const MAX_DOWNTIME_MS = 300;
@@ -42,7 +42,7 @@ export function migrateCommand(): Command {
     )
     .addOption(
       new Option("--bandwidth <bytes>", "send no more than this in a second: 4096, 512K, 64M, 1G").argParser(
-        parseBytes,
+        (text: string) => parseBytes(text),
       ),
     )
     .addOption(

@@ -10,9 +10,10 @@ import {
 } from "@vfiokit/user";
 import { VfioError } from "@vfiokit/core";
 import { CommandError, UsageError } from "../errors.js";
-import { endSignal } from "../serve/signals.js";
+import { endSignal } from "../shared/signals.js";
 import { Style } from "../style.js";
-import { addTlsOptions, remoteSecurity, type TlsOptions } from "../tls-options.js";
+import { parseSeconds } from "../shared/units.js";
+import { addTlsOptions, remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 
 interface ReceiveOptions extends TlsOptions {
   readonly listen: RemoteAddress;
@@ -22,8 +23,6 @@ interface ReceiveOptions extends TlsOptions {
   readonly resumeWindow: number;
   readonly json?: true;
 }
-
-const LONGEST_WINDOW_S = 24 * 60 * 60;
 
 /** `vfiokit receive`. */
 export function receiveCommand(): Command {
@@ -78,19 +77,11 @@ function parseTo(text: string, before?: ReadonlyMap<string, string>): ReadonlyMa
   return new Map([...(before ?? []), [name, resolve(path)]]);
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || seconds > LONGEST_WINDOW_S)
-    throw new InvalidArgumentError(`must be seconds, 0 to ${LONGEST_WINDOW_S}.`);
-  return seconds;
-}
-
 function asArgument<T>(parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    if (error instanceof VfioError)
-      throw new InvalidArgumentError(error.message.replace(`${error.code}: `, ""));
+    if (error instanceof VfioError) throw new InvalidArgumentError(error.detail);
     throw error;
   }
 }

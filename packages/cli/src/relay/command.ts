@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { Relay, RelayControl, type OnLoss } from "@vfiokit/user";
-import { controlPath } from "../ctl/path.js";
+import { controlPath, Relay, RelayControl, type OnLoss } from "@vfiokit/user";
 import { createLog, logLevels, type Logger, type LogLevel } from "../log.js";
-import { qemuDevice, shellLine } from "../serve/attach.js";
-import { endSignal } from "../serve/signals.js";
+import { qemuDevice, shellLine } from "../shared/attach.js";
+import { endSignal } from "../shared/signals.js";
+import { parseSeconds } from "../shared/units.js";
 import { Style } from "../style.js";
 
 interface RelayCommandOptions {
@@ -33,7 +33,7 @@ export function relayCommand(): Command {
     .option("--server-command <command>", "starts a server at the same path, when the first one has gone")
     .addOption(
       new Option("--timeout <seconds>", "how long a client is kept without a server")
-        .argParser(parseSeconds)
+        .argParser(parseWait)
         .default(30),
     )
     .addOption(
@@ -41,12 +41,12 @@ export function relayCommand(): Command {
         "--reply-within <seconds>",
         "answer requests with an error that waited this long for a server",
       )
-        .argParser(parseSeconds)
+        .argParser(parseWait)
         .default(4),
     )
     .addOption(
       new Option("--snapshot-every <seconds>", "keep the device's state for the next server").argParser(
-        parseSeconds,
+        parseWait,
       ),
     )
     .addOption(
@@ -61,10 +61,10 @@ export function relayCommand(): Command {
     .action((options: RelayCommandOptions) => relay(options));
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || !(seconds > 0 && seconds <= 86_400))
-    throw new InvalidArgumentError("must be seconds, up to a day.");
+/** @throws InvalidArgumentError: 0 is no time to wait */
+function parseWait(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds === 0) throw new InvalidArgumentError("must be seconds, above 0.");
   return seconds;
 }
 

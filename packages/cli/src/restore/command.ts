@@ -3,10 +3,9 @@ import { Command } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
 import { restoreImage } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
-import { openImage } from "../save/image-file.js";
-import { problemText } from "../stream/format.js";
-import { inspectImage } from "../stream/inspect.js";
-import { bytes } from "../text.js";
+import { openImage } from "../shared/image-file.js";
+import { inspectImage, problemText } from "../shared/inspect-image.js";
+import { bytes } from "../shared/tables.js";
 
 /** `vfiokit restore FILE SOCKET`. */
 export function restoreCommand(): Command {

@@ -3,11 +3,11 @@ import { Command, Option } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
 import { saveImage, type SavedImage } from "@vfiokit/user";
 import { chosenCompression, compressions, type CompressionName } from "../migrate/compression.js";
-import { duration } from "../migrate/units.js";
-import { endSignal } from "../serve/signals.js";
-import { bytes } from "../text.js";
-import { fileCodecs } from "./codecs.js";
-import { ImageFile } from "./image-file.js";
+import { duration } from "../shared/units.js";
+import { endSignal } from "../shared/signals.js";
+import { bytes } from "../shared/tables.js";
+import { fileCodecs } from "../shared/codecs.js";
+import { ImageFile } from "../shared/image-file.js";
 
 interface SaveOptions {
   readonly compression: CompressionName;

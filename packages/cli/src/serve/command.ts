@@ -1,14 +1,14 @@
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { DeviceSet } from "@vfiokit/core";
+import { controlPath } from "@vfiokit/user";
 import { devices, type OpenedDevice, type ServedDevice } from "../devices.js";
 import { UsageError } from "../errors.js";
-import { controlPath } from "../ctl/path.js";
 import { createLog, logLevels, type LogLevel } from "../log.js";
 import { Style } from "../style.js";
-import { qemuFunctions, qemuMemory, shellLine } from "./attach.js";
+import { qemuFunctions, qemuMemory, shellLine } from "../shared/attach.js";
 import { ServedFunction, type Endpoint, type Policy } from "./served-function.js";
-import { endSignal } from "./signals.js";
+import { endSignal } from "../shared/signals.js";
 
 interface ServeOptions extends Policy {
   readonly socketPath?: string;

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { CommandError } from "../errors.js";
 import { Style } from "../style.js";
 import { formatImage, jsonOfImage } from "./format.js";
-import { inspectImage } from "./inspect.js";
+import { inspectImage } from "../shared/inspect-image.js";
 
 /** `vfiokit stream FILE`. */
 export function streamCommand(): Command {

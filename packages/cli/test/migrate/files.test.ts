@@ -3,9 +3,9 @@ import { createGunzip, createGzip } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { VfioUserClient } from "@vfiokit/user";
 import { hasZstd } from "../../src/migrate/compression.js";
-import type { FileCodec } from "../../src/save/codecs.js";
-import { CONTAINER_HEADER, containerCodec, encodeContainerHeader } from "../../src/save/container.js";
-import { ImageFile, openImage } from "../../src/save/image-file.js";
+import type { FileCodec } from "../../src/shared/codecs.js";
+import { CONTAINER_HEADER, containerCodec, encodeContainerHeader } from "../../src/shared/container.js";
+import { ImageFile, openImage } from "../../src/shared/image-file.js";
 import { scratch, Vfiokit } from "../vfiokit.js";
 import { fillCard, phaseOf, serveCard, sumOfCard } from "./card.js";
 

@@ -9,9 +9,8 @@ import type {
   StructValue,
   SubRegion,
 } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
+import { type CallOptions, protocolError } from "../socket/index.js";
 import { payloadOf, type Connection } from "./connection.js";
-import { protocolError } from "./errors.js";
 
 /** Room for a region's capabilities, or for its sub-regions, at the first try. */
 const INFO_ROOM = 4096;

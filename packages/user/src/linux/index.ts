@@ -1,6 +1,6 @@
 export { createBacking, type BackingOptions } from "./dma-backing.js";
 export { createEventFd, drainEventFd, EventFdTrigger, signalEventFd } from "./eventfd.js";
-export { Fd, openFds } from "./fd.js";
+export { duplicateAll, Fd, openFds } from "./fd.js";
 export { SyscallError } from "./libc.js";
 export { Mapping, MAX_MAPPING_LENGTH, openMappings, type MapOptions } from "./mapping.js";
 export { createMemfd, memfdMemory, Seal } from "./memfd.js";

@@ -52,7 +52,7 @@ export const getRegionInfo: Handler<"DEVICE_GET_REGION_INFO"> = ({ device, peer 
       offset: 0n,
       capabilities,
     },
-    ...(mappable && { fds: [info.fd] }),
+    ...(mappable && { fds: [{ number: info.fd }] }),
   };
 };
 
@@ -77,7 +77,7 @@ export const getRegionIoFds: Handler<"DEVICE_GET_REGION_IO_FDS"> = (session, { a
     padding: 0,
     datamatch: BigInt(event.dataMatch ?? 0),
   }));
-  return { payload: { ...payload, sub_regions }, fds: events.map(({ fd }) => fd.number) };
+  return { payload: { ...payload, sub_regions }, fds: events.map(({ fd }) => fd) };
 };
 
 export const getIrqInfo: Handler<"DEVICE_GET_IRQ_INFO"> = ({ device }, { index }) => {

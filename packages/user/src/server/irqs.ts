@@ -2,7 +2,7 @@ import { VfioError } from "@vfiokit/core";
 import type { IrqAction, IrqData } from "@vfiokit/core/host";
 import { EventFdTrigger } from "../linux/index.js";
 import { IrqSetFlags, type RequestPayload } from "../wire/index.js";
-import type { MessageFds } from "./inbox.js";
+import type { MessageFds } from "../socket/index.js";
 import type { Handler } from "./session.js";
 
 export const setIrqs: Handler<"DEVICE_SET_IRQS"> = ({ device, task }, request, attached) => {

@@ -9,8 +9,7 @@ import {
   Type,
   writeU64FromNumber,
 } from "../wire/index.js";
-import type { Inbox } from "./inbox.js";
-import type { Outbox } from "./outbox.js";
+import type { Inbox, Outbox } from "../socket/index.js";
 import type { Handler, Session } from "./session.js";
 
 const { offset: HEADER } = Header;

@@ -1,7 +1,7 @@
 /** The JSON in VFIO_USER_VERSION: what each side can do. */
 
-import { WireError } from "./errors.js";
-import type { DescribedField, Tail } from "./struct.js";
+import { WireError } from "../layout/errors.js";
+import type { DescribedField, Tail } from "../layout/struct.js";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export interface JsonObject {

@@ -6,7 +6,7 @@ import { lockdep, Task } from "@vfiokit/lockdep";
 import {
   AdminClient,
   AdminServer,
-  CommandError,
+  ReplyError,
   DeviceAdmin,
   VfioUserClient,
   VfioUserServer,
@@ -110,7 +110,7 @@ afterEach(async () => {
   expect(lockdep.takeProblems()).toEqual([]);
 });
 
-const codeOf = (error: unknown) => (error instanceof CommandError ? error.code : error);
+const codeOf = (error: unknown) => (error instanceof ReplyError ? error.code : error);
 
 describe("a hot reset while one function is being migrated", () => {
   it("ends the migration: RUNNING, and the old session answers ENODEV", async () => {

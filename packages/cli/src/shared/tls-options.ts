@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { Option, type Command } from "commander";
 import { VfioError } from "@vfiokit/core";
 import { checkIdentity, type RemoteSecurity } from "@vfiokit/user";
-import { CommandError, UsageError } from "./errors.js";
-import { Style } from "./style.js";
+import { CommandError, UsageError } from "../errors.js";
+import { Style } from "../style.js";
 
 /** What `addTlsOptions` adds to a command's options. */
 export interface TlsOptions {

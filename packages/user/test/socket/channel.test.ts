@@ -11,7 +11,7 @@ import {
   type Fd,
 } from "@vfiokit/user/linux";
 import { Header } from "@vfiokit/user/wire";
-import { Channel } from "../../src/client/channel.js";
+import { Channel } from "../../src/socket/index.js";
 
 interface Received {
   readonly id: number;
@@ -56,7 +56,7 @@ function open(fd: Fd, onMessage?: (channel: Channel, received: Received) => void
       },
       onEnd: end,
     },
-    { maxMessage: 1 << 21, maxFds: 4 },
+    { name: "the peer", maxMessage: 1 << 21, maxFds: 4 },
   );
   onTestFinished(() => {
     channel.close();

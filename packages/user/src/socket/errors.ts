@@ -1,18 +1,20 @@
 import { Errno, errnoName, VfioError, type ErrnoName } from "@vfiokit/core";
 
-/** The server refused a command. `errno` is the server's own, also where it has no name here (`code` is EIO then). */
-export class CommandError extends VfioError {
+/** The peer refused a command. `errno` is the peer's own, also where it has no name here (`code` is EIO then). */
+export class ReplyError extends VfioError {
   override readonly errno: number;
 
   constructor(
     /** "DMA_MAP". */
     readonly command: string,
     errno: number,
+    /** Who has answered. */
+    peer = "the server",
   ) {
     const name = errnoName(errno);
     super(
       name in Errno ? (name as ErrnoName) : "EIO",
-      `${command}: the server answered ${errno ? name : "an error"}`,
+      `${command}: ${peer} answered ${errno ? name : "an error"}`,
     );
     this.errno = errno || Errno.EIO;
   }

@@ -1,5 +1,5 @@
-import { StreamInspector, type StreamDescription } from "@vfiokit/core/migration";
-import { openImage } from "../save/image-file.js";
+import { StreamInspector, type StreamDescription, type StreamProblem } from "@vfiokit/core/migration";
+import { openImage } from "./image-file.js";
 
 export interface ImageDescription extends StreamDescription {
   /** What the file is compressed with; undefined: not at all. */
@@ -12,4 +12,9 @@ export async function inspectImage(file: string): Promise<ImageDescription> {
   const inspector = new StreamInspector();
   for await (const chunk of chunks) inspector.push(chunk);
   return { ...inspector.finish(), compression: codec };
+}
+
+/** "at byte 1234: checksum does not match (damaged)": the offset is that of the record. */
+export function problemText({ text, rule }: StreamProblem): string {
+  return `${text} (${rule})`;
 }

@@ -1,9 +1,7 @@
-/** Commands that wait for their reply, by message id. */
-
 import { VfioError } from "@vfiokit/core";
 import type { Fd } from "../linux/index.js";
-import { commandName, Header, HeaderFlags, type CommandName } from "../wire/index.js";
-import { asVfioError, CommandError, protocolError } from "./errors.js";
+import { Command, Header, HeaderFlags, type CommandName } from "../wire/index.js";
+import { asVfioError, ReplyError, protocolError } from "./errors.js";
 
 export interface CallOptions {
   /** Milliseconds until the command is given up with ETIMEDOUT; Infinity: never. */
@@ -20,76 +18,103 @@ export type TakeReply<T> = (message: Uint8Array, view: DataView, fds: Fd[]) => T
 
 interface Waiting {
   readonly command: CommandName;
-  readonly cmd: number;
   readonly take: TakeReply<unknown>;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: Error) => void;
   readonly deadline: number;
+  readonly timeoutMs: number;
   readonly forget: (() => void) | undefined;
   /** Given up by its caller. The id stays taken until the reply comes, which nobody wants any more. */
   abandoned: boolean;
 }
 
-const IDS = 0x1_0000;
+/** Ids of messages have 16 bits. */
+const ID_END = 0x1_0000;
 
-export class Commands {
+/** Commands that were sent and wait for their replies. */
+export class Outstanding {
   readonly #waiting = new Map<number, Waiting>();
-  #lastId = 0;
+  #lastId: number;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
+  /**
+   * @param peer who answers, in messages: "the server"
+   * @param firstId ids below it are somebody else's
+   */
+  constructor(
+    private readonly peer: string,
+    private readonly firstId = 0,
+  ) {
+    this.#lastId = firstId;
+  }
+
   /** How many are without reply, those that were given up included. */
-  get outstanding(): number {
+  get count(): number {
     return this.#waiting.size;
+  }
+
+  /**
+   * Has `send` send a command under an id that no other has, and waits for its reply.
+   * @throws VfioError ECANCELED, ETIMEDOUT, EBUSY: all ids are taken; ReplyError; what `send` throws
+   */
+  request<T>(
+    command: CommandName,
+    { timeoutMs = Infinity, signal }: CallOptions,
+    send: (id: number) => void,
+    take: TakeReply<T>,
+  ): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (signal?.aborted) throw abortError(command, signal);
+      const id = this.nextId();
+      const deadline = performance.now() + timeoutMs;
+      const abort = (): void => this.#giveUp(id, abortError(command, signal!));
+      signal?.addEventListener("abort", abort);
+      const forget = signal && ((): void => signal.removeEventListener("abort", abort));
+      const settle = resolve as (result: unknown) => void;
+      const waiting = {
+        command,
+        take,
+        resolve: settle,
+        reject,
+        deadline,
+        timeoutMs,
+        forget,
+        abandoned: false,
+      };
+      // Before it is sent: sending may find that the peer is gone, and fail it.
+      this.#waiting.set(id, waiting);
+      try {
+        send(id);
+      } catch (error) {
+        this.#waiting.delete(id);
+        this.#reject(waiting, error as Error);
+        return;
+      }
+      if (deadline < this.#timerAt && this.#waiting.has(id)) this.#arm(deadline);
+    });
   }
 
   /** An id that no outstanding command has. @throws VfioError EBUSY: all are taken */
   nextId(): number {
-    if (this.#waiting.size === IDS) throw new VfioError("EBUSY", `${IDS} commands are outstanding`);
-    do this.#lastId = (this.#lastId + 1) % IDS;
+    const ids = ID_END - this.firstId;
+    if (this.#waiting.size === ids) throw new VfioError("EBUSY", `${ids} commands are outstanding`);
+    do this.#lastId = this.#lastId + 1 < ID_END ? this.#lastId + 1 : this.firstId;
     while (this.#waiting.has(this.#lastId));
     return this.#lastId;
   }
 
-  /** Waits for the reply to `id`. */
-  wait<T>(
-    id: number,
-    command: CommandName,
-    cmd: number,
-    options: CallOptions,
-    take: TakeReply<T>,
-  ): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      const { timeoutMs = Infinity, signal } = options;
-      const deadline = performance.now() + timeoutMs;
-      const abort = (): void => this.#giveUp(id, abortError(command, signal!));
-      signal?.addEventListener("abort", abort);
-      this.#waiting.set(id, {
-        command,
-        cmd,
-        take,
-        resolve: resolve as (result: unknown) => void,
-        reject,
-        deadline,
-        forget: signal && ((): void => signal.removeEventListener("abort", abort)),
-        abandoned: false,
-      });
-      if (deadline < this.#timerAt) this.#arm(deadline);
-    });
-  }
-
-  /** Hands a reply to who waits for it. Takes `fds`. @throws VfioError EPROTO: nobody asked */
-  reply(message: Uint8Array, view: DataView, fds: Fd[]): void {
+  /** Hands a reply to who waits for it. Takes `fds`. @returns false: nobody asked */
+  reply(message: Uint8Array, view: DataView, fds: Fd[]): boolean {
     try {
       const at = message.byteOffset;
       const id = view.getUint16(at + Header.offset.msg_id, true);
-      const cmd = view.getUint16(at + Header.offset.cmd, true);
       const waiting = this.#waiting.get(id);
-      if (waiting?.cmd !== cmd)
-        throw protocolError(`a reply ${id} to ${commandName(cmd) ?? cmd}, which was not sent`);
+      if (!waiting || Command[waiting.command] !== view.getUint16(at + Header.offset.cmd, true)) return false;
       this.#waiting.delete(id);
       if (this.#waiting.size === 0) this.#disarm();
       if (!waiting.abandoned) this.#settle(waiting, message, view, fds);
+      return true;
     } finally {
       for (const fd of fds) fd.close();
     }
@@ -108,7 +133,7 @@ export class Commands {
     if (view.getUint32(at + Header.offset.flags, true) & HeaderFlags.ERROR) {
       this.#reject(
         waiting,
-        new CommandError(waiting.command, view.getUint32(at + Header.offset.error_no, true)),
+        new ReplyError(waiting.command, view.getUint32(at + Header.offset.error_no, true), this.peer),
       );
       return;
     }
@@ -152,7 +177,10 @@ export class Commands {
       if (waiting.deadline <= now) {
         this.#giveUp(
           id,
-          new VfioError("ETIMEDOUT", `${waiting.command}: the server has not answered in time`),
+          new VfioError(
+            "ETIMEDOUT",
+            `${waiting.command}: ${this.peer} has not answered in ${waiting.timeoutMs} ms`,
+          ),
         );
       } else next = Math.min(next, waiting.deadline);
     }

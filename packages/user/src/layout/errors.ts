@@ -4,14 +4,14 @@ import { VfioError, type ErrnoName } from "@vfiokit/core";
 export class WireError extends VfioError {
   constructor(
     /** The field that is wrong, with its struct: "vfio_user_dma_map.argsz". */
-    readonly field: string,
+    override readonly field: string,
     /** What was found there, as text. */
-    readonly value: string,
+    override readonly value: string,
     /** What should have been there. */
-    readonly rule: string,
+    override readonly rule: string,
     /** What a server answers. */
     code: ErrnoName = "EINVAL",
   ) {
-    super(code, `${field} is ${value}: ${rule}`);
+    super(code, { field, value, rule, detail: `${field} is ${value}: ${rule}` });
   }
 }

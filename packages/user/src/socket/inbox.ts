@@ -1,5 +1,5 @@
 import { type Fd, Receiver, StableBuffer, WOULD_BLOCK } from "../linux/index.js";
-import { HEADER_SIZE, messageSize } from "../wire/index.js";
+import { HEADER_SIZE, messageSize, WireError } from "../wire/index.js";
 
 /** Descriptors of one message. Whatever a command does not take out of `fds` is closed after it. */
 export interface MessageFds {
@@ -13,13 +13,17 @@ interface Attached extends MessageFds {
   at: number;
 }
 
+/** Descriptors that may be held at least, however few a message may have. */
+const MIN_HELD = 256;
+
 /** The received bytes of one socket, cut into messages, with the descriptors of each. */
 export class Inbox {
   readonly #buffer: StableBuffer;
   readonly #receiver: Receiver;
-  readonly #maxMessage: number;
   readonly #maxFds: number;
   #attached: Attached[] = [];
+  /** What is attached: descriptors, and pieces that lost theirs. */
+  #held = 0;
   /** The first message starts at `head`, the received bytes end at `#end`. */
   head = 0;
   #end = 0;
@@ -29,14 +33,16 @@ export class Inbox {
   #pinned = false;
 
   /**
-   * @param maxMessage largest message, header included
+   * @param maxMessage largest message, header included. Can be lowered for a time
    * @param maxFds most descriptors that a message may have
    */
-  constructor(maxMessage: number, maxFds: number) {
+  constructor(
+    public maxMessage: number,
+    maxFds: number,
+  ) {
     // Room for a whole message behind one that is being worked on.
     this.#buffer = new StableBuffer(2 * maxMessage);
     this.#receiver = new Receiver(this.#buffer);
-    this.#maxMessage = maxMessage;
     this.#maxFds = maxFds;
   }
 
@@ -48,20 +54,40 @@ export class Inbox {
     return this.#buffer.view;
   }
 
+  /** Nothing more can be received until the first message is done with. */
   get full(): boolean {
-    return this.#end === this.#buffer.bytes.length;
+    const { length } = this.#buffer.bytes;
+    // Half of the buffer holds any message: what is beyond that can be moved to the front.
+    if (this.#end === length && (this.#pinned || this.head < length / 2)) return true;
+    return this.#held >= this.#maxHeld && (this.#pinned || this.next() > 0);
+  }
+
+  /** Descriptors of messages that are not done with. */
+  get heldFds(): number {
+    return this.#held;
+  }
+
+  /** Of all messages behind one that waits: a peer could send descriptors without end. */
+  get #maxHeld(): number {
+    return Math.max(8 * this.#maxFds, MIN_HELD);
   }
 
   /**
    * Receives once, without waiting.
    * @returns the number of bytes; 0 at the end of the stream; WOULD_BLOCK, also when there is no room
-   * @throws SyscallError ECONNRESET …
+   * @throws SyscallError ECONNRESET …; WireError: descriptors without end for a message that does not end either
    */
   receive(fd: Fd): number {
+    if (this.full) return WOULD_BLOCK;
+    if (this.#held >= this.#maxHeld)
+      throw new WireError(
+        "descriptors",
+        String(this.#held),
+        `a message has at most ${this.#maxFds}`,
+        "EPROTO",
+      );
     if (!this.#pinned) this.#compact();
-    const room = this.#buffer.bytes.length - this.#end;
-    if (room === 0) return WOULD_BLOCK;
-    const count = this.#receiver.receive(fd, this.#end, room);
+    const count = this.#receiver.receive(fd, this.#end, this.#buffer.bytes.length - this.#end);
     if (count > 0) this.#end += count;
     if (this.#receiver.hasFds) this.#attach();
     return count;
@@ -92,7 +118,8 @@ export class Inbox {
     const all: MessageFds = { fds: [], lost: false };
     for (const attached of this.#attached) {
       if (attached.at >= this.head + size) break;
-      all.fds.push(...attached.fds.splice(0));
+      this.#held -= weightOf(attached);
+      all.fds.push(...attached.fds);
       all.lost ||= attached.lost;
     }
     this.#attached = this.#attached.filter((attached) => attached.at >= this.head + size);
@@ -129,7 +156,7 @@ export class Inbox {
 
   #completeAt(at: number): number {
     if (this.#end - at < HEADER_SIZE) return 0;
-    const size = messageSize(this.#buffer.view, at, this.#maxMessage);
+    const size = messageSize(this.#buffer.view, at, this.maxMessage);
     return this.#end - at < size ? 0 : size;
   }
 
@@ -151,22 +178,31 @@ export class Inbox {
         attached.at -= size;
         return true;
       }
-      for (const fd of attached.fds) fd.close();
+      this.#release(attached);
       return false;
     });
   }
 
   #attach(): void {
     const { fds, truncated } = this.#receiver.takeFds();
-    // A client could send descriptors without end that belong to one message, or to many behind one that waits.
-    const held = this.#attached.reduce((sum, attached) => sum + attached.fds.length, 0);
-    const lost = truncated || fds.length > this.#maxFds || held + fds.length > 8 * this.#maxFds;
+    const lost = truncated || fds.length > this.#maxFds;
     if (lost) for (const fd of fds.splice(0)) fd.close();
-    this.#attached.push({ at: this.#end - 1, fds, lost });
+    const attached = { at: this.#end - 1, fds, lost };
+    this.#attached.push(attached);
+    this.#held += weightOf(attached);
   }
 
   #closeBefore(position: number): void {
     while (this.#attached.length > 0 && this.#attached[0]!.at < position)
-      for (const fd of this.#attached.shift()!.fds) fd.close();
+      this.#release(this.#attached.shift()!);
   }
+
+  #release(attached: Attached): void {
+    this.#held -= weightOf(attached);
+    for (const fd of attached.fds) fd.close();
+  }
+}
+
+function weightOf({ fds }: Attached): number {
+  return Math.max(1, fds.length);
 }
