@@ -21,7 +21,7 @@ const operation = fc.oneof(
 );
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
-/** What an observer sees of a semaphore after each operation, when all that is due has run. */
+/** What an observer sees of a semaphore after each operation, when all that is due has run; how many turns that takes is not promised. */
 async function observe(
   library: Pick<typeof ours, "Semaphore">,
   value: number,
@@ -47,7 +47,7 @@ async function observe(
     else if (each.op === "setValue") semaphore.setValue(each.value);
     else semaphore.cancel();
     await settle();
-    seen.push([...events, semaphore.getValue(), semaphore.isLocked()]);
+    seen.push([...events.sort(), semaphore.getValue(), semaphore.isLocked()]);
     events = [];
   }
   return seen;
