@@ -158,3 +158,28 @@ describe.each(variants)(
     });
   },
 );
+
+it("a bundle works in a worker thread", async () => {
+  const file = join(folder, "worker.mjs");
+  await bundlers["esbuild"]!(file, { format: "esm", minify: true, sourcemap: false });
+  const starter = join(folder, "starter.mjs");
+  writeFileSync(
+    starter,
+    `import { Worker } from "node:worker_threads"; new Worker(${JSON.stringify(file)});`,
+  );
+  expect(run(starter)).toMatchObject({ found: 0, kinds: ["cycle"], classes: 3, file });
+});
+
+it("where stacks do not tell places, each unnamed lock is of a class of its own, and that is said once", () => {
+  const program = `
+    delete Error.captureStackTrace;
+    Object.defineProperty(Error, "stackTraceLimit", { value: 0, writable: false });
+    const { Mutex } = await import(${JSON.stringify(join(dist, "index.js"))});
+    const [a, b] = [1, 2].map(() => new Mutex());
+    console.log(JSON.stringify([a.className === b.className, a.className === a.className]));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", program], {
+    encoding: "utf8",
+  });
+  expect(JSON.parse(stdout)).toEqual([false, true]);
+  expect(stderr.match(/this engine does not tell where locks are constructed/g)).toHaveLength(1);
+});
