@@ -1,5 +1,6 @@
 /// <reference types="node" />
 import { AsyncLocalStorage } from "node:async_hooks";
+import { useContext } from "../context.js";
 import { reportUnfinished } from "../lockdep.js";
 import { observer } from "../observer.js";
 import { Task } from "../task.js";
@@ -9,6 +10,8 @@ process.on("beforeExit", reportUnfinished);
 
 /** The task that is running, or what its code has acquired last without naming a task. */
 export const storage = new AsyncLocalStorage<Task>();
+
+useContext({ running, run: (task, body) => storage.run(task, body) });
 
 /**
  * What code that names no task holds by one `acquire()`: a task of its own, whose parent is what the same code held

@@ -1,4 +1,5 @@
 /// <reference types="node" />
+export { traced } from "./traced.js";
 import { LockError } from "../errors.js";
 import { Task } from "../task.js";
 import { Acquisition, running, storage } from "./acquisition.js";

@@ -3,7 +3,7 @@ import { DeviceSet, PciDevice, type PciDeviceOptions } from "@vfiokit/core";
 import { MigrationState } from "@vfiokit/core/migration";
 import { DeviceFlags } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
-import { VfioUserClient, type CommandError } from "@vfiokit/user";
+import { VfioUserClient, type ReplyError } from "@vfiokit/user";
 import { afterEach, describe, expect, it } from "vitest";
 import { VfioUserServer, type ServerOptions } from "../../src/server/index.js";
 import { temporaryDirectory } from "../linux/support.js";
@@ -140,7 +140,7 @@ describe("--on-disconnect reset", () => {
     await expect(VfioUserClient.connect(served.path)).rejects.toMatchObject({
       command: "VERSION",
       code: "EAGAIN",
-    } satisfies Partial<CommandError>);
+    } satisfies Partial<ReplyError>);
     device.deviceLock.unlock(other);
     expect(device.openCount).toBe(0);
     while (served.server.connected) await new Promise(setImmediate);
