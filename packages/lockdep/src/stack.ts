@@ -47,11 +47,14 @@ const V8 = /^\s+at (?:async )?(?:(.*?) \()?(.*?):(\d+):(\d+)\)?$/;
 // Firefox and Safari: "reset@http://x/bus.ts:12:5"
 const GECKO = /^(.*?)@(.*?):(\d+):(\d+)$/;
 
+/** A bundler whose output is no module may leave `import.meta` empty. */
+const moduleUrl = (import.meta as { readonly url?: string }).url ?? "";
+
 /**
  * Where this package's own code is, built and as it was written, for source maps: its frames say nothing about the
  * lock's user. Bundled with its user's code, it has no folder of its own to leave out.
  */
-const ROOT = /^(.*\/lockdep\/)(?:src|dist)\/[^/]*$/.exec(plainPath(import.meta.url))?.[1];
+const ROOT = /^(.*\/lockdep\/)(?:src|dist)\/[^/]*$/.exec(plainPath(moduleUrl))?.[1];
 const isOwn = (file: string): boolean =>
   ROOT !== undefined && (file.startsWith(`${ROOT}dist/`) || file.startsWith(`${ROOT}src/`));
 
