@@ -27,7 +27,7 @@ beforeAll(async () => {
       outDir: join(folder, "lockdep/dist"),
       minify: false,
       target: "es2022",
-      rollupOptions: { external: [/^node:/] },
+      rolldownOptions: { external: [/^node:/] },
     },
   });
   const { outputText, sourceMapText } = ts.transpileModule(block("ts"), {

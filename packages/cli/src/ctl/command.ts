@@ -36,7 +36,6 @@ const NO_CONTROL_SOCKET: ReadonlySet<string> = new Set(["EPROTO", "ECONNRESET", 
 /** `vfiokit ctl SOCKET COMMAND`. */
 export function ctlCommand(): Command {
   return new Command("ctl")
-    .description("Administers a device that vfiokit serve serves.")
     .argument("<socket>", "path of the device's socket, or of its control socket")
     .addArgument(new Argument("<command>", "what to do").choices(Object.keys(commands)))
     .addArgument(new Argument("[what]", "the error of inject, the step of hand-over"))

@@ -22,14 +22,10 @@ const INITIATE_FLR = 0x8000;
 
 /** `vfiokit demo`: the serial card, with processes, sockets and eventfds as in earnest, and the laboratory. */
 export function demoCommand(): Command {
-  return new Command("demo")
-    .description(
-      "Shows a PCI serial card written in TypeScript: used, interrupted, reset and migrated, and why resets are safe.",
-    )
-    .action(() => {
-      void endSignal().then((signal) => process.exit(128 + constants.signals[signal]));
-      return demo();
-    });
+  return new Command("demo").action(() => {
+    void endSignal().then((signal) => process.exit(128 + constants.signals[signal]));
+    return demo();
+  });
 }
 
 async function demo(): Promise<void> {

@@ -27,7 +27,6 @@ interface MigrateCommandOptions extends TlsOptions {
 /** `vfiokit migrate FROM TO`. */
 export function migrateCommand(): Command {
   const command = new Command("migrate")
-    .description("Moves a device to another vfio-user server, while it runs as far as possible.")
     .argument("<from>", "path of the server's socket, or of a relay's")
     .argument("<to>", "path of the other server's socket, or tls://host:port[/NAME] of a receiver")
     .addOption(

@@ -27,7 +27,6 @@ interface ReceiveOptions extends TlsOptions {
 /** `vfiokit receive`. */
 export function receiveCommand(): Command {
   const command = new Command("receive")
-    .description("Takes devices that vfiokit migrate sends from other hosts.")
     .addOption(
       new Option("--listen <url>", "where: tls://host:port; port 0 is any that is free")
         .argParser(parseListen)

@@ -24,9 +24,6 @@ interface RelayCommandOptions {
 /** `vfiokit relay`. */
 export function relayCommand(): Command {
   return new Command("relay")
-    .description(
-      "Stands between a client that cannot migrate (QEMU) and its server, which then can be moved.",
-    )
     .requiredOption("--listen <path>", "where the client connects")
     .requiredOption("--connect <path>", "the server's socket")
     .option("--next <path>", "where another server may be, when the first one has gone")

@@ -10,7 +10,6 @@ import { bytes } from "../shared/tables.js";
 /** `vfiokit restore FILE SOCKET`. */
 export function restoreCommand(): Command {
   return new Command("restore")
-    .description("Loads a saved state into a device; one that is refused leaves the device as it is.")
     .argument("<file>", "what vfiokit save has written")
     .argument("<socket>", "path of the server's socket")
     .option("--json", "print the result as one line of JSON")

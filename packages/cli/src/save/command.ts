@@ -17,7 +17,6 @@ interface SaveOptions {
 /** `vfiokit save SOCKET FILE`. */
 export function saveCommand(): Command {
   return new Command("save")
-    .description("Saves a device's state to a file; it is stopped meanwhile, and runs on.")
     .argument("<socket>", "path of the server's socket")
     .argument("<file>", "what to write; replaced when all of it is there")
     .addOption(

@@ -25,7 +25,7 @@ const END_MS = 1000;
 
 /** `vfiokit serve DEVICE`. */
 export function serveCommand(): Command {
-  const serve = new Command("serve").description("Serves a device to vfio-user clients such as QEMU.");
+  const serve = new Command("serve");
   for (const device of devices) serve.addCommand(deviceCommand(device));
   return serve;
 }

@@ -7,7 +7,6 @@ import { inspectImage } from "../shared/inspect-image.js";
 /** `vfiokit stream FILE`. */
 export function streamCommand(): Command {
   return new Command("stream")
-    .description("Describes and verifies a migration stream: the exit code is 1 if it is damaged.")
     .argument("<file>", "what vfiokit save has written, or a raw stream; -: standard input")
     .option("--json", "print everything as JSON")
     .action(async (file: string, { json }: { json?: true }) => {

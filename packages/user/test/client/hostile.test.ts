@@ -197,7 +197,7 @@ describe("a hostile server", () => {
         await new Promise(setImmediate);
         expect({ fds: openFds(), mappings: openMappings() }).toEqual(before);
       }),
-      { numRuns: 200, interruptAfterTimeLimit: 15_000 },
+      { numRuns: 200, plugins: [fc.interruptAfterTimeLimit(15_000)] },
     );
   });
 
