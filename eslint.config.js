@@ -53,7 +53,7 @@ const direction = everything.map((name) => {
               `${name} must not import this package: dependencies go one way (docs/architecture.md).`,
             ),
             ...forbid(
-              ["\\.\\./\\.\\./\\.\\./(core|user|cli|devices|lockdep)/"],
+              [`(\\.\\./){2,}(packages/)?(${everything.join("|")})/src/`],
               "Import other packages by name.",
             ),
           ],
