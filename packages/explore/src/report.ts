@@ -1,5 +1,6 @@
 import type { Execution } from "./execution.js";
 import type { Failure } from "./failure.js";
+import type { Detail } from "./needs.js";
 import { formatSchedule } from "./schedule.js";
 
 /**
@@ -80,14 +81,14 @@ export interface TraceEvent {
 export function foundFailure(
   execution: Execution,
   failure: Failure,
-  queued: ReadonlySet<string>,
+  locks: ReadonlyMap<string, Detail>,
 ): FoundFailure {
   const names = new Map(execution.threads.map(({ key, name }) => [key, name]));
   return {
     ...failure,
     schedule: formatSchedule({
       threads: execution.events.map(({ thread }) => thread),
-      queued: [...queued],
+      locks: Object.fromEntries(locks),
     }),
     trace: execution.events.map(({ thread, label }) => ({ thread, task: names.get(thread)!, label })),
   };

@@ -97,8 +97,8 @@ export async function exploreSubtree(
     [outdated, tooDeep] = [false, false];
   };
 
-  using runner = new Runner(body, options);
-  while (tally.executions < job.executions && !signal?.aborted) {
+  using runner = await Runner.inTurn(body, options, signal);
+  while (runner && tally.executions < job.executions && !signal?.aborted) {
     const execution = await runner.run((enabled, events) => dpor.pick(enabled, events), needs);
     tally.begin();
     sinceStart++;
@@ -107,7 +107,7 @@ export async function exploreSubtree(
       if (isWhole) continue;
       break; // the other parts have to begin anew as well
     }
-    tally.add(execution, needs.queued);
+    tally.add(execution, needs.locks);
     last = execution.events;
     touched = last[job.prefix.length - 1]?.footprint.toData() ?? [];
     tooDeep ||= execution.abandoned === "depth" || execution.failures.some(({ kind }) => kind === "livelock");

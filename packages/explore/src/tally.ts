@@ -1,4 +1,5 @@
 import type { Execution } from "./execution.js";
+import type { Detail } from "./needs.js";
 import { foundFailure, type FoundFailure } from "./report.js";
 
 /** What has come of executions so far. */
@@ -63,12 +64,12 @@ export class Tally {
   }
 
   /** What came of the execution that began. */
-  add(execution: Execution, queued: ReadonlySet<string>): void {
+  add(execution: Execution, locks: ReadonlyMap<string, Detail>): void {
     const { length } = execution.events;
     this.#events += length;
     this.#maxDepth = Math.max(this.#maxDepth, length);
     if (execution.abandoned === "pruned") this.#pruned++;
-    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, queued));
+    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, locks));
   }
 
   /** What came of others, which come after all that was added before. */

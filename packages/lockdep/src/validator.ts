@@ -9,6 +9,7 @@ import { ClassRegistry, type ClassNode } from "./lock-class.js";
 import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Problem, StuckTask } from "./problem.js";
 import { Ranks } from "./ranks.js";
+import { unseen } from "./scheduler.js";
 import { captureStack, captureText, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
@@ -360,7 +361,8 @@ export class Validator implements LockObserver {
   #longWait(waiter: Waiter): void {
     const error = this.#report(`long-wait ${waiter.task.name} ${waiter.lock.className}`, () => {
       const tasks = [this.#stuck(waiter)];
-      for (const holder of waiter.lock.holders()) if (holder.waiting) tasks.push(this.#stuck(holder.waiting));
+      for (const holder of unseen(() => waiter.lock.holders()))
+        if (holder.waiting) tasks.push(this.#stuck(holder.waiting));
       return { kind: "long-wait", tasks };
     });
     if (error) waiter.fail(error);
@@ -374,7 +376,7 @@ export class Validator implements LockObserver {
       lockUse(lock, node, access, false, place(waiter.site)),
       performance.now() - waiter.since,
       this.#held(task),
-      [...lock.holders()],
+      unseen(() => [...lock.holders()]),
     );
   }
 

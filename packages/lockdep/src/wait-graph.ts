@@ -1,3 +1,4 @@
+import { unseen } from "./scheduler.js";
 import type { Task } from "./task.js";
 import type { Waiter } from "./wait-queue.js";
 
@@ -14,7 +15,7 @@ export function findHang(start: Waiter): Waiter[] | undefined {
   const blocked = (waiter: Waiter): boolean => {
     visited.add(waiter);
     path.push(waiter);
-    for (const holder of waiter.lock.holders()) {
+    for (const holder of unseen(() => waiter.lock.holders())) {
       if (awaits(holder, start.task)) return true;
       for (const next of waitsOf(holder)) if (!visited.has(next) && blocked(next)) return true;
     }

@@ -99,6 +99,7 @@ export class WaitQueue {
 
 /** The reason why a wait must not even begin, if there is one. */
 export function abortedBy(task: Task, signal: AbortSignal | undefined): AbortSignal | undefined {
+  scheduler?.lookingAtSignals(task, signal);
   if (task.signal?.aborted) return task.signal;
   return signal?.aborted ? signal : undefined;
 }
