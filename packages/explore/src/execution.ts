@@ -53,6 +53,8 @@ export class Execution implements Scheduler {
   readonly failures: Failure[] = [];
   /** At the end, what tasks would do if they were not blocked for ever. */
   readonly blocked: ExecutedEvent[] = [];
+  /** What the explorer cannot see, and so cannot try in other orders. */
+  readonly unknown = new Set<string>();
   /** The picker ended it, or the bound on its depth. */
   abandoned: "pruned" | "depth" | undefined;
   /** It met something that needs another way of running it, which is known now: run it again. */
@@ -272,6 +274,9 @@ export class Execution implements Scheduler {
   #mayDrift(thread: Thread): void {
     if (thread.ended || thread.pending || thread.waiting || !thread.mustEnd) return;
     thread.adrift = true;
+    this.unknown.add(
+      `${thread.name} awaits something that is not explored, after ${this.events.at(-1)!.label}`,
+    );
     this.#adrift++;
     this.#footprint.add(`await(${thread.key})`, true);
   }

@@ -62,6 +62,7 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
   return {
     ...verdictOf(result),
     bounds: boundsOf(options),
+    plainFields: options.plainFields ?? "conflict",
     ...{ executions, pruned, events, maxDepth },
     time: performance.now() - begun,
     failures,
@@ -93,8 +94,9 @@ async function sample(
   }
   const { counts, time, failures } = tally;
   return {
-    ...verdictOf({ failures, ended: false, bounded: false }),
+    ...verdictOf({ failures, ended: false, bounded: false, unknown: [...tally.unknown] }),
     bounds: boundsOf(options),
+    plainFields: options.plainFields ?? "conflict",
     ...counts,
     time,
     failures,
@@ -117,7 +119,9 @@ export async function replay(
   return {
     verdict: execution.failures.length > 0 ? "failed" : "not-found",
     exhausted: false,
+    unknown: [...execution.unknown],
     bounds: {},
+    plainFields: options.plainFields ?? "conflict",
     executions: 1,
     pruned: 0,
     events: length,

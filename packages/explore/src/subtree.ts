@@ -30,6 +30,8 @@ export interface SubtreeResult extends Counts {
   readonly bounded: boolean;
   /** One of a kind and message, the first. */
   readonly failures: readonly FoundFailure[];
+  /** What was met that the explorer cannot see. */
+  readonly unknown: readonly string[];
   /** What the prefix's last event touched. */
   readonly touched: FootprintData;
   /** What is to be tried above the subtree, in the order in which it was found. */
@@ -130,6 +132,7 @@ export async function exploreSubtree(
     ended,
     bounded: tooDeep || dpor.leftOut,
     failures: tally.failures,
+    unknown: [...tally.unknown],
     touched,
     demands: dpor.demands,
     places: ended

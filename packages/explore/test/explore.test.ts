@@ -274,7 +274,7 @@ describe("what tasks do", () => {
       },
       { keepGoing: true, lockdep: false },
     );
-    expect(report).toMatchObject({ verdict: "proved" });
+    expect(report).toMatchObject({ exhausted: true, failures: [] });
     return [...seen].sort();
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { explore, replay, type Body, type Exploration } from "@vfiokit/explore";
+import { exitCodeOf, explore, formatReport, replay, type Body, type Exploration } from "@vfiokit/explore";
 import { Mutex, RwSemaphore } from "@vfiokit/lockdep";
 
 /** Programs that fail in plain Node, and that were once said to be proved, or had an order that was never run. */
@@ -236,5 +236,33 @@ describe("plain fields between steps:", () => {
     expect(own).toBeGreaterThan(pure); // what comes before the first step may use any field
     expect(same).toBeGreaterThan(own);
     expect(await executions((x) => x.step())).toBeGreaterThanOrEqual(same);
+  });
+});
+
+describe("the verdict", () => {
+  it("is unknown, and says where, if a task awaits what is not explored", async () => {
+    const report = await explore((x) => {
+      let tell!: () => void;
+      const told = new Promise<void>((resolve) => (tell = resolve));
+      x.task("ann", () => told);
+      x.task("bob", async () => {
+        await x.step();
+        tell();
+      });
+    });
+    expect(report).toMatchObject({ verdict: "unknown", failures: [] });
+    expect(formatReport(report)).toMatch(
+      /^UNKNOWN: ann awaits something that is not explored, after begin\n/,
+    );
+    expect(exitCodeOf(report.verdict)).toBe(4);
+  });
+
+  it("says that it rests on the promise that no plain fields are shared", async () => {
+    const body: Body = (x) => void x.task("a", () => x.step());
+    expect(formatReport(await explore(body))).toMatch(/^PROVED: no interleaving fails\n/);
+    const promised = await explore(body, { plainFields: "none" });
+    expect(formatReport(promised)).toMatch(
+      /^PROVED: no interleaving fails, if tasks share no plain fields\n/,
+    );
   });
 });

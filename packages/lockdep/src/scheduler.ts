@@ -71,15 +71,14 @@ export async function arriving<T>(
 ): Promise<T> {
   await by.arrive(task, lock, access, signal, verb);
   let outcome: T | Promise<T>;
-  let failed = false;
   try {
     outcome = take();
   } catch (error) {
-    outcome = Promise.reject<T>(error as Error);
-    failed = true;
+    await by.arrived(task, lock, true);
+    throw error;
   }
   // A refusal is the task's to see, once it goes on.
   if (outcome instanceof Promise) outcome.catch(() => undefined);
-  await by.arrived(task, lock, failed);
+  await by.arrived(task, lock, false);
   return outcome;
 }

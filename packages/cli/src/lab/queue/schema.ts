@@ -35,6 +35,7 @@ const result = closed({
   ended: { type: "boolean" },
   bounded: { type: "boolean" },
   outdated: { type: "boolean" },
+  unknown: { type: "array", items: text },
   failures: {
     type: "array",
     items: closed({
