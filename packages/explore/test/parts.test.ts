@@ -27,7 +27,7 @@ async function inParts(
   seed = 1,
 ): Promise<{ report: ExploreReport; jobs: number }> {
   const { run, jobs } = scrambled(explored, { ...quiet, ...options }, seed);
-  return { report: await exploreParts(run, options), jobs: jobs.length };
+  return { report: await exploreParts(run, { ...quiet, ...options }), jobs: jobs.length };
 }
 
 /** What does not depend on how much of the program was known when. */
