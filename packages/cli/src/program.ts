@@ -18,60 +18,58 @@ const commands: readonly CommandEntry[] = [
   },
   {
     name: "migrate",
-    description: "Moves a device to another vfio-user server, while it runs as far as possible.",
+    description: "Live-migrates a device to another vfio-user server.",
     load: async () => (await import("./migrate/command.js")).migrateCommand(),
   },
   {
     name: "receive",
-    description: "Takes devices that vfiokit migrate sends from other hosts.",
+    description: "Receives devices that vfiokit migrate sends from other hosts.",
     load: async () => (await import("./receive/command.js")).receiveCommand(),
   },
   {
     name: "relay",
-    description:
-      "Stands between a client that cannot migrate (QEMU) and its server, which then can be moved.",
+    description: "Proxies a client that cannot migrate (QEMU), so that its server can be replaced.",
     load: async () => (await import("./relay/command.js")).relayCommand(),
   },
   {
     name: "save",
-    description: "Saves a device's state to a file; it is stopped meanwhile, and runs on.",
+    description: "Saves a device's state to a file. The device is stopped while it is saved.",
     load: async () => (await import("./save/command.js")).saveCommand(),
   },
   {
     name: "restore",
-    description: "Loads a saved state into a device; one that is refused leaves the device as it is.",
+    description: "Loads a saved state into a device. A state that is refused changes nothing.",
     load: async () => (await import("./restore/command.js")).restoreCommand(),
   },
   {
     name: "stream",
-    description: "Describes and verifies a migration stream: the exit code is 1 if it is damaged.",
+    description: "Describes and verifies a migration stream. Exits with 1 if it is damaged.",
     load: async () => (await import("./stream/command.js")).streamCommand(),
   },
   {
     name: "info",
-    description: "Shows what a vfio-user server serves, as lspci -vv shows a PCI function.",
+    description: "Shows a served device, as lspci -vv shows a PCI function.",
     load: async () => (await import("./info/command.js")).infoCommand(),
   },
   {
     name: "ctl",
-    description: "Administers a device that vfiokit serve serves.",
+    description: "Administers a served device or a relay.",
     load: async () => (await import("./ctl/command.js")).ctlCommand(),
   },
   {
     name: "demo",
     description:
-      "Shows a PCI serial card written in TypeScript: used, interrupted, reset and migrated, and why resets are safe.",
+      "Uses, interrupts, resets and migrates a serial card written in TypeScript, and shows why resets are safe.",
     load: async () => (await import("./demo/command.js")).demoCommand(),
   },
   {
     name: "lockdep",
-    description: "Checks lock protocols, and explains lockdep's reports in kernel logs.",
+    description: "Checks lock protocols, and explains lockdep reports in kernel logs.",
     load: async () => (await import("./lockdep/index.js")).lockdepCommand(),
   },
   {
     name: "lab",
-    description:
-      "Compares the known designs of a reset during a migration, in every interleaving that matters.",
+    description: "Compares designs of a reset during a migration under every interleaving that matters.",
     load: async () => (await import("./lab/index.js")).labCommand(),
   },
 ];

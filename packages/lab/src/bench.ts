@@ -1,5 +1,6 @@
 import type { Exploration } from "@vfiokit/explore";
 import { Task } from "@vfiokit/lockdep";
+import { unseen } from "@vfiokit/lockdep/hooks";
 import {
   DeviceSet,
   IrqIndex,
@@ -313,15 +314,16 @@ export class Bench implements CardObserver {
   }
 
   returnedBefore(card: Card): number {
-    const owner = this.slots.find((slot) => slot.card === card)!.device.migration!.stateMutex.owner;
+    const { migration } = this.slots.find((slot) => slot.card === card)!.device;
+    const owner = unseen(() => migration!.stateMutex.owner);
     return (owner && this.#transitions.get(owner)) ?? card.hardware.resets;
   }
 
   migrationReset(card: Card): void {
     const { migration } = this.slots.find((slot) => slot.card === card)!.device;
-    const caller = migration!.stateMutex.owner;
+    const caller = unseen(() => migration!.stateMutex.owner);
     for (const { device } of this.slots) {
-      if (caller && device.memoryLock.isHeldBy(caller))
+      if (caller && unseen(() => device.memoryLock.isHeldBy(caller)))
         this.violate(
           "no-cycle",
           `${card.name}: migrationResetState is called under ${device.name}'s memoryLock`,

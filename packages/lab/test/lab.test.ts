@@ -123,6 +123,7 @@ describe("the reduction", () => {
         const found = [];
         for (const strategy of ["exhaustive", "all"] as const) {
           const report = await explore(scenarioBody(design(name), scenario!).body, {
+            plainFields: "none",
             strategy,
             keepGoing: true,
             lockdep: false,

@@ -62,6 +62,12 @@ export abstract class Lock {
   /** Who waits for it now, first come first. */
   abstract waiters(): readonly Wait[];
 
+  /**
+   * How much of what goes on in its queue makes a difference, where interleavings are explored, as long as nobody tries
+   * it or looks at it: 0, who has it after whom; 1, who came when; 2, when those go on who got it.
+   */
+  readonly detail: 0 | 1 | 2 = 2;
+
   /** Can this wait end, if those who are `stuck` never let go? @internal */
   canEnd(_waiter: Waiter, stuck: (task: Task) => boolean): boolean {
     return !this.holders().some(stuck);

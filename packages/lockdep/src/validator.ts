@@ -10,6 +10,7 @@ import { ContextRules, contexts } from "./lock-context.js";
 import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Place, Problem, StuckTask } from "./problem.js";
 import { Ranks } from "./ranks.js";
+import { unseen } from "./scheduler.js";
 import { captureStack, captureText, methodsOf, type Doors, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
@@ -427,7 +428,8 @@ export class Validator implements LockObserver {
   #longWait(waiter: Waiter): void {
     const error = this.#report(`long-wait ${waiter.task.name} ${waiter.lock.className}`, () => {
       const tasks = [this.#stuck(waiter)];
-      for (const holder of waiter.lock.holders()) if (holder.waiting) tasks.push(this.#stuck(holder.waiting));
+      for (const holder of unseen(() => waiter.lock.holders()))
+        if (holder.waiting) tasks.push(this.#stuck(holder.waiting));
       return { kind: "long-wait", tasks };
     });
     if (error) waiter.fail(error);
@@ -475,7 +477,7 @@ export class Validator implements LockObserver {
       lockUse(lock, node, access, false, place(waiter.site)),
       performance.now() - waiter.since,
       this.#held(task),
-      [...lock.holders()],
+      unseen(() => [...lock.holders()]),
       waiter.bound,
     );
   }

@@ -30,27 +30,27 @@ export function migrateCommand(): Command {
     .argument("<from>", "path of the server's socket, or of a relay's")
     .argument("<to>", "path of the other server's socket, or tls://host:port[/NAME] of a receiver")
     .addOption(
-      new Option("--max-downtime <ms>", "stop the device once the rest takes no longer than this")
+      new Option("--max-downtime <ms>", "stop the device when the rest can be sent in this time")
         .argParser(parseMilliseconds)
         .default(MAX_DOWNTIME_MS),
     )
     .addOption(
-      new Option("--max-rounds <count>", "stop it after so many rounds at the latest; 0: at once")
+      new Option("--max-rounds <count>", "stop the device after this many rounds at the latest; 0: at once")
         .argParser(parseCount)
         .default(MAX_ROUNDS),
     )
     .addOption(
-      new Option("--bandwidth <bytes>", "send no more than this in a second: 4096, 512K, 64M, 1G").argParser(
+      new Option("--bandwidth <bytes>", "limit the rate, in bytes a second: 4096, 512K, 64M, 1G").argParser(
         (text: string) => parseBytes(text),
       ),
     )
     .addOption(
-      new Option("--compression <how>", "make the bytes smaller on the way to another host")
+      new Option("--compression <how>", "compress what is sent to another host")
         .choices(compressions)
         .default("auto"),
     )
-    .option("--dry-run", "only check whether the device can go there")
-    .option("--recover", "finish a migration whose mover or server was killed, one way or the other")
+    .option("--dry-run", "only check whether the device can be migrated there")
+    .option("--recover", "finish or undo a migration that was interrupted")
     .option("--json", "print each event as one line of JSON");
   addTlsOptions(command);
   return command.action((from: string, to: string, options: MigrateCommandOptions) => run(from, to, options));

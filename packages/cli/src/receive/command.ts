@@ -28,12 +28,12 @@ interface ReceiveOptions extends TlsOptions {
 export function receiveCommand(): Command {
   const command = new Command("receive")
     .addOption(
-      new Option("--listen <url>", "where: tls://host:port; port 0 is any that is free")
+      new Option("--listen <url>", "address to listen on: tls://host:port; port 0 picks a free port")
         .argParser(parseListen)
         .makeOptionMandatory(),
     )
     .addOption(
-      new Option("--to <name=socket>", "a device: what movers call it, and its socket; may be given again")
+      new Option("--to <name=socket>", "a device: its name for migration clients, and its socket; repeatable")
         .argParser(parseTo)
         .makeOptionMandatory(),
     );
@@ -41,21 +41,21 @@ export function receiveCommand(): Command {
     .addOption(
       new Option(
         "--allow <name>",
-        "let in only who has this name in the certificate; may be given again",
+        "accept only clients whose certificate has this name; repeatable",
       ).argParser((name: string, before?: readonly string[]) => [...(before ?? []), name]),
     )
     .addOption(
-      new Option("--resume-window <seconds>", "how long a broken connection may be continued")
+      new Option("--resume-window <seconds>", "how long a broken connection can be resumed")
         .argParser(parseSeconds)
         .default(30),
     )
-    .option("--json", "print what happens as lines of JSON")
+    .option("--json", "print events as lines of JSON")
     .addHelpText("after", help)
     .action(receive);
 }
 
 const help = `
-A mover names a device by tls://host:port/NAME; where there is only one, tls://host:port is enough. --to SOCKET
+A migration client names a device by tls://host:port/NAME; where there is only one, tls://host:port is enough. --to SOCKET
 without a name takes the name from the file: card for /run/card.sock.
 
 SIGTERM ends it: what is being loaded is discarded, what is prepared stays so, and

@@ -24,37 +24,38 @@ interface RelayCommandOptions {
 /** `vfiokit relay`. */
 export function relayCommand(): Command {
   return new Command("relay")
-    .requiredOption("--listen <path>", "where the client connects")
+    .requiredOption("--listen <path>", "socket that the client connects to")
     .requiredOption("--connect <path>", "the server's socket")
-    .option("--next <path>", "where another server may be, when the first one has gone")
-    .option("--server-command <command>", "starts a server at the same path, when the first one has gone")
+    .option("--next <path>", "socket of a replacement server, used when the first one has gone")
+    .option(
+      "--server-command <command>",
+      "command that starts a server at the same path when the first one has gone",
+    )
     .addOption(
-      new Option("--timeout <seconds>", "how long a client is kept without a server")
+      new Option("--timeout <seconds>", "how long to keep a client without a server")
         .argParser(parseWait)
         .default(30),
     )
     .addOption(
-      new Option(
-        "--reply-within <seconds>",
-        "answer requests with an error that waited this long for a server",
-      )
+      new Option("--reply-within <seconds>", "fail requests that have waited this long for a server")
         .argParser(parseWait)
         .default(4),
     )
     .addOption(
-      new Option("--snapshot-every <seconds>", "keep the device's state for the next server").argParser(
-        parseWait,
-      ),
+      new Option(
+        "--snapshot-every <seconds>",
+        "save the device's state this often, for the next server",
+      ).argParser(parseWait),
     )
     .addOption(
-      new Option("--on-loss <what>", "what the guest sees when state was lost with a server")
+      new Option("--on-loss <what>", "what the guest sees when a server's state was lost")
         .choices(["error", "reset", "none"])
         .default("error"),
     )
     .addOption(
       new Option("--log-level <level>", "least severe message to log").choices(logLevels).default("info"),
     )
-    .option("--json", "print how to attach the device as one line of JSON")
+    .option("--json", "print how to attach the device, as one line of JSON")
     .action((options: RelayCommandOptions) => relay(options));
 }
 

@@ -10,7 +10,7 @@ import { bytes } from "../shared/tables.js";
 /** `vfiokit restore FILE SOCKET`. */
 export function restoreCommand(): Command {
   return new Command("restore")
-    .argument("<file>", "what vfiokit save has written")
+    .argument("<file>", "file written by vfiokit save")
     .argument("<socket>", "path of the server's socket")
     .option("--json", "print the result as one line of JSON")
     .action(async (file: string, socket: string, { json }: { json?: true }) => {

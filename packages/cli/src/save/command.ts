@@ -18,10 +18,8 @@ interface SaveOptions {
 export function saveCommand(): Command {
   return new Command("save")
     .argument("<socket>", "path of the server's socket")
-    .argument("<file>", "what to write; replaced when all of it is there")
-    .addOption(
-      new Option("--compression <how>", "make the file smaller").choices(compressions).default("auto"),
-    )
+    .argument("<file>", "file to write; replaced once it is complete")
+    .addOption(new Option("--compression <how>", "compress the file").choices(compressions).default("auto"))
     .option("--json", "print the result as one line of JSON")
     .action(async (socket: string, file: string, options: SaveOptions) => {
       const path = resolve(socket);

@@ -54,7 +54,7 @@ function deviceCommand(device: ServedDevice): Command {
         .choices(["D0", "D3hot", "D3cold"])
         .default("D0"),
     )
-    .option("--json", "print how to attach the device as one line of JSON");
+    .option("--json", "print how to attach the device, as one line of JSON");
   device.configure(command);
   return command.action((options: ServeOptions) => serve(device, options));
 }

@@ -18,9 +18,12 @@ export function addTlsOptions(command: Command): Command {
   return command
     .option("--cert <file>", "this side's certificate (PEM)")
     .option("--key <file>", "its private key (PEM)")
-    .option("--ca <file>", "the authorities that the other side's certificate must come from (PEM)")
+    .option(
+      "--ca <file>",
+      "certificate authorities that the other side's certificate must be signed by (PEM)",
+    )
     .addOption(
-      new Option("--insecure-loopback", "plain TCP without certificates, on loopback addresses only"),
+      new Option("--insecure-loopback", "plain TCP without certificates, for loopback addresses only"),
     );
 }
 

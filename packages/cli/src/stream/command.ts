@@ -7,7 +7,7 @@ import { inspectImage } from "../shared/inspect-image.js";
 /** `vfiokit stream FILE`. */
 export function streamCommand(): Command {
   return new Command("stream")
-    .argument("<file>", "what vfiokit save has written, or a raw stream; -: standard input")
+    .argument("<file>", "file written by vfiokit save, or a raw stream; -: standard input")
     .option("--json", "print everything as JSON")
     .action(async (file: string, { json }: { json?: true }) => {
       const image = await inspectImage(file);
