@@ -326,14 +326,14 @@ export class Execution implements Scheduler {
   #aborted(signal: AbortSignal, name: string): void {
     this.#footprint.add(name, true);
     this.needs.abort(name);
-    for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 1);
+    for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 2);
   }
 
   /** The wait can be cancelled: if somebody does so, the queue is to be explored. */
   #mayCancel(signal: AbortSignal, lock: string): void {
     this.#watch(signal);
     if (this.needs.isAborted(this.#signals.get(signal)!)) {
-      this.#need(lock, 1);
+      this.#need(lock, 2);
       return;
     }
     const locks = this.#cancellable.get(signal);
@@ -346,9 +346,9 @@ export class Execution implements Scheduler {
   arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void> {
     const key = this.#names.of(lock);
     const what = verb ?? VERBS.get(access) ?? (lock instanceof RwSemaphore ? "write" : "lock");
-    if (lock.detail === 0) {
+    if (lock.detail < 2) {
       for (const each of [task.signal, options?.signal]) if (each) this.#mayCancel(each, key);
-      if (options?.timeoutMs !== undefined) this.#need(key, 1); // the time runs in the queue
+      if (options?.timeoutMs !== undefined) this.#need(key, 2); // the time runs in the queue
     }
     const detail = this.#detail(lock, key);
     return this.#park(this.#thread(task), {
@@ -401,7 +401,7 @@ export class Execution implements Scheduler {
   touching(lock: Lock, writes: boolean, about?: Task): void {
     if (about && about === this.#active?.task) return; // nobody else changes that while it runs
     const key = this.#names.of(lock);
-    this.#need(key, writes ? 1 : 3, lock.detail);
+    this.#need(key, writes ? 2 : 3, lock.detail);
     this.#footprint.add(key, writes);
   }
 
