@@ -1,4 +1,4 @@
-import { Mutex, type Lock, type Shared, type Task, type Waiter } from "@vfiokit/lockdep";
+import { Mutex, type AcquireOptions, type Lock, type Shared, type Task, type Waiter } from "@vfiokit/lockdep";
 import { EXCLUSIVE, READ_RECURSIVE, schedule, type Access, type Scheduler } from "@vfiokit/lockdep/hooks";
 import { messageOf } from "./errors.js";
 import type { ExecutedEvent } from "./event.js";
@@ -250,14 +250,15 @@ export class Execution implements Scheduler {
 
   // lockdep's Scheduler.
 
-  arrive(task: Task, lock: Lock, access: Access, signal?: AbortSignal): Promise<void> {
+  arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void> {
     const key = this.#names.of(lock);
     const exclusive = access === EXCLUSIVE;
     const isMutex = lock instanceof Mutex;
-    const signals = [task.signal, signal].filter((each) => each !== undefined);
+    const signals = [task.signal, options?.signal].filter((each) => each !== undefined);
     for (const each of signals) this.#watch(each);
+    if (isMutex && options?.timeoutMs !== undefined) this.#modelQueue(key); // the time runs in the queue
     return this.#park(this.#thread(task), {
-      label: `${exclusive ? (isMutex ? "lock" : "write") : access === READ_RECURSIVE ? "read_recursive" : "read"}(${key})`,
+      label: `${verb ?? (exclusive ? (isMutex ? "lock" : "write") : access === READ_RECURSIVE ? "read_recursive" : "read")}(${key})`,
       touches: { key, writes: exclusive },
       arrival: { task, lock, key, untilFree: isMutex && !this.needs.queued.has(key), signals },
     });
@@ -284,8 +285,7 @@ export class Execution implements Scheduler {
     if (!(lock instanceof Mutex) || isTaken || this.#settingUp) return;
     if (this.#released.has(key) && !this.needs.queued.has(key)) {
       // Let go and tried again in one event: it fails if somebody queued meanwhile, so the queue is to be modelled.
-      this.needs.queued.add(key);
-      this.again = true;
+      this.#modelQueue(key);
     }
     this.#taken.set(key, this.events.length - 1);
   }
@@ -296,6 +296,26 @@ export class Execution implements Scheduler {
     if (!(lock instanceof Mutex)) return;
     this.#release(key, this.#taken.get(key) ?? this.events.length - 1);
     this.#taken.delete(key);
+  }
+
+  touching(lock: Lock, writes: boolean): void {
+    const key = this.#names.of(lock);
+    this.#footprint.add(key, writes);
+    if (lock instanceof Mutex) this.#modelQueue(key); // a condition variable puts its waiters there
+  }
+
+  #modelQueue(mutex: string): void {
+    if (this.needs.queued.has(mutex)) return;
+    this.needs.queued.add(mutex);
+    this.again = true;
+  }
+
+  lookingAtSignals(task: Task, signal: AbortSignal | undefined): void {
+    for (const each of [task.signal, signal]) {
+      if (!each) continue;
+      this.#watch(each);
+      this.#isAborted(each);
+    }
   }
 
   preempt(task: Task): Promise<void> {

@@ -14,8 +14,11 @@ function isStuck({ ended, mustEnd, pending, waiting }: Thread): boolean {
   return (mustEnd && !ended) || pending !== undefined || waiting !== undefined;
 }
 
+/** For another task, by name; whoever waits for a condition or a channel waits for anybody. */
 function waitsForThreads({ waiting, pending }: Thread): boolean {
-  return waiting !== undefined || pending?.arrival !== undefined || pending?.joins !== undefined;
+  if (pending?.joins) return true;
+  const lock = waiting?.lock ?? pending?.arrival?.lock;
+  return lock !== undefined && lock.holders().length > 0;
 }
 
 /** Whom a thread waits for: holders of its lock, and those ahead of it in the queue. */
@@ -46,8 +49,9 @@ function describeWait({ task, waiting, pending }: Thread): string {
   const lock = waiting?.lock ?? pending?.arrival?.lock;
   if (!lock) return "something that nobody does";
   const holders = lock.holders().map(({ name }) => name);
+  if (holders.length === 0) return lock.className;
   const queue = lock.waiters().map((wait) => wait.task);
   const ahead = queue.slice(0, Math.max(0, queue.indexOf(task!))).map(({ name }) => name);
   const behind = ahead.length > 0 ? `, behind ${ahead.join(", ")}` : "";
-  return `${lock.className}, held by ${holders.join(", ") || "nobody"}${behind}`;
+  return `${lock.className}, held by ${holders.join(", ")}${behind}`;
 }

@@ -41,6 +41,14 @@ function describe(problem: Problem): string {
       return `${problem.task.name} ends with ${problem.held.map((use) => use.class).join(", ")}`;
     case "assert":
       return `${problem.task.name}: ${problem.class} is expected to be ${problem.expected}`;
+    case "pinned":
+      return `${problem.task.name} releases ${problem.class}, which is pinned`;
+    case "held-here":
+      return `${problem.task.name} holds ${problem.held.map((use) => use.class).join(", ")} where no lock may be held`;
+    case "context":
+      return `${problem.class} is taken in ${problem.context}, and held while that can begin`;
+    case "context-order":
+      return `${problem.from} -> ${problem.to}, of which one is taken in ${problem.context}, and one held while that can begin`;
     default:
       return problem.kind;
   }

@@ -82,13 +82,13 @@ export class Recorder {
 
   #follow(next: Scheduler): Scheduler {
     return {
-      arrive: (task, lock, access, signal) => {
+      arrive: (task, lock, access, options, verb) => {
         if (lock instanceof Mutex) {
           const waits = lock.owner !== undefined && lock.owner !== task;
           this.#arrived.set(task, { lock, waits });
           if (waits) this.#waits(task, lock, "exclusive");
         }
-        return next.arrive(task, lock, access, signal);
+        return next.arrive(task, lock, access, options, verb);
       },
       resume: (...args) => next.resume(...args),
       queued: (waiter) => next.queued(waiter),
@@ -98,9 +98,12 @@ export class Recorder {
         next.trying(task, lock, access);
       },
       releasing: (...args) => next.releasing(...args),
+      touching: (lock, writes) => next.touching(lock, writes),
+      lookingAtSignals: (task, signal) => next.lookingAtSignals(task, signal),
       preempt: (task) => next.preempt(task),
       read: (cell) => next.read(cell),
       written: (cell) => next.written(cell),
+      clock: next.clock,
     };
   }
 
@@ -137,6 +140,8 @@ function passOn(next: LockObserver | undefined): LockObserver {
     abandoned: (waiter) => next?.abandoned(waiter),
     acquired: (hold) => next?.acquired(hold),
     downgraded: (hold) => next?.downgraded(hold),
+    releasesPinned: (hold) => next?.releasesPinned(hold),
+    contextOpened: (task) => next?.contextOpened(task),
     released: (hold, wasLast) => next?.released(hold, wasLast),
     badUnlock: (task, lock) => next?.badUnlock(task, lock),
     recursion: (...args) => next?.recursion(...args),

@@ -16,3 +16,13 @@ export class LockdepError extends LockError {
     super(message);
   }
 }
+
+/** A wait for a lock has lasted longer than its `timeoutMs`. */
+export class LockTimeout extends LockError {
+  override readonly name = "LockTimeout";
+}
+
+/** A value was sent to a channel that is closed, or was closed while the sender waited. */
+export class ChannelClosed extends LockError {
+  override readonly name = "ChannelClosed";
+}

@@ -22,6 +22,8 @@ export class HoldRecord implements Hold {
   subclass = 0;
   recursive = false;
   trylock = false;
+  /** How often it is pinned: must not be released. @internal */
+  pins = 0;
 
   constructor(readonly lock: Lock) {}
 

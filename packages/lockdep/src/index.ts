@@ -1,11 +1,20 @@
 export { Task } from "./task.js";
 export { Mutex } from "./mutex.js";
 export { RwSemaphore, type ReadOptions } from "./rwsem.js";
+export { Semaphore } from "./semaphore.js";
+export { ConditionVariable } from "./condition-variable.js";
+export { Barrier } from "./barrier.js";
+export { Latch } from "./latch.js";
+export { Channel, type Sendable } from "./channel.js";
+export { Once } from "./once.js";
+export { LockMap } from "./lock-map.js";
+export { LockContext } from "./lock-context.js";
+export { assertNothingHeld, pin, unpin } from "./annotations.js";
 export { Lock } from "./lock.js";
 export { Shared } from "./shared.js";
 export type { Hold, HoldMode } from "./hold.js";
 export type { AcquireOptions, Waiter } from "./wait-queue.js";
-export { LockError, LockdepError } from "./errors.js";
+export { ChannelClosed, LockError, LockdepError, LockTimeout } from "./errors.js";
 export {
   lockdep,
   assertHeld,

@@ -50,6 +50,11 @@ export abstract class Lock {
   /** Who waits for it now, first come first. */
   abstract waiters(): readonly Wait[];
 
+  /** Can this wait end, if those who are `stuck` never let go? @internal */
+  canEnd(_waiter: Waiter, stuck: (task: Task) => boolean): boolean {
+    return !this.holders().some(stuck);
+  }
+
   /** Lets go of `hold`: how a hold is disposed. @internal */
   abstract release(hold: HoldRecord): void;
 

@@ -55,6 +55,11 @@ function deliver(problem: Problem): LockdepError | undefined {
   return undefined;
 }
 
+/** The validator, while it is on. @internal */
+export function activeValidator(): Validator | undefined {
+  return mode === "off" ? undefined : validator;
+}
+
 /** The validator of this program: one for all locks. */
 export const lockdep = {
   /** Sets what is given and leaves the rest. */

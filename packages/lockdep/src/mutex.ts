@@ -32,7 +32,7 @@ export class Mutex extends Lock {
    */
   lock(task: Task, options?: AcquireOptions): void | Promise<void> {
     if (scheduler)
-      return scheduler.arrive(task, this, EXCLUSIVE, options?.signal).then(() => this.#lock(task, options));
+      return scheduler.arrive(task, this, EXCLUSIVE, options).then(() => this.#lock(task, options));
     return this.#lock(task, options);
   }
 
@@ -49,7 +49,7 @@ export class Mutex extends Lock {
     }
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new Waiter(task, this, EXCLUSIVE, subclass, options?.signal);
+    const waiter = new Waiter(task, this, EXCLUSIVE, subclass, options);
     this.#waiters.push(waiter);
     observer?.contended(waiter);
     scheduler?.queued(waiter);
@@ -73,8 +73,14 @@ export class Mutex extends Lock {
       observer?.badUnlock(task, this);
       throw new LockError(`${task.name} releases ${this.className}, which it does not hold`);
     }
-    this.#owner = undefined;
+    if (this.#hold.pins > 0) observer?.releasesPinned(this.#hold);
     task.pop(this.#hold);
+    this.#handOver();
+  }
+
+  /** The first waiter, if any, is the owner now. */
+  #handOver(): void {
+    this.#owner = undefined;
     const next = this.#waiters.first;
     if (!next) return;
     this.#waiters.remove(next);
@@ -97,7 +103,7 @@ export class Mutex extends Lock {
   }
 
   override waiters(): readonly Wait[] {
-    return Array.from(this.#waiters, ({ task, since }) => ({ task, since, mode: "exclusive" }));
+    return this.#waiters.waits;
   }
 
   /** @internal */
@@ -108,6 +114,44 @@ export class Mutex extends Lock {
   /** @internal */
   override abandon(waiter: Waiter): void {
     this.#waiters.remove(waiter);
+  }
+
+  /**
+   * Lets go, as `unlock` does, of a lock that the task is going to take again before it goes on: that order is checked
+   * first. Returns the subclass to take it with. @internal
+   */
+  surrender(task: Task): number {
+    scheduler?.releasing(task, this, EXCLUSIVE);
+    if (this.#owner !== task) {
+      observer?.badUnlock(task, this);
+      throw new LockError(`${task.name} waits with ${this.className}, which it does not hold`);
+    }
+    const hold = this.#hold;
+    const { subclass } = hold;
+    if (hold.pins > 0) observer?.releasesPinned(hold);
+    task.pop(hold);
+    try {
+      observer?.acquire(task, this, EXCLUSIVE, subclass, false);
+    } catch (error) {
+      task.push(hold);
+      throw error;
+    }
+    this.#handOver();
+    return subclass;
+  }
+
+  /** Who surrendered the lock wants it back: it owns the lock now, or is the last in the queue. @internal */
+  reclaim(waiter: Waiter): void {
+    waiter.lock = this;
+    scheduler?.touching(this, true);
+    if (!this.#owner) {
+      this.#take(waiter.task, waiter.subclass, false);
+      waiter.grant();
+      return;
+    }
+    this.#waiters.push(waiter);
+    observer?.contended(waiter);
+    scheduler?.queued(waiter);
   }
 
   #take(task: Task, subclass: number, trylock: boolean): void {

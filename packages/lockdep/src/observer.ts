@@ -23,6 +23,10 @@ export interface LockObserver {
   released(hold: HoldRecord, last: boolean): void;
   /** `task` tried to release a lock that it does not hold. The lock throws afterwards. */
   badUnlock(task: Task, lock: Lock): void;
+  /** A hold that is pinned is about to be released. */
+  releasesPinned(hold: HoldRecord): void;
+  /** A context can begin again, and `task` may hold locks. */
+  contextOpened(task: Task): void;
   /** `task` tried to take a lock that it would wait for itself to release. The lock throws afterwards. */
   recursion(task: Task, lock: Lock, access: Access): void;
   /** The task is over. */

@@ -99,6 +99,55 @@ export interface AssertProblem {
   readonly held: readonly LockUse[];
 }
 
+/** A task is where no lock may be held, and holds some. */
+export interface HeldHereProblem {
+  readonly kind: "held-here";
+  readonly task: TaskName;
+  readonly at: Place;
+  readonly held: readonly LockUse[];
+}
+
+/** A lock is released that is pinned. */
+export interface PinnedProblem {
+  readonly kind: "pinned";
+  readonly task: TaskName;
+  readonly lock: string;
+  readonly class: string;
+  readonly at: Place;
+  readonly held: readonly LockUse[];
+}
+
+/** Who proved that a class is used in a context, or held while that can begin. */
+export interface ContextUse {
+  readonly task: TaskName;
+  readonly at: Place;
+}
+
+/** A class is taken in a context, and held while that context can begin. */
+export interface ContextProblem {
+  readonly kind: "context";
+  readonly task: TaskName;
+  readonly context: string;
+  readonly class: string;
+  readonly used: ContextUse;
+  readonly heldOutside: ContextUse;
+  readonly at: Place;
+  readonly held: readonly LockUse[];
+}
+
+/** While `from`, which is taken in a context, is held, `to` is taken, which is held while the context can begin. */
+export interface ContextOrderProblem {
+  readonly kind: "context-order";
+  readonly task: TaskName;
+  readonly context: string;
+  readonly from: string;
+  readonly to: string;
+  readonly used: ContextUse;
+  readonly heldOutside: ContextUse;
+  readonly at: Place;
+  readonly held: readonly LockUse[];
+}
+
 /** A task in a real hang, or in a long wait. */
 export interface StuckTask {
   readonly task: TaskName;
@@ -135,6 +184,10 @@ export type Problem =
   | BadUnlockProblem
   | HeldAtExitProblem
   | AssertProblem
+  | HeldHereProblem
+  | PinnedProblem
+  | ContextProblem
+  | ContextOrderProblem
   | HangProblem
   | LongWaitProblem
   | LimitProblem;

@@ -112,6 +112,7 @@ export class RwSemaphore extends Lock {
       observer?.badUnlock(hold.task, this);
       throw new LockError(`${hold.task.name} releases ${this.className}, which it does not hold`);
     }
+    if (hold.pins > 0) observer?.releasesPinned(hold);
     this.#holds[at] = this.#holds[this.#holds.length - 1]!;
     this.#holds.pop();
     if (hold.mode === "write") this.#writer = undefined;
@@ -143,9 +144,7 @@ export class RwSemaphore extends Lock {
 
   #down(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {
     if (scheduler)
-      return scheduler
-        .arrive(task, this, access, options?.signal)
-        .then(() => this.#downNow(task, access, options));
+      return scheduler.arrive(task, this, access, options).then(() => this.#downNow(task, access, options));
     return this.#downNow(task, access, options);
   }
 
@@ -165,7 +164,7 @@ export class RwSemaphore extends Lock {
     }
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new Waiter(task, this, access, subclass, options?.signal);
+    const waiter = new Waiter(task, this, access, subclass, options);
     this.#waiters.push(waiter);
     observer?.contended(waiter);
     scheduler?.queued(waiter);

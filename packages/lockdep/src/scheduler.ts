@@ -2,7 +2,7 @@ import type { Access } from "./access.js";
 import type { Lock } from "./lock.js";
 import type { Shared } from "./shared.js";
 import type { Task } from "./task.js";
-import type { Waiter } from "./wait-queue.js";
+import type { AcquireOptions, Waiter } from "./wait-queue.js";
 
 /**
  * Who decides when a task goes on, in a run that explores interleavings (packages/explore). Everywhere else there is
@@ -11,9 +11,10 @@ import type { Waiter } from "./wait-queue.js";
 export interface Scheduler {
   /**
    * `task` is about to take `lock`, or to queue for it: it does so when the promise resolves.
-   * @param signal ends this wait, as the task's own signal does
+   * @param options what ends this wait, besides the task's own signal
+   * @param verb what the task is about to do with it, if that is not to lock it: "receive"
    */
-  arrive(task: Task, lock: Lock, access: Access, signal?: AbortSignal): Promise<void>;
+  arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void>;
   /** A wait has ended, with the lock or without it: `resume` lets the task go on. */
   resume(waiter: Waiter, resume: () => void): void;
   /** The lock was not free: the task is in its queue. */
@@ -22,10 +23,21 @@ export interface Scheduler {
   trying(task: Task, lock: Lock, access: Access): void;
   /** `task` lets go of `lock`, or of a part of it. */
   releasing(task: Task, lock: Lock, access: Access): void;
+  /** Somebody looks at what the lock is, or changes it, in no other way of these: a notify, a post, a close. */
+  touching(lock: Lock, writes: boolean): void;
+  /** A task that would have to wait looks first whether it is to end its waits. */
+  lookingAtSignals(task: Task, signal: AbortSignal | undefined): void;
   /** `task` could be preempted here. */
   preempt(task: Task): Promise<void>;
   read(cell: Shared<unknown>): void;
   written(cell: Shared<unknown>): void;
+  /** Time limits of waits run by it. Default: the platform's timers. */
+  readonly clock?: Clock | undefined;
+}
+
+export interface Clock<Timer = unknown> {
+  setTimeout(callback: () => void, milliseconds: number): Timer;
+  clearTimeout(timer: Timer): void;
 }
 
 /** The scheduler in force. */

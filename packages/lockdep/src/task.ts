@@ -76,6 +76,7 @@ export class Task implements Disposable {
     const last = at === this.records.length - 1;
     if (last) this.records.pop();
     else this.records.splice(at, 1);
+    hold.pins = 0;
     observer?.released(hold, last);
   }
 

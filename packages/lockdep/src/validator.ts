@@ -6,8 +6,9 @@ import { Edge, edgeKind, strongPath, type SeenOrder, type Step } from "./graph.j
 import type { HoldRecord } from "./hold.js";
 import type { Lock } from "./lock.js";
 import { ClassRegistry, type ClassNode } from "./lock-class.js";
+import { ContextRules, contexts } from "./lock-context.js";
 import type { LockObserver } from "./observer.js";
-import type { AssertProblem, LockUse, Problem, StuckTask } from "./problem.js";
+import type { AssertProblem, LockUse, Place, Problem, StuckTask } from "./problem.js";
 import { Ranks } from "./ranks.js";
 import { captureStack, captureText, type Site } from "./stack.js";
 import type { Task } from "./task.js";
@@ -48,6 +49,10 @@ export class Validator implements LockObserver {
   readonly #classes: ClassRegistry;
   readonly #reported = new Set<string>();
   readonly #ranks = new Ranks();
+  readonly #contexts = new ContextRules(
+    (...problem) => this.raise(...problem),
+    (task) => place(this.#site(task)),
+  );
   #root = Chain.root();
   #edges = 0;
   #chains = 0;
@@ -83,6 +88,7 @@ export class Validator implements LockObserver {
     if (!node) return;
     const key = chainKey(node, access, trylock);
     const known = chain.child(key);
+    if (contexts.length > 0) this.#contexts.note(task, node, access, !trylock);
     task.pending = known?.checked ? known : this.#check(task, chain, lock, node, access, trylock);
   }
 
@@ -139,6 +145,25 @@ export class Validator implements LockObserver {
     if (error) throw error;
   }
 
+  releasesPinned(hold: HoldRecord): void {
+    const { task, lock } = hold;
+    this.raise(task, `pinned ${lock.className}`, (held, at) => ({
+      kind: "pinned",
+      task: taskName(task),
+      lock: lock.label,
+      class: lock.className,
+      at,
+      held,
+    }));
+  }
+
+  contextOpened(task: Task): void {
+    for (const hold of task.records) {
+      const node = this.#nodeOf(hold.lock, hold.subclass);
+      if (node) this.#contexts.note(task, node, hold.access, false);
+    }
+  }
+
   recursion(task: Task, lock: Lock, access: Access): void {
     const node = this.#nodeOf(lock, 0);
     const holding = task.records.findLast((hold) => hold.lock === lock);
@@ -180,6 +205,14 @@ export class Validator implements LockObserver {
       at,
       held: this.#held(task),
     }));
+    if (error) throw error;
+  }
+
+  /** Reports a problem of a task once for each place. For rules that have files of their own. */
+  raise(task: Task, key: string, problem: (held: LockUse[], at: Place) => Problem): void {
+    const at = place(this.#site(task));
+    const where = at[0] ? `${at[0].file}:${at[0].line}` : "";
+    const error = this.#report(`${key} ${where}`, () => problem(this.#held(task), at));
     if (error) throw error;
   }
 
@@ -283,6 +316,7 @@ export class Validator implements LockObserver {
       const kind = edgeKind(held.access, next.access);
       if (edge.kinds & kind) continue;
       edge.add({ kind, held, acquired: next });
+      if (contexts.length > 0) this.#contexts.ordered(task, held.node, next.node!);
       if (edge.broken) continue;
       if (!this.#ranks.mayLeadBack(held.node, next.node!)) continue;
       const path = strongPath(next.node!, next.access, held.node, held.access);

@@ -21,7 +21,21 @@ export function findHang(start: Waiter): Waiter[] | undefined {
     path.pop();
     return false;
   };
-  return blocked(start) ? path : undefined;
+  return blocked(start) && lastsForEver(start) ? path : undefined;
+}
+
+/** A semaphore has several holders, and one that is not stuck may be enough. */
+function lastsForEver(start: Waiter): boolean {
+  const waits = new Set([start]);
+  for (const { lock } of waits)
+    for (const holder of lock.holders()) for (const next of waitsOf(holder)) waits.add(next);
+  const stuck = (task: Task): boolean => [...waitsOf(task)].some((wait) => waits.has(wait));
+  let before: number;
+  do {
+    before = waits.size;
+    for (const wait of waits) if (wait.lock.canEnd(wait, stuck)) waits.delete(wait);
+  } while (waits.size < before);
+  return waits.has(start);
 }
 
 /** A task goes on only when its own wait ends, and those of the tasks that it awaits. */

@@ -1,7 +1,8 @@
 import type { Access } from "./access.js";
-import type { Lock } from "./lock.js";
+import { LockTimeout } from "./errors.js";
+import type { Lock, Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { scheduler, type Clock } from "./scheduler.js";
 import type { Site } from "./stack.js";
 import type { Task } from "./task.js";
 
@@ -11,7 +12,18 @@ export interface AcquireOptions {
   readonly subclass?: number;
   /** Ends this wait with the signal's reason; the task's own signal does so too. */
   readonly signal?: AbortSignal;
+  /**
+   * Milliseconds: a wait that lasts longer ends with a LockTimeout. It begins when the task enters the queue; a lock
+   * that is free is taken all the same. Where interleavings are explored, the time is the virtual clock's.
+   */
+  readonly timeoutMs?: number;
 }
+
+/** The platform's timers, as the scheduler's clock has them. */
+const REAL_CLOCK: Clock<ReturnType<typeof setTimeout>> = {
+  setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
+  clearTimeout: (timer) => clearTimeout(timer),
+};
 
 /** One task's place in a lock's queue, and the promise that it awaits. */
 export class Waiter {
@@ -25,25 +37,33 @@ export class Waiter {
   readonly promise: Promise<void>;
   #resolve!: () => void;
   #reject!: (reason: unknown) => void;
+  #stopClock: (() => void) | undefined;
 
+  /** @param lock what the task waits for now: one who waits for a condition goes on to wait for its mutex */
   constructor(
     readonly task: Task,
-    readonly lock: Lock,
+    public lock: Lock,
     readonly access: Access,
     readonly subclass: number,
-    private readonly signal: AbortSignal | undefined,
+    private readonly options: AcquireOptions | undefined,
   ) {
     this.promise = new Promise<void>((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
     task.signal?.addEventListener("abort", this, { once: true });
-    signal?.addEventListener("abort", this, { once: true });
+    options?.signal?.addEventListener("abort", this, { once: true });
+    if (options?.timeoutMs !== undefined) this.#startClock(options.timeoutMs);
+  }
+
+  /** The time limit of this wait in milliseconds, if it has one. */
+  get timeoutMs(): number | undefined {
+    return this.options?.timeoutMs;
   }
 
   /** The lock is the waiter's now: the lock has already recorded it as an owner. */
   grant(): void {
-    this.#deafen();
+    this.deafen();
     if (scheduler) scheduler.resume(this, this.#resolve);
     else this.#resolve();
   }
@@ -55,41 +75,59 @@ export class Waiter {
 
   /** Ends the wait without the lock. */
   fail(reason: unknown): void {
-    this.#deafen();
+    this.deafen();
     observer?.abandoned(this);
     this.lock.abandon(this);
     if (scheduler) scheduler.resume(this, () => this.#reject(reason));
     else this.#reject(reason);
   }
 
-  #deafen(): void {
+  /** Nothing but a grant ends the wait from here on. */
+  protected deafen(): void {
     this.task.signal?.removeEventListener("abort", this);
-    this.signal?.removeEventListener("abort", this);
+    this.options?.signal?.removeEventListener("abort", this);
+    this.#stopClock?.();
+    this.#stopClock = undefined;
+  }
+
+  #startClock(milliseconds: number): void {
+    const clock = scheduler?.clock ?? REAL_CLOCK;
+    const timer = clock.setTimeout(() => {
+      const { task, lock } = this;
+      this.fail(new LockTimeout(`${task.name} has waited ${milliseconds} ms for ${lock.className}`));
+    }, milliseconds);
+    this.#stopClock = () => clock.clearTimeout(timer);
   }
 }
 
 /** First come, first served; leaving from the middle costs O(1). */
-export class WaitQueue {
+export class WaitQueue<W extends Waiter = Waiter> {
   #head: Waiter | undefined;
   #tail: Waiter | undefined;
 
-  get first(): Waiter | undefined {
-    return this.#head;
+  get first(): W | undefined {
+    return this.#head as W | undefined;
   }
 
   /** All of them, first come first. */
-  *[Symbol.iterator](): Iterator<Waiter> {
-    for (let waiter = this.#head; waiter; waiter = waiter.next) yield waiter;
+  *[Symbol.iterator](): Iterator<W> {
+    for (let waiter = this.#head; waiter; waiter = waiter.next) yield waiter as W;
   }
 
-  push(waiter: Waiter): void {
+  /** All of them, as a lock that knows no readers tells them. */
+  get waits(): Wait[] {
+    return Array.from(this, ({ task, since }) => ({ task, since, mode: "exclusive" }));
+  }
+
+  push(waiter: W): void {
     waiter.previous = this.#tail;
+    waiter.next = undefined;
     if (this.#tail) this.#tail.next = waiter;
     else this.#head = waiter;
     this.#tail = waiter;
   }
 
-  remove(waiter: Waiter): void {
+  remove(waiter: W): void {
     if (waiter.previous) waiter.previous.next = waiter.next;
     else this.#head = waiter.next;
     if (waiter.next) waiter.next.previous = waiter.previous;
@@ -99,6 +137,7 @@ export class WaitQueue {
 
 /** The reason why a wait must not even begin, if there is one. */
 export function abortedBy(task: Task, signal: AbortSignal | undefined): AbortSignal | undefined {
+  scheduler?.lookingAtSignals(task, signal);
   if (task.signal?.aborted) return task.signal;
   return signal?.aborted ? signal : undefined;
 }

@@ -11,9 +11,11 @@ const source = fileURLToPath(new URL("../src/index.ts", import.meta.url));
 /** Heap growth of a loop, without a collection in between, in a process of its own. */
 const program = `
 import * as library from "./lockdep.js";
-const { Mutex, RwSemaphore, Task, lockdep } = library;
+const { Barrier, Channel, Latch, Mutex, Once, RwSemaphore, Semaphore, Task, lockdep } = library;
 lockdep?.configure({ mode: process.argv[2] });
 const [outer, inner, sem] = [new Mutex("outer"), new Mutex("inner"), new RwSemaphore("sem")];
+const [permits, items, channel] = [new Semaphore(3, "permits"), new Semaphore(1, "items"), new Channel(4, "channel")];
+const [barrier, latch, once] = [new Barrier(1, "barrier"), new Latch(0, "latch"), new Once(() => 1, "once")];
 const NESTED = { subclass: 1 };
 const task = new Task("loop");
 let promises = 0;
@@ -25,6 +27,15 @@ const turn = () => {
   if (sem.downWrite(task)) promises++;
   sem.downgradeWrite(task);
   sem.upRead(task);
+  if (permits.acquire(task, 2) instanceof Promise) promises++;
+  permits.release(task, 2);
+  items.consume(task);
+  items.post();
+  if (channel.send(task, 1)) promises++;
+  if (channel.receive(task) instanceof Promise) promises++;
+  if (barrier.wait(task) instanceof Promise) promises++;
+  if (latch.wait(task)) promises++;
+  if (once.get(task) instanceof Promise) promises++;
   outer.unlock(task); // out of order
   inner.unlock(task);
 };

@@ -186,6 +186,8 @@ class Storyteller implements LockObserver {
   readonly acquire = ignored;
   readonly abandoned = ignored;
   readonly badUnlock = ignored;
+  readonly releasesPinned = ignored;
+  readonly contextOpened = ignored;
   readonly ended = ignored;
 
   #tell({ name }: Task, text: string): void {

@@ -53,6 +53,24 @@ export function problemGraph(problem: Problem): ProblemGraph {
         "task",
       );
       return graph.build("What the task holds");
+    case "held-here":
+      holds(graph, problem.task, problem.held);
+      return graph.build("What the task holds where no lock may be held");
+    case "pinned":
+      holds(graph, problem.task, problem.held);
+      graph.edge(nameOf(problem.task), problem.class, ["releases, though pinned"], true, "task");
+      return graph.build("What the task holds");
+    case "context":
+    case "context-order": {
+      const [safe, unsafe] =
+        problem.kind === "context" ? [problem.class, problem.class] : [problem.from, problem.to];
+      const { context, used, heldOutside } = problem;
+      graph.edge(context, safe, ["takes", ...who(used.task, at(used.at))], true, "task");
+      if (problem.kind === "context-order") graph.edge(safe, unsafe, who(problem.task, at(problem.at)), true);
+      graph.edge(unsafe, nameOf(heldOutside.task), ["held by", at(heldOutside.at)], false, "lock", "task");
+      graph.edge(nameOf(heldOutside.task), context, ["is interrupted by"], false, "task", "task");
+      return graph.build("Who waits for whom when the context begins");
+    }
     case "held-at-exit":
       holds(graph, problem.task, problem.held);
       return graph.build("What the task held when it ended");

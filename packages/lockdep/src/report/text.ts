@@ -100,6 +100,46 @@ function body(problem: Problem): string[] {
         ...held(problem.task, problem.held),
         ...backtrace(problem.at),
       ];
+    case "held-here":
+      return [
+        ...header("locks are held where none may be"),
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.at),
+      ];
+    case "pinned":
+      return [
+        ...header("releasing a pinned lock"),
+        `${nameOf(problem.task)} is trying to release lock (${problem.class}) at:`,
+        at(problem.at),
+        "",
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.at),
+      ];
+    case "context":
+      return [
+        ...header("inconsistent lock state"),
+        `inconsistent {IN-${problem.context}} and {${problem.context}-ON} usage.`,
+        `taken in ${problem.context}, by ${nameOf(problem.used.task)}:`,
+        ...stackLines(problem.used.at, "  "),
+        `held while ${problem.context} can begin, by ${nameOf(problem.heldOutside.task)}:`,
+        ...stackLines(problem.heldOutside.at, "  "),
+        "",
+        ...contextScenario(problem.class, problem.class, problem.context),
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.at),
+      ];
+    case "context-order":
+      return [
+        ...header(`${problem.context}-safe -> ${problem.context}-unsafe lock order detected`),
+        `${problem.from} is taken in ${problem.context}, by ${nameOf(problem.used.task)}:`,
+        ...stackLines(problem.used.at, "  "),
+        `${problem.to} is held while ${problem.context} can begin, by ${nameOf(problem.heldOutside.task)}:`,
+        ...stackLines(problem.heldOutside.at, "  "),
+        "",
+        ...contextScenario(problem.from, problem.to, problem.context),
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.at),
+      ];
     case "hang":
       return [...header("deadlock: tasks wait for each other"), ...problem.tasks.flatMap(stuck)];
     case "long-wait":
@@ -157,6 +197,25 @@ function cycle(problem: CycleProblem): string[] {
 function header(warning: string): string[] {
   const title = `WARNING: ${warning}`;
   return ["", "=".repeat(title.length), title, "@vfiokit/lockdep", "-".repeat(title.length)];
+}
+
+/** Who waits for whom, if the context begins at the worst time. */
+function contextScenario(safe: string, unsafe: string, context: string): string[] {
+  const second = " ".repeat(31);
+  const other = safe === unsafe ? [] : [`${second}lock(${safe});`, `${second}lock(${unsafe});`];
+  return [
+    " Possible unsafe locking scenario:",
+    "",
+    safe === unsafe ? "       CPU0" : "       CPU0                    CPU1",
+    safe === unsafe ? "       ----" : "       ----                    ----",
+    `  lock(${unsafe});`,
+    ...other,
+    `  <${context}>`,
+    `    lock(${safe});`,
+    "",
+    " *** DEADLOCK ***",
+    "",
+  ];
 }
 
 function use(lock: LockUse): string {

@@ -30,6 +30,14 @@ export function why(problem: Problem): string {
       return `${nameOf(problem.task)} is over and still holds ${list(problem.held.map((use) => use.class))}: whoever wants it waits for ever.`;
     case "assert":
       return `${nameOf(problem.task)} must have ${problem.class} ${problem.expected} here, and ${problem.expected === "not held" ? "holds it" : "does not"}.`;
+    case "held-here":
+      return `${nameOf(problem.task)} holds ${list(problem.held.map((use) => use.class))} where no lock may be held: who wants it waits as long.`;
+    case "pinned":
+      return `${nameOf(problem.task)} releases ${problem.class}, which is pinned: somebody relies on it being held throughout.`;
+    case "context":
+      return `${problem.class} is taken in ${problem.context}, and ${nameOf(problem.heldOutside.task)} holds it while ${problem.context} can begin: begun then, it waits for the task that waits for it.`;
+    case "context-order":
+      return `${problem.from} is taken in ${problem.context}, and ${problem.to} while ${problem.from} is held; ${nameOf(problem.heldOutside.task)} holds ${problem.to} while ${problem.context} can begin: begun then, it waits for ${problem.from}, whose holder waits for ${problem.to}, whose holder waits for ${problem.context}.`;
     case "hang":
       return problem.tasks.length === 1
         ? `${nameOf(problem.tasks[0]!.task)} waits for ${problem.tasks[0]!.waitsFor.class}, which it or a task that awaits it holds: it waits for itself.`
