@@ -1,16 +1,41 @@
-import { Mutex, RwSemaphore, type Task } from "@vfiokit/lockdep";
+import {
+  Barrier,
+  Channel,
+  ConditionVariable,
+  Latch,
+  Mutex,
+  Once,
+  RwSemaphore,
+  Semaphore,
+  type AcquireOptions,
+  type Task,
+} from "@vfiokit/lockdep";
 import type { Exploration, SharedCell, TaskHandle, TimerHandle } from "@vfiokit/explore";
-import { nameOf, type Instr, type Mode, type Program } from "./program.js";
+import { nameOf, SIZES, type Instr, type Mode, type Program, type Take } from "./program.js";
 
 /** What a program needs of those who run it: an exploration has it, and plain Node can be given it. */
 export type World = Pick<Exploration, "task" | "join" | "step" | "shared" | "sleep" | "clock">;
+
+/** By the first letter of their names. */
+interface Objects {
+  m: Mutex;
+  r: RwSemaphore;
+  s: Semaphore;
+  q: Semaphore;
+  b: Barrier;
+  l: Latch;
+  h: Channel<string>;
+  v: ConditionVariable;
+  o: Once<void>;
+}
 
 /** A program as the real thing: async functions, real locks, cells, signals, promises and timers. */
 export class RealProgram {
   readonly #cells = new Map<string, SharedCell<string>>();
   readonly #fields: Record<string, string> = {};
-  readonly #mutexes = new Map<string, Mutex>();
-  readonly #rwsems = new Map<string, RwSemaphore>();
+  readonly #locks = new Map<string, Objects[keyof Objects]>();
+  /** What a task runs, if it is the one who runs the once. */
+  readonly #making = new Map<string, () => Promise<void>>();
   readonly #signals = new Map<string, AbortController>();
   readonly #promises = new Map<string, { readonly promise: Promise<void>; readonly resolve: () => void }>();
   readonly #timers = new Map<string, TimerHandle>();
@@ -37,9 +62,7 @@ export class RealProgram {
     const logs = this.program.tasks.map(
       (_, i) => `${nameOf(i)}:${this.#logs.get(nameOf(i))?.join(",") ?? "-"}`,
     );
-    const holds = [...this.#mutexes, ...this.#rwsems].map(
-      ([key, lock]) => `${key}:${namesOf(lock.holders())}`,
-    );
+    const holds = [...this.#locks].map(([key, lock]) => `${key}:${namesOf(lock.holders())}`);
     return [
       values
         .map(([key, value]) => `${key}=${value}`)
@@ -62,9 +85,8 @@ export class RealProgram {
       this.#cells.set(instr.cell, this.world.shared(instr.cell, ""));
     if ("field" in instr) this.#fields[instr.field] = "";
     if ("lock" in instr) {
-      const { lock } = instr;
-      if (lock.startsWith("m")) this.#mutexes.set(lock, this.#mutexes.get(lock) ?? new Mutex(lock));
-      else this.#rwsems.set(lock, this.#rwsems.get(lock) ?? new RwSemaphore(lock));
+      this.#make(instr.lock);
+      if (instr.lock.startsWith("v")) this.#make(instr.lock.replace("v", "m"));
     }
     if ("signal" in instr && !this.#signals.has(instr.signal))
       this.#signals.set(instr.signal, new AbortController());
@@ -73,6 +95,28 @@ export class RealProgram {
       const promise = new Promise<void>((done) => (resolve = done));
       this.#promises.set(instr.promise, { promise, resolve });
     }
+  }
+
+  #make(name: string): void {
+    if (this.#locks.has(name)) return;
+    const size = SIZES[name] ?? 0;
+    const makers: { readonly [K in keyof Objects]: () => Objects[K] } = {
+      m: () => new Mutex(name),
+      r: () => new RwSemaphore(name),
+      s: () => new Semaphore(size, name),
+      q: () => new Semaphore(size, name),
+      b: () => new Barrier(size, name),
+      l: () => new Latch(size, name),
+      h: () => new Channel<string>(size, name),
+      v: () => new ConditionVariable(name),
+      o: () => new Once<void>((task) => this.#making.get(task.name)!(), name),
+    };
+    this.#locks.set(name, makers[name[0] as keyof Objects]());
+  }
+
+  /** The object of that name, if it is of that kind. */
+  #as<K extends keyof Objects>(kind: K, name: string): Objects[K] | undefined {
+    return name.startsWith(kind) ? (this.#locks.get(name) as Objects[K]) : undefined;
   }
 
   #start(name: string): void {
@@ -126,25 +170,33 @@ export class RealProgram {
           await this.#cells.get(instr.cell)!.set(this.#lastSeen(task) + task.name);
           break;
         case "take": {
-          if (this.#waitsForItself(task, instr.lock, instr.mode)) {
-            pc += instr.skip;
+          const { lock, mode, signal, limit: timeoutMs, skip, caught } = instr;
+          if (this.#inVain(task, instr)) {
+            pc += skip;
             break;
           }
           const options = {
-            ...(instr.signal !== undefined && { signal: this.#signals.get(instr.signal)!.signal }),
+            ...(signal !== undefined && { signal: this.#signals.get(signal)!.signal }),
+            ...(timeoutMs !== undefined && { timeoutMs }),
           };
-          if (!instr.caught) await this.#take(task, instr.lock, instr.mode, options);
-          else
-            try {
-              await this.#take(task, instr.lock, instr.mode, options);
-            } catch {
-              this.#note(task, "caught");
-              pc += instr.skip;
-            }
+          const [first, next] = [pc + 1, pc + skip];
+          if (mode === "once") {
+            this.#making.set(task.name, () => this.#run(task, code, first, next));
+            pc = next;
+          }
+          try {
+            const got = await this.#take(task, instr, options);
+            if (lock.startsWith("b")) this.#note(task, got === true ? "last" : "met");
+            if (mode === "receive") this.#note(task, typeof got === "string" ? got : "nothing");
+          } catch (error) {
+            if (!caught) throw error;
+            this.#note(task, "caught");
+            pc = next;
+          }
           break;
         }
         case "try":
-          if (this.#try(task, instr.lock, instr.mode)) break;
+          if (this.#try(task, instr)) break;
           this.#note(task, "busy");
           pc += instr.skip;
           break;
@@ -158,20 +210,29 @@ export class RealProgram {
   #do(task: Task | undefined, instr: Instr): void {
     const name = task?.name ?? "T";
     switch (instr.do) {
+      case "post":
+      case "countDown":
+      case "notify":
+      case "notifyAll":
+      case "close": {
+        this.#act(instr.do, instr.lock);
+        return;
+      }
       case "release": {
-        this.#release(task!, instr.lock, instr.mode);
+        this.#release(task!, instr.lock, instr.mode, instr.permits);
         return;
       }
       case "downgrade": {
-        const lock = this.#rwsems.get(instr.lock)!;
+        const lock = this.#as("r", instr.lock)!;
         if (lock.isHeldBy(task!, "write")) lock.downgradeWrite(task!);
         return;
       }
       case "look": {
-        const lock = this.#mutexes.get(instr.lock) ?? this.#rwsems.get(instr.lock)!;
+        const lock = this.#locks.get(instr.lock)!;
         const owner = (): string =>
           lock instanceof Mutex ? (lock.owner?.name ?? "") : namesOf(lock.holders());
-        this.#note(task!, instr.at === "owner" ? `?${owner()}` : `#${lock.waiters().length}`);
+        if (instr.at === "state") this.#note(task!, `:${this.#state(instr.lock)}`);
+        else this.#note(task!, instr.at === "owner" ? `?${owner()}` : `#${lock.waiters().length}`);
         return;
       }
       case "append":
@@ -238,41 +299,71 @@ export class RealProgram {
     return this.#seen.get(name) ?? "";
   }
 
-  #waitsForItself(task: Task, lock: string, mode: Mode): boolean {
-    if (mode === "exclusive") return this.#mutexes.get(lock)!.isHeldBy(task);
-    return this.#rwsems.get(lock)!.isHeldBy(task, mode === "write" ? undefined : "write");
+  #inVain(task: Task, { lock, mode }: Take): boolean {
+    if (lock.startsWith("v")) return !this.#as("m", lock.replace("v", "m"))!.isHeldBy(task);
+    const once = this.#as("o", lock);
+    if (once) return once.holders().includes(task);
+    if (this.#as("m", lock)?.isHeldBy(task)) return true;
+    return this.#as("r", lock)?.isHeldBy(task, mode === "write" ? undefined : "write") ?? false;
   }
 
-  #take(task: Task, lock: string, mode: Mode, options: { signal?: AbortSignal }): void | Promise<void> {
-    if (mode === "exclusive") return this.#mutexes.get(lock)!.lock(task, options);
-    const rwsem = this.#rwsems.get(lock)!;
-    return mode === "write"
-      ? rwsem.downWrite(task, options)
-      : rwsem.downRead(task, { ...options, recursive: mode === "recursive" });
+  /** Calls what returns no promise where none is needed: `await` gives way all the same. */
+  #take(task: Task, { lock, mode, permits }: Take, options: AcquireOptions): unknown {
+    const rwsem = this.#as("r", lock);
+    if (mode === "write")
+      return rwsem ? rwsem.downWrite(task, options) : this.#as("m", lock)!.lock(task, options);
+    if (mode === "permit") return this.#as("s", lock)!.acquire(task, permits, options);
+    if (mode === "consume") return this.#as("q", lock)!.consume(task, permits, options);
+    if (mode === "send") return this.#as("h", lock)!.send(task, this.#lastSeen(task) + task.name, options);
+    if (mode === "receive") return this.#as("h", lock)!.receive(task, options);
+    if (mode === "once") return this.#as("o", lock)!.get(task, options);
+    if (mode !== "wait") return rwsem!.downRead(task, { ...options, recursive: mode === "recursive" });
+    if (lock.startsWith("v"))
+      return this.#as("v", lock)!.wait(task, this.#as("m", lock.replace("v", "m"))!, options);
+    return (this.#as("l", lock) ?? this.#as("b", lock)!).wait(task, options);
   }
 
-  #try(task: Task, lock: string, mode: Mode): boolean {
-    if (mode === "exclusive") return this.#mutexes.get(lock)!.tryLock(task);
-    const rwsem = this.#rwsems.get(lock)!;
-    return mode === "write"
-      ? rwsem.tryDownWrite(task)
-      : rwsem.tryDownRead(task, { recursive: mode === "recursive" });
+  #try(task: Task, { lock, mode, permits }: Pick<Take, "lock" | "mode" | "permits">): boolean {
+    const rwsem = this.#as("r", lock);
+    if (mode === "write") return rwsem ? rwsem.tryDownWrite(task) : this.#as("m", lock)!.tryLock(task);
+    if (mode === "permit") return this.#as("s", lock)!.tryAcquire(task, permits) !== undefined;
+    if (mode === "consume") return this.#as("q", lock)!.tryConsume(task, permits);
+    if (mode === "send") return this.#as("h", lock)!.trySend(this.#lastSeen(task) + task.name);
+    if (mode !== "receive") return rwsem!.tryDownRead(task, { recursive: mode === "recursive" });
+    const value = this.#as("h", lock)!.tryReceive();
+    if (value !== undefined) this.#note(task, value);
+    return value !== undefined;
   }
 
-  #release(task: Task, lock: string, mode: Mode): void {
-    const mutex = this.#mutexes.get(lock);
-    const rwsem = this.#rwsems.get(lock);
-    if (mutex?.isHeldBy(task)) mutex.unlock(task);
+  #release(task: Task, lock: string, mode: Mode, permits = 1): void {
+    const rwsem = this.#as("r", lock);
+    const semaphore = this.#as("s", lock);
+    if (this.#as("m", lock)?.isHeldBy(task)) this.#as("m", lock)!.unlock(task);
     else if (mode === "write" && rwsem?.isHeldBy(task, "write")) rwsem.upWrite(task);
     else if (mode !== "write" && rwsem?.isHeldBy(task, "read")) rwsem.upRead(task);
+    else if (semaphore && semaphore.heldBy(task) >= permits) semaphore.release(task, permits);
+  }
+
+  #state(lock: string): string {
+    const channel = this.#as("h", lock);
+    if (channel) return `${channel.size}${channel.closed ? "!" : ""}`;
+    if (lock.startsWith("o")) return this.#as("o", lock)!.done ? "0!" : "0";
+    const semaphore = this.#as("s", lock) ?? this.#as("q", lock);
+    return `${semaphore?.free ?? this.#as("l", lock)?.count ?? this.#as("b", lock)?.arrived ?? 0}`;
+  }
+
+  #act(what: string, lock: string): void {
+    if (what === "post") this.#as("q", lock)!.post();
+    else if (what === "countDown") this.#as("l", lock)!.countDown();
+    else if (what === "notify") this.#as("v", lock)!.notify();
+    else if (what === "notifyAll") this.#as("v", lock)!.notifyAll();
+    else this.#as("h", lock)!.close();
   }
 }
 
+/** Each once: how many holds a task has is not told. */
 const namesOf = (tasks: readonly Task[]): string =>
-  tasks
-    .map(({ name }) => name)
-    .toSorted()
-    .join("");
+  [...new Set(tasks.map(({ name }) => name))].toSorted().join("");
 
 /** Where the "return" of a "call" is. */
 function endOfCall(code: readonly Instr[], call: number): number {

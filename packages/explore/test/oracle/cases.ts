@@ -11,9 +11,9 @@ const take = (
 });
 const release = (lock: string, mode: Mode): Instr => ({ do: "release", lock, mode });
 const lock = (name: string, ...inside: Instr[]): Instr[] => [
-  take(name, "exclusive", inside.length + 1, { caught: true }),
+  take(name, "write", inside.length + 1, { caught: true }),
   ...inside,
-  release(name, "exclusive"),
+  release(name, "write"),
 ];
 const step: Instr = { do: "step" };
 
@@ -36,8 +36,8 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     "a trylock between a hand-over of a mutex and the turn of its new owner",
     program(false, lock("m0", step, { do: "append", cell: "c0" }), lock("m0", { do: "append", cell: "c1" }), [
       step,
-      { do: "try", lock: "m0", mode: "exclusive", skip: 1 },
-      release("m0", "exclusive"),
+      { do: "try", lock: "m0", mode: "write", skip: 1 },
+      release("m0", "write"),
       { do: "see", cell: "c0" },
       { do: "see", cell: "c1" },
     ]),
@@ -52,7 +52,7 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
   ],
   [
     "a trylock of a mutex that is taken and let go in one piece",
-    program(false, lock("m0"), [{ do: "try", lock: "m0", mode: "exclusive", skip: 0 }]),
+    program(false, lock("m0"), [{ do: "try", lock: "m0", mode: "write", skip: 0 }]),
   ],
   [
     "a trylock of an rwsem between the wake-up of readers and their turns",
@@ -87,8 +87,8 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
       false,
       [
         { do: "timer", timer: "t0", ms: 1, act: { do: "cancel", signal: "k0" } },
-        take("m0", "exclusive", 1, { caught: true, signal: "k0" }),
-        release("m0", "exclusive"),
+        take("m0", "write", 1, { caught: true, signal: "k0" }),
+        release("m0", "write"),
         { do: "stop", timer: "t0" },
       ],
       lock("m0", { do: "sleep", ms: 1 }),
@@ -157,16 +157,16 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     program(
       false,
       [
-        { do: "try", lock: "m0", mode: "exclusive", skip: 3 },
+        { do: "try", lock: "m0", mode: "write", skip: 3 },
         take("r0", "write", 1),
         release("r0", "write"),
-        release("m0", "exclusive"),
+        release("m0", "write"),
       ],
       [
         { do: "try", lock: "r0", mode: "read", skip: 4 },
-        take("m0", "exclusive", 2),
+        take("m0", "write", 2),
         step,
-        release("m0", "exclusive"),
+        release("m0", "write"),
         release("r0", "read"),
       ],
     ),
@@ -187,19 +187,8 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     "a task that a cancelled task's exception ends while it holds a lock",
     program(
       false,
-      [
-        take("m0", "exclusive", 3),
-        take("m1", "exclusive", 1),
-        release("m1", "exclusive"),
-        release("m0", "exclusive"),
-      ],
-      [
-        take("m1", "exclusive", 2),
-        { do: "abort", task: "a" },
-        step,
-        release("m1", "exclusive"),
-        ...lock("m0"),
-      ],
+      [take("m0", "write", 3), take("m1", "write", 1), release("m1", "write"), release("m0", "write")],
+      [take("m1", "write", 2), { do: "abort", task: "a" }, step, release("m1", "write"), ...lock("m0")],
     ),
   ],
 ];

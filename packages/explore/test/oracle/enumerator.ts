@@ -1,4 +1,17 @@
-import { nameOf, type Instr, type Mode, type Program, type Take } from "./program.js";
+import {
+  abort,
+  act,
+  attempt,
+  downgrade,
+  fail,
+  initialLocks,
+  made,
+  mutexOf,
+  queueOf,
+  release,
+} from "./objects.js";
+import type { Objects, Waiting } from "./objects.js";
+import { nameOf, type Instr, type Program, type Take } from "./program.js";
 
 /** What can come of a program. */
 export interface Outcomes {
@@ -7,40 +20,21 @@ export interface Outcomes {
   readonly failures: ReadonlySet<string>;
 }
 
-interface TaskState {
-  at: "unborn" | "begins" | "parked" | "queued" | "resumes" | "running" | "ended";
+type TaskState = Objects["tasks"][string] & {
   pc: number;
   /** What it saw last, and all that it noted. */
   seen: string;
   log: string[];
-  /** Of a wait that has ended without what it was for, or of an exception on its way through calls. */
-  error: string;
   /** Of a sleep. */
   due: number;
-}
-
-interface LockState {
-  owner: string;
-  /** Those who hold it for reading, once for each hold. */
-  readers: string[];
-}
-
-interface Waiting {
-  task: string;
-  lock: string;
-  mode: Mode;
-  signals: string[];
-}
+};
 
 /** All there is. It is plain data, so that its text is its identity. */
-interface State {
+interface State extends Objects {
   tasks: Record<string, TaskState>;
-  locks: Record<string, LockState>;
-  /** Of all locks, first come first. */
-  waiting: Waiting[];
+  /** Cells and plain fields. */
   cells: Record<string, string>;
   resolved: string[];
-  aborted: string[];
   /** Timers that are set: when they are due. */
   timers: Record<string, number>;
   now: number;
@@ -54,12 +48,7 @@ export function enumerate(program: Program, maxStates = 1e6): Outcomes | undefin
   const first = JSON.stringify(machine.first());
   const [known, open] = [new Set([first]), [first]];
   for (let text = open.pop(); text !== undefined; text = open.pop()) {
-    const actors = machine.enabled(JSON.parse(text) as State);
-    if (actors.length === 0) machine.end(JSON.parse(text) as State, ends, failures);
-    for (const actor of actors) {
-      const state = JSON.parse(text) as State;
-      machine.run(state, actor);
-      const next = JSON.stringify(state);
+    for (const next of machine.next(text, ends, failures)) {
       if (known.has(next)) continue;
       if (known.size >= maxStates) return undefined;
       known.add(next);
@@ -75,17 +64,9 @@ export function enumerateSchedules(program: Program, maxSchedules = 1e6): Outcom
   const [ends, failures] = [new Set<string>(), new Set<string>()];
   let schedules = 0;
   const goOn = (text: string): void => {
-    const actors = machine.enabled(JSON.parse(text) as State);
-    if (actors.length === 0) {
-      schedules++;
-      machine.end(JSON.parse(text) as State, ends, failures);
-    }
-    for (const actor of actors) {
-      if (schedules >= maxSchedules) return;
-      const state = JSON.parse(text) as State;
-      machine.run(state, actor);
-      goOn(JSON.stringify(state));
-    }
+    const all = machine.next(text, ends, failures);
+    if (all.length === 0) schedules++;
+    for (const next of all) if (schedules < maxSchedules) goOn(next);
   };
   goOn(JSON.stringify(machine.first()));
   return schedules < maxSchedules ? { ends, failures } : undefined;
@@ -106,31 +87,42 @@ class Machine {
   first(): State {
     const tasks = this.program.tasks.map(({ late }, i): [string, TaskState] => [
       nameOf(i),
-      { at: late ? "unborn" : "begins", pc: 0, seen: "", log: [], error: "", due: 0 },
+      { at: late ? "unborn" : "begins", pc: 0, seen: "", log: [], got: "", error: "", due: 0 },
     ]);
-    const locks = new Set(
-      [...this.#code.values()].flat().flatMap((each) => ("lock" in each ? [each.lock] : [])),
-    );
     return {
-      tasks: Object.fromEntries(tasks),
-      locks: Object.fromEntries([...locks].map((lock) => [lock, { owner: "", readers: [] }])),
-      ...{ waiting: [], cells: {}, resolved: [], aborted: [], timers: {}, now: 0, failures: [] },
+      ...{ tasks: Object.fromEntries(tasks), locks: initialLocks(this.program), waiting: [], aborted: [] },
+      ...{ cells: {}, resolved: [], timers: {}, now: 0, failures: [] },
     };
   }
 
-  /** Tasks that can go on, and timers that can fire. */
-  enabled(s: State): string[] {
+  /** The states that can follow; none: it is an end. */
+  next(text: string, ends: Set<string>, failures: Set<string>): string[] {
+    const state = JSON.parse(text) as State;
+    const actors = this.#enabled(state);
+    if (actors.length === 0) this.#end(state, ends, failures);
+    return actors.map((actor) => {
+      const next = JSON.parse(text) as State;
+      this.#run(next, actor);
+      return JSON.stringify(next);
+    });
+  }
+
+  /** Tasks that can go on, timers that can fire, and time limits of waits, each as "!" and the task. */
+  #enabled(s: State): string[] {
     const sleepers = Object.entries(s.tasks).filter(([name]) => this.#point(s, name)?.do === "sleep");
-    const first = Math.min(...Object.values(s.timers), ...sleepers.map(([, { due }]) => due));
-    const tasks = Object.entries(s.tasks).filter(([name, task]) => {
-      if (task.at === "begins" || task.at === "resumes") return true;
+    const clocks = [
+      ...Object.entries(s.timers),
+      ...sleepers.map(([name, { due }]) => [name, due] as const),
+      ...s.waiting.flatMap(({ task, due }) => (due === undefined ? [] : [[`!${task}`, due] as const])),
+    ];
+    const first = Math.min(...clocks.map(([, due]) => due));
+    const tasks = Object.entries(s.tasks).filter(([name, { at }]) => {
       const point = this.#point(s, name);
       if (point?.do === "join") return s.tasks[point.task]!.at === "ended";
       if (point?.do === "await") return s.resolved.includes(point.promise);
-      return point?.do === "sleep" ? task.due === first : point !== undefined;
+      return at === "begins" || at === "resumes" || (point !== undefined && point.do !== "sleep");
     });
-    const timers = Object.entries(s.timers).filter(([, due]) => due === first);
-    return [...tasks, ...timers].map(([name]) => name);
+    return [...tasks, ...clocks.filter(([, due]) => due === first)].map(([name]) => name);
   }
 
   /** The instruction where a task is parked: its going on begins with it. */
@@ -140,7 +132,7 @@ class Machine {
   }
 
   /** Nobody can go on. */
-  end(s: State, ends: Set<string>, failures: Set<string>): void {
+  #end(s: State, ends: Set<string>, failures: Set<string>): void {
     const stuck = Object.entries(s.tasks).filter(([, { at }]) => at !== "ended" && at !== "unborn");
     const waits = stuck.map(([name]) => {
       const point = this.#point(s, name);
@@ -153,7 +145,13 @@ class Machine {
   }
 
   /** One piece: from a point up to the next. */
-  run(s: State, name: string): void {
+  #run(s: State, name: string): void {
+    const late = s.waiting.find(({ task }) => `!${task}` === name);
+    if (late) {
+      s.now = late.due!;
+      fail(s, late, `${late.task} has waited ${late.limit} ms for ${late.lock}`);
+      return;
+    }
     const task = s.tasks[name];
     if (!task) {
       s.now = s.timers[name]!;
@@ -179,120 +177,162 @@ class Machine {
 
   #do(s: State, name: string, task: TaskState | undefined, instr: Instr): void {
     if (task) task.pc++;
-    const note = (text: string): void => {
-      task!.log.push(text);
-    };
-    const see = (key: string): void => note(`${key}=${(task!.seen = s.cells[key] ?? "")}`);
+    const key = "cell" in instr ? instr.cell : "field" in instr ? instr.field : "";
     switch (instr.do) {
-      case "get": {
-        see(instr.cell);
+      case "get":
+      case "see":
+        task!.seen = s.cells[key] ?? "";
+        task!.log.push(`${key}=${task!.seen}`);
         return;
-      }
       case "set":
-        return void (s.cells[instr.cell] = task!.seen + name);
-      case "see": {
-        see("cell" in instr ? instr.cell : instr.field);
-        return;
-      }
-      case "append": {
-        const key = "cell" in instr ? instr.cell : instr.field;
-        return void (s.cells[key] = (s.cells[key] ?? "") + name);
-      }
       case "put":
-        return void (s.cells[instr.field] = task!.seen + name);
-      case "fail": {
+        s.cells[key] = task!.seen + name;
+        return;
+      case "append":
+        s.cells[key] = (s.cells[key] ?? "") + name;
+        return;
+      case "fail":
         if (task!.seen.includes(instr.when)) this.#raise(s, name, `saw ${instr.when}`);
         return;
-      }
-      case "return": {
+      case "return":
         if (task!.error) this.#raise(s, name, task!.error);
         return;
-      }
+      case "made":
+        made(s, instr.lock, task!.error);
+        task!.at = "resumes";
+        task!.pc--; // `once.get` is awaited from here on
+        return;
       case "resolve":
         s.resolved = [...new Set([...s.resolved, instr.promise])].toSorted();
         return;
-      case "abort": {
+      case "abort":
         if (s.tasks[instr.task]!.at !== "unborn") abort(s, instr.task);
         return;
-      }
       case "cancel": {
         abort(s, instr.signal);
         return;
       }
-      case "start": {
-        const other = s.tasks[instr.task]!;
-        if (other.at === "unborn") other.at = "begins";
+      case "start":
+        if (s.tasks[instr.task]!.at === "unborn") s.tasks[instr.task]!.at = "begins";
         return;
-      }
       case "timer":
-        return void (s.timers[instr.timer] = s.now + instr.ms);
+        s.timers = Object.fromEntries(
+          Object.entries({ ...s.timers, [instr.timer]: s.now + instr.ms }).toSorted(),
+        );
+        return;
       case "stop":
         s.timers = without(s.timers, instr.timer);
         return;
       case "sleep":
-        return void (s.now = task!.due);
-      case "now": {
-        note(`@${s.now}`);
+        s.now = task!.due;
+        return;
+      case "now":
+        task!.log.push(`@${s.now}`);
+        return;
+      case "take":
+        if (inVain(s, name, instr)) task!.pc += instr.skip;
+        else this.#arrive(s, name, task!, instr);
+        return;
+      case "try": {
+        this.#guarded(s, name, () => {
+          const done = attempt(s, waitingOf(name, instr, task!.seen)) && task!.got !== "nothing";
+          if (done && task!.got) task!.log.push(task!.got);
+          if (!done) task!.log.push("busy");
+          if (!done) task!.pc += instr.skip;
+          task!.got = "";
+        });
         return;
       }
-      case "take": {
-        if (waitsForItself(s, name, instr)) task!.pc += instr.skip;
-        else this.#arrive(s, name, instr);
-        return;
-      }
-      case "try":
-        if (isFree(s, instr.lock, instr.mode)) take(s, name, instr.lock, instr.mode);
-        else {
-          note("busy");
-          task!.pc += instr.skip;
-        }
-        return;
       case "release": {
-        release(s, name, instr.lock, instr.mode);
+        release(s, name, instr.lock, instr.mode, instr.permits);
         return;
       }
-      case "downgrade":
-        if (lockOf(s, instr.lock).owner === name) downgrade(s, name, instr.lock);
+      case "downgrade": {
+        downgrade(s, name, instr.lock);
         return;
+      }
+      case "post":
+      case "countDown":
+      case "notify":
+      case "notifyAll":
+      case "close": {
+        this.#guarded(s, name, () => act(s, instr.do, instr.lock));
+        return;
+      }
       case "look": {
-        const { owner, readers } = lockOf(s, instr.lock);
+        const { owner, readers, count, buffer, closed } = s.locks[instr.lock]!;
         const { length } = queueOf(s, instr.lock);
-        note(instr.at === "waiters" ? `#${length}` : `?${[owner, ...readers.toSorted()].join("")}`);
-        return;
+        const state = instr.lock.startsWith("b") ? length : `${count + buffer.length}${closed ? "!" : ""}`;
+        if (instr.at === "state") task!.log.push(`:${state}`);
+        else task!.log.push(instr.at === "waiters" ? `#${length}` : `?${namesOf(owner, readers)}`);
       }
     }
   }
 
-  #arrive(s: State, name: string, { lock, mode, signal }: Take): void {
-    const task = s.tasks[name]!;
+  /** What may throw. */
+  #guarded(s: State, name: string, run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (name !== "T") this.#raise(s, name, (error as Error).message);
+    }
+  }
+
+  #arrive(s: State, name: string, task: TaskState, instr: Take): void {
+    const { lock, mode, signal, limit } = instr;
+    const state = s.locks[lock]!;
     task.pc--;
-    const signals = [name, ...(signal === undefined ? [] : [signal])];
-    const aborted = signals.find((each) => s.aborted.includes(each));
-    if (isFree(s, lock, mode)) take(s, name, lock, mode);
-    else if (lockOf(s, lock).readers.includes(name)) {
-      task.error = `${name} takes ${lock} for reading, which it holds already`;
-      this.#waited(s, name, task);
-      return; // thrown at once
-    } else if (aborted !== undefined) task.error = `abort ${aborted}`;
-    else {
-      s.waiting.push({ task: name, lock, mode, signals });
-      task.at = "queued";
+    if (mode === "once" && !state.owner && !state.closed) {
+      state.owner = name; // and goes on with what the once runs
+      task.pc++;
       return;
     }
-    task.at = "resumes";
+    const wait: Waiting = {
+      ...waitingOf(name, instr, task.seen),
+      ...(limit !== undefined && { due: s.now + limit }),
+    };
+    wait.signals = [name, ...(signal === undefined ? [] : [signal])];
+    const aborted = wait.signals.find((each) => s.aborted.includes(each));
+    const thrown = (error: string): void => {
+      task.error = error;
+      this.#waited(s, name, task); // at once
+    };
+    try {
+      if (mode === "once" ? state.closed : !lock.startsWith("v") && attempt(s, wait)) {
+        task.at = "resumes";
+        return;
+      }
+    } catch (error) {
+      thrown((error as Error).message);
+      return;
+    }
+    const held = state.readers.filter((each) => each === name).length;
+    if (mode === "read" && held > 0) {
+      thrown(`${name} takes ${lock} for reading, which it holds already`);
+      return;
+    }
+    if (mode === "permit" && held > 0 && wait.permits > state.count + state.readers.length - held) {
+      thrown(
+        `${name} wants ${wait.permits} of ${lock}, of whose ${state.count + state.readers.length} it holds ${held} already`,
+      );
+      return;
+    }
+    if (aborted === undefined) {
+      task.at = "queued";
+      s.waiting.push(wait);
+      if (lock.startsWith("v")) release(s, name, mutexOf(lock), "write");
+    } else Object.assign(task, { at: "resumes", error: `abort ${aborted}` });
   }
 
   /** What a task does when its wait has ended. */
   #waited(s: State, name: string, task: TaskState): void {
-    const { skip, caught } = this.#code.get(name)![task.pc++] as Take;
-    if (!task.error) return;
-    if (!caught) {
-      this.#raise(s, name, task.error);
-      return;
-    }
-    task.error = "";
-    task.log.push("caught");
-    task.pc += skip;
+    const instr = this.#code.get(name)![task.pc++] as Take | Extract<Instr, { do: "made" }>;
+    const { error, got } = task;
+    Object.assign(task, { error: "", got: "" });
+    if (got) task.log.push(got);
+    if (instr.do === "take" && (error || instr.mode === "once")) task.pc += instr.skip;
+    if (error && instr.caught) task.log.push("caught");
+    else if (error) this.#raise(s, name, error);
   }
 
   /** An exception, thrown by the instruction before `pc`. It goes through each call that it is in, and ends the task. */
@@ -300,9 +340,9 @@ class Machine {
     const task = s.tasks[name]!;
     const code = this.#code.get(name)!;
     for (let depth = 0; task.pc < code.length; task.pc++) {
-      const what = code[task.pc]!.do;
-      if (what === "call") depth++;
-      if (what !== "return" || depth-- > 0) continue;
+      const instr = code[task.pc]!;
+      if (instr.do === "call" || (instr.do === "take" && instr.mode === "once")) depth++;
+      if ((instr.do !== "return" && instr.do !== "made") || depth-- > 0) continue;
       task.error = message;
       task.at = "parked";
       return;
@@ -312,87 +352,33 @@ class Machine {
   }
 }
 
-const POINTS = ["step", "preempt", "gap", "return", "await", "sleep", "get", "set", "take", "join"];
+const POINTS = ["step", "preempt", "gap", "return", "made", "await", "sleep", "get", "set", "take", "join"];
 
 function isPoint(s: State, name: string, instr: Instr): boolean {
-  if (instr.do === "take") return !waitsForItself(s, name, instr);
+  if (instr.do === "take") return !inVain(s, name, instr) && !instr.lock.startsWith("v");
   if (instr.do === "join") return instr.task !== name && s.tasks[instr.task]!.at !== "unborn";
   return POINTS.includes(instr.do);
 }
 
-const without = <T>(all: Record<string, T>, name: string): Record<string, T> =>
-  Object.fromEntries(Object.entries(all).filter(([key]) => key !== name));
-const lockOf = (s: State, lock: string): LockState => s.locks[lock]!;
-const queueOf = (s: State, lock: string): Waiting[] => s.waiting.filter((each) => each.lock === lock);
-
-function waitsForItself(s: State, name: string, { lock, mode }: Take): boolean {
-  const { owner, readers } = lockOf(s, lock);
+/** It would wait for itself, or has no mutex to wait with. */
+function inVain(s: State, name: string, { lock, mode }: Take): boolean {
+  if (lock.startsWith("v")) return s.locks[mutexOf(lock)]!.owner !== name;
+  const { owner, readers } = s.locks[lock]!;
   return owner === name || (mode === "write" && readers.includes(name));
 }
 
-function isFree(s: State, lock: string, mode: Mode): boolean {
-  const { owner, readers } = lockOf(s, lock);
-  if (owner) return false;
-  if (mode === "recursive" || mode === "exclusive") return true;
-  return queueOf(s, lock).length === 0 && (mode === "read" || readers.length === 0);
-}
+type Use = Pick<Take, "lock" | "mode" | "permits" | "limit">;
 
-function take(s: State, name: string, lock: string, mode: Mode): void {
-  const state = lockOf(s, lock);
-  if (mode === "exclusive" || mode === "write") state.owner = name;
-  else state.readers = [...state.readers, name].toSorted();
-}
+const waitingOf = (task: string, { lock, mode, permits = 1, limit = 0 }: Use, seen: string): Waiting => ({
+  ...{ task, lock, mode, permits, limit, value: seen + task, signals: [] },
+});
 
-function release(s: State, name: string, lock: string, mode: Mode): void {
-  const state = lockOf(s, lock);
-  if (mode === "exclusive" || mode === "write") {
-    if (state.owner !== name) return;
-    state.owner = "";
-  } else {
-    const at = state.readers.indexOf(name);
-    if (at < 0) return;
-    state.readers.splice(at, 1);
-  }
-  handOn(s, lock);
-}
+const without = <T>(all: Record<string, T>, name: string): Record<string, T> =>
+  Object.fromEntries(Object.entries(all).filter(([key]) => key !== name));
 
-function downgrade(s: State, name: string, lock: string): void {
-  lockOf(s, lock).owner = "";
-  take(s, name, lock, "read");
-  handOn(s, lock);
-}
-
-/** Gives the lock to those who may have it, first come first; recursive readers wait for nobody's place. */
-function handOn(s: State, lock: string): void {
-  const hand = (next: Waiting): void => {
-    take(s, next.task, lock, next.mode);
-    leave(s, next);
-  };
-  for (const next of queueOf(s, lock)) {
-    const { owner, readers } = lockOf(s, lock);
-    if (owner || (next.mode === "write" && readers.length > 0)) break;
-    hand(next);
-  }
-  for (const next of queueOf(s, lock)) if (next.mode === "recursive" && !lockOf(s, lock).owner) hand(next);
-}
-
-/** A wait has ended: with the lock, or with an error. */
-function leave(s: State, wait: Waiting, error = ""): void {
-  s.waiting = s.waiting.filter(({ task }) => task !== wait.task);
-  Object.assign(s.tasks[wait.task]!, { at: "resumes", error });
-}
-
-/** Ends the waits that listen to a signal, in the order in which they began to. */
-function abort(s: State, signal: string): void {
-  if (s.aborted.includes(signal)) return;
-  s.aborted = [...s.aborted, signal].toSorted();
-  for (const wait of s.waiting.filter(({ signals }) => signals.includes(signal))) {
-    // One may have been handed the lock since, by the leaving of one before it.
-    if (!s.waiting.includes(wait)) continue;
-    leave(s, wait, `abort ${signal}`);
-    if (wait.lock.startsWith("r")) handOn(s, wait.lock);
-  }
-}
+/** Each holder once. */
+const namesOf = (owner: string, readers: string[]): string =>
+  [...new Set([owner, ...readers])].toSorted().join("");
 
 /** What is left, as text. */
 function endState({ cells, tasks, locks }: State): string {
@@ -400,7 +386,7 @@ function endState({ cells, tasks, locks }: State): string {
     ([name, { at, log }]) => `${name}:${at === "unborn" ? "-" : log.join(",")}`,
   );
   const holds = Object.entries(locks).map(
-    ([lock, { owner, readers }]) => `${lock}:${[owner, ...readers].join("")}`,
+    ([lock, { owner, readers }]) => `${lock}:${namesOf(owner, readers)}`,
   );
   return [
     Object.entries(cells)

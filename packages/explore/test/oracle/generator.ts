@@ -8,21 +8,26 @@ export interface Sketch {
 
 export type Item = Instr | Nest;
 
+interface Use {
+  readonly lock: string;
+  readonly mode: Mode;
+  readonly permits?: number;
+}
+
 type Nest =
-  | {
+  | (Use & {
       readonly nest: "take";
-      readonly lock: string;
-      readonly mode: Mode;
       readonly signal?: string;
-      /** A wait that ends without the lock passes over what is inside. Else it ends the task. */
+      readonly limit?: number;
+      /** A wait that fails passes over what is inside. Else it ends the task. */
       readonly caught: boolean;
       /** The lock is not let go at the end. */
       readonly keep: boolean;
       /** A writer becomes a reader half-way. */
       readonly downgrade: boolean;
       readonly inside: readonly Item[];
-    }
-  | { readonly nest: "try"; readonly lock: string; readonly mode: Mode; readonly inside: readonly Item[] }
+    })
+  | (Use & { readonly nest: "try"; readonly inside: readonly Item[] })
   | { readonly nest: "call"; readonly inside: readonly Item[] };
 
 /** Numbers below a bound, the same for the same seed (mulberry32). */
@@ -47,6 +52,8 @@ class Maker {
   readonly #plain: boolean;
   readonly #tasks: number;
   readonly #late: boolean;
+  /** First letters of the objects that are used. */
+  readonly #kinds: readonly string[];
   readonly #timers: string[] = [];
   /** Those of the current task: only who sets a timer may know whether it is set, unless there are plain fields. */
   #own: string[] = [];
@@ -58,6 +65,20 @@ class Maker {
     this.#plain = this.#below(3) === 0;
     this.#tasks = 2 + this.#below(2);
     this.#late = this.#below(4) === 0;
+    this.#kinds = this.#chance(0.4)
+      ? ["m", "m", "r"]
+      : this.#one(
+          ["m"],
+          ["r"],
+          ["m", "s"],
+          ["s", "q"],
+          ["m", "v"],
+          ["m", "b"],
+          ["l", "r"],
+          ["h"],
+          ["h", "m"],
+          ["o", "m"],
+        );
   }
 
   sketch(): Sketch {
@@ -105,8 +126,9 @@ class Maker {
       [2, () => ({ do: "join", task: this.#other() })],
       [2, () => ({ do: "abort", task: this.#other() })],
       [1, () => ({ do: "cancel", signal: "k0" })],
-      [2, () => ({ do: "look", lock: this.#lock().lock, at: this.#one("owner", "waiters") })],
-      [1, () => ({ do: "release", ...this.#lock() })],
+      [2, () => ({ do: "look", lock: this.#use().lock, at: this.#one("owner", "waiters", "state") })],
+      [1, () => ({ do: "release", ...this.#use() })],
+      ...this.#signals(),
       [1, () => ({ do: "fail", when: nameOf(this.#below(this.#tasks)) })],
       [1, () => this.#timer()],
       [1, () => ({ do: "stop", timer: this.#one(...(this.#plain ? this.#timers : this.#own), "t0") })],
@@ -117,13 +139,27 @@ class Maker {
   #nest(depth: number): Item {
     const inside = this.#chance(0.85) ? this.#items(1 + this.#below(2), depth) : [];
     if (this.#chance(0.1)) return { nest: "call", inside };
-    const { lock, mode } = this.#lock();
-    if (this.#chance(0.3)) return { nest: "try", lock, mode, inside };
+    const use = this.#use();
+    const tries = ["write", "read", "recursive", "permit", "consume", "send", "receive"];
+    if (tries.includes(use.mode) && this.#chance(0.3)) return { nest: "try", ...use, inside };
     return {
-      ...{ nest: "take", lock, mode, inside, caught: this.#chance(0.7), keep: this.#chance(0.05) },
-      downgrade: mode === "write" && this.#chance(0.3),
-      ...(this.#chance(0.3) && { signal: "k0" }),
+      ...{ nest: "take", ...use, inside, caught: this.#chance(0.7), keep: this.#chance(0.05) },
+      downgrade: use.mode === "write" && use.lock.startsWith("r") && this.#chance(0.3),
+      ...(this.#chance(0.25) && { signal: "k0" }),
+      ...(this.#chance(0.15) && { limit: 1 + this.#below(2) }),
     };
+  }
+
+  /** What lets go on those who wait for objects of the chosen kinds. */
+  #signals(): (readonly [number, () => Instr])[] {
+    const acts = { q: ["post"], l: ["countDown"], v: ["notify", "notifyAll"], h: ["close"] } as const;
+    return this.#kinds.flatMap((kind) =>
+      kind in acts
+        ? acts[kind as keyof typeof acts].map(
+            (what) => [2, () => ({ do: what, lock: this.#name(kind) })] as const,
+          )
+        : [],
+    );
   }
 
   #timer(): Instr {
@@ -139,9 +175,25 @@ class Maker {
     return { do: "timer", timer, ms: 1 + this.#below(2), act };
   }
 
-  #lock(): { lock: string; mode: Mode } {
-    if (this.#chance(0.6)) return { lock: this.#name("m"), mode: "exclusive" };
-    return { lock: this.#name("r"), mode: this.#one<Mode>("read", "recursive", "write", "write") };
+  #use(): Use {
+    const kind = this.#one(...this.#kinds);
+    const lock = this.#name(kind);
+    switch (kind) {
+      case "r":
+        return { lock, mode: this.#one<Mode>("read", "recursive", "write", "write") };
+      case "s":
+        return { lock, mode: "permit", permits: lock === "s1" ? 1 + this.#below(2) : 1 };
+      case "h":
+        return { lock, mode: this.#one<Mode>("send", "receive") };
+      case "q":
+        return { lock, mode: "consume", permits: this.#chance(0.8) ? 1 : 2 };
+      case "o":
+        return { lock, mode: "once" };
+      case "m":
+        return { lock, mode: "write" };
+      default:
+        return { lock, mode: "wait" };
+    }
   }
 
   readonly #name = (kind: string): string => `${kind}${this.#below(this.#objects)}`;
@@ -169,25 +221,31 @@ export function flatten({ plain, tasks }: Sketch): Program {
 function flat(item: Item): readonly Instr[] {
   if (!("nest" in item)) return [item];
   if (item.nest === "call") return [{ do: "call" }, ...item.inside.flatMap(flat), { do: "return" }];
-  const { lock, mode } = item;
+  const { lock, mode, permits } = item;
+  const use = { lock, mode, ...(permits !== undefined && { permits }) };
   const half = Math.floor(item.inside.length / 2);
   const [before, after] = [item.inside.slice(0, half).flatMap(flat), item.inside.slice(half).flatMap(flat)];
-  const release = (as: Mode): Instr => ({ do: "release", lock, mode: as });
+  const held = ["write", "read", "recursive", "permit"].includes(mode);
+  const release: Instr[] = held ? [{ do: "release", ...use }] : [];
   if (item.nest === "try") {
-    const rest = [...before, ...after, release(mode)];
-    return [{ do: "try", lock, mode, skip: rest.length }, ...rest];
+    const rest = [...before, ...after, ...release];
+    return [{ do: "try", ...use, skip: rest.length }, ...rest];
   }
+  const { caught, signal, limit } = item;
+  const ends: Instr[] =
+    mode === "once"
+      ? [{ do: "made", lock, caught }]
+      : item.downgrade
+        ? [{ do: "release", lock, mode: "read" }]
+        : release;
   const rest: Instr[] = [
     ...before,
     ...(item.downgrade ? [{ do: "downgrade", lock } as const] : []),
     ...after,
-    ...(item.keep ? [] : [release(item.downgrade ? "read" : mode)]),
+    ...(item.keep && mode !== "once" ? [] : ends),
   ];
-  const { caught, signal } = item;
-  return [
-    { do: "take", lock, mode, skip: rest.length, caught, ...(signal !== undefined && { signal }) },
-    ...rest,
-  ];
+  const options = { ...(signal !== undefined && { signal }), ...(limit !== undefined && { limit }) };
+  return [{ do: "take", ...use, skip: rest.length, caught, ...options }, ...rest];
 }
 
 /** Programs that lack one thing of this one. */
@@ -203,6 +261,10 @@ function* fewer(items: readonly Item[]): Generator<readonly Item[]> {
     yield items.toSpliced(i, 1, ...item.inside);
     if ("signal" in item) {
       const { signal: _, ...rest } = item;
+      yield items.with(i, rest);
+    }
+    if ("limit" in item) {
+      const { limit: _, ...rest } = item;
       yield items.with(i, rest);
     }
     if ("downgrade" in item && item.downgrade) yield items.with(i, { ...item, downgrade: false });

@@ -27,6 +27,8 @@ describe("the enumerator", () => {
 
   it("has whatever plain Node shows", async () => {
     for (const [i, program] of [...CASES.map(([, each]) => each), ...programs].entries()) {
+      // The time limits of plain Node are real ones.
+      if (program.tasks.some(({ code }) => code.some((instr) => "limit" in instr))) continue;
       const { ends, failures } = enumerate(program)!;
       const isStuck = [...failures].some((failure) => failure.startsWith("stuck"));
       for (let run = 0; run < 10; run++) {

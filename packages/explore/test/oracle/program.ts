@@ -15,11 +15,21 @@ export type Instr =
   | Take
   // Parts of the piece that they stand in.
   /** `skip`: so many instructions are passed over where it fails. */
-  | { readonly do: "try"; readonly lock: string; readonly mode: Mode; readonly skip: number }
+  | {
+      readonly do: "try";
+      readonly lock: string;
+      readonly mode: Mode;
+      readonly permits?: number;
+      readonly skip: number;
+    }
   /** Does nothing where the task does not hold it. */
-  | { readonly do: "release"; readonly lock: string; readonly mode: Mode }
+  | { readonly do: "release"; readonly lock: string; readonly mode: Mode; readonly permits?: number }
   | { readonly do: "downgrade"; readonly lock: string }
-  | { readonly do: "look"; readonly lock: string; readonly at: "owner" | "waiters" }
+  | { readonly do: "look"; readonly lock: string; readonly at: "owner" | "waiters" | "state" }
+  /** Acts on a semaphore, a latch, a condition, a channel. */
+  | { readonly do: "post" | "countDown" | "notify" | "notifyAll" | "close"; readonly lock: string }
+  /** What follows the "take" of a once, up to this, is what the once runs. Its end is a place of its own. */
+  | { readonly do: "made"; readonly lock: string; readonly caught: boolean }
   | { readonly do: "append" | "see"; readonly cell: string }
   | { readonly do: "append" | "see" | "put"; readonly field: string }
   /** Throws if what the task saw last has this in it. */
@@ -33,18 +43,40 @@ export type Instr =
   | { readonly do: "now" };
 
 /** Takes a lock, or does nothing and skips where the task itself holds it in a way that would make it wait for itself. */
+/** Waits for an object; or does nothing and skips, where the task would wait for itself or lacks the mutex to wait with. */
 export interface Take {
   readonly do: "take";
   readonly lock: string;
   readonly mode: Mode;
+  readonly permits?: number;
   readonly signal?: string;
-  /** So many instructions are passed over where the lock is not taken. */
+  /** The wait ends after so many milliseconds. */
+  readonly limit?: number;
+  /** So many instructions are passed over where the wait fails. */
   readonly skip: number;
-  /** A wait that ends without the lock is caught. Else the task throws. */
+  /** A wait that fails is caught. Else the task throws. */
   readonly caught: boolean;
 }
 
-export type Mode = "exclusive" | "read" | "recursive" | "write";
+/**
+ * How an object is used, by its kind: mutexes m (write), rwsems r (write, read, recursive), semaphores s whose permits
+ * are held (permit) and q whose permits are used up (consume), barriers b and latches l (wait), channels h (send,
+ * receive), conditions v, each with the mutex of the same number (wait), and onces o (once).
+ */
+export type Mode =
+  "write" | "read" | "recursive" | "permit" | "consume" | "wait" | "send" | "receive" | "once";
+
+/** What objects begin with: free permits, the count of a latch, the parties of a barrier, the capacity of a channel. */
+export const SIZES: Readonly<Record<string, number>> = {
+  s0: 1,
+  s1: 2,
+  l0: 1,
+  l1: 2,
+  b0: 2,
+  b1: 2,
+  h0: 1,
+  h1: 0,
+};
 
 /** Tasks are named a, b, c in the order of this list. */
 export interface Program {
@@ -74,7 +106,7 @@ function formatInstr(instr: Instr): string {
   const values = Object.entries(rest).map(([key, value]) =>
     typeof value === "object" && !Array.isArray(value)
       ? formatInstr(value as Instr)
-      : ["skip", "caught", "ms", "pure", "touches", "when"].includes(key)
+      : ["skip", "caught", "permits", "limit", "ms", "pure", "touches", "when"].includes(key)
         ? `${key}=${String(value)}`
         : String(value),
   );

@@ -1,10 +1,17 @@
-import { explore, replay, type Body, type ExploreOptions, type FoundFailure } from "@vfiokit/explore";
+import {
+  explore,
+  replay,
+  type Body,
+  type ExploreOptions,
+  type ExploreReport,
+  type FoundFailure,
+} from "@vfiokit/explore";
 import { RealProgram } from "./body.js";
 import type { Outcomes } from "./enumerator.js";
 import type { Program } from "./program.js";
 
 export interface Difference {
-  readonly what: "missed" | "extra" | "not replayed" | "run twice";
+  readonly what: "missed" | "extra" | "not replayed" | "run twice" | "threw";
   /** An end state, a failure, a schedule. */
   readonly item: string;
 }
@@ -28,7 +35,12 @@ export async function compare(
   { strategy = "exhaustive", maxExecutions = 500 }: CompareOptions = {},
 ): Promise<Comparison> {
   const options: ExploreOptions = { strategy, maxExecutions, keepGoing: true, lockdep: false };
-  const report = await explore(bodyOf(program), options);
+  let report: ExploreReport;
+  try {
+    report = await explore(bodyOf(program), options);
+  } catch (error) {
+    return { compared: true, executions: 0, differences: [{ what: "threw", item: String(error) }] };
+  }
   const { executions, failures: found } = report;
   if (!report.exhausted) return { compared: false, executions, differences: [] };
   const ends = new Map<string, FoundFailure>();
