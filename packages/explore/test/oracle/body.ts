@@ -14,7 +14,13 @@ import type { Exploration, SharedCell, TaskHandle, TimerHandle } from "@vfiokit/
 import { nameOf, SIZES, type Instr, type Mode, type Program, type Take } from "./program.js";
 
 /** What a program needs of those who run it: an exploration has it, and plain Node can be given it. */
-export type World = Pick<Exploration, "task" | "join" | "step" | "shared" | "sleep" | "clock">;
+export type World = Pick<Exploration, "task" | "join" | "step" | "shared" | "sleep" | "clock"> & {
+  /**
+   * Who has no explorer waits so before an access to a cell, which is then made by the task itself. In a function of
+   * the cell's own it would be over a turn before the task goes on; the explorer's is the start of what follows.
+   */
+  readonly beforeAccess?: () => Promise<void>;
+};
 
 /** By the first letter of their names. */
 interface Objects {
@@ -163,12 +169,23 @@ export class RealProgram {
           if (other && instr.task !== task.name) await this.world.join(other);
           break;
         }
-        case "get":
-          this.#saw(task, instr.cell, await this.#cells.get(instr.cell)!.get());
+        case "get": {
+          const cell = this.#cells.get(instr.cell)!;
+          if (this.world.beforeAccess) {
+            await this.world.beforeAccess();
+            this.#saw(task, instr.cell, cell.current);
+          } else this.#saw(task, instr.cell, await cell.get());
           break;
-        case "set":
-          await this.#cells.get(instr.cell)!.set(this.#lastSeen(task) + task.name);
+        }
+        case "set": {
+          const cell = this.#cells.get(instr.cell)!;
+          const value = this.#lastSeen(task) + task.name;
+          if (this.world.beforeAccess) {
+            await this.world.beforeAccess();
+            cell.current = value;
+          } else await cell.set(value);
           break;
+        }
         case "take": {
           const { lock, mode, signal, limit: timeoutMs, skip, caught } = instr;
           if (this.#inVain(task, instr)) {

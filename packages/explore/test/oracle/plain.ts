@@ -53,20 +53,12 @@ export async function runPlain(
       await ends.get(handle);
     },
     step: () => turns(),
-    shared: (_name, value) => {
-      const cell = {
-        current: value,
-        async get() {
-          await turns();
-          return cell.current;
-        },
-        async set(next: typeof value) {
-          await turns();
-          cell.current = next;
-        },
-      };
-      return cell;
-    },
+    beforeAccess: () => turns(),
+    shared: (_name, value) => ({
+      current: value,
+      get: () => Promise.reject(new Error("not here")),
+      set: () => Promise.reject(new Error("not here")),
+    }),
     sleep: (milliseconds) => new Promise((resolve) => setTimer(resolve, milliseconds)),
     clock: {
       now: () => now,

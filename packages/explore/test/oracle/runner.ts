@@ -34,7 +34,8 @@ export async function compare(
   expected: Outcomes,
   { strategy = "exhaustive", maxExecutions = 500 }: CompareOptions = {},
 ): Promise<Comparison> {
-  const options: ExploreOptions = { strategy, maxExecutions, keepGoing: true, lockdep: false };
+  const plainFields = program.plain ? ("conflict" as const) : ("none" as const);
+  const options = { strategy, maxExecutions, keepGoing: true, lockdep: false, plainFields };
   let report: ExploreReport;
   try {
     report = await explore(bodyOf(program), options);
