@@ -1,11 +1,4 @@
-import {
-  explore,
-  replay,
-  type Body,
-  type ExploreOptions,
-  type ExploreReport,
-  type FoundFailure,
-} from "@vfiokit/explore";
+import { explore, replay, type Body, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
 import { RealProgram } from "./body.js";
 import type { Outcomes } from "./enumerator.js";
 import type { Program } from "./program.js";
