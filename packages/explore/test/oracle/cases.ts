@@ -191,4 +191,60 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
       [take("m1", "write", 2), { do: "abort", task: "a" }, step, release("m1", "write"), ...lock("m0")],
     ),
   ],
+  [
+    "a task that is cancelled already comes to a mutex whose owner has not gone on yet",
+    program(false, [{ do: "abort", task: "a" }, ...lock("m0")], lock("m0")),
+  ],
+  [
+    "a signal that is aborted already, and a mutex that is never let go",
+    program(
+      false,
+      [{ do: "cancel", signal: "k0" }, take("m1", "write", 1, { signal: "k0" }), release("m1", "write")],
+      [take("m1", "write", 0)],
+    ),
+  ],
+  [
+    "a reader that is cancelled while the writer before it has not gone on yet",
+    program(
+      false,
+      [take("r1", "read", 1, { signal: "k0" }), release("r1", "read")],
+      [{ do: "cancel", signal: "k0" }, take("r1", "write", 1, { caught: true }), release("r1", "write")],
+    ),
+  ],
+  [
+    "a trylock while the holder awaits a promise of its own that is resolved",
+    program(
+      false,
+      [
+        { do: "try", lock: "m0", mode: "write", skip: 3 },
+        { do: "resolve", promise: "d0" },
+        { do: "await", promise: "d0" },
+        release("m0", "write"),
+      ],
+      [{ do: "try", lock: "m0", mode: "write", skip: 1 }, release("m0", "write")],
+    ),
+  ],
+  [
+    "a task takes a mutex twice before the one that keeps it",
+    program(
+      true,
+      [take("m1", "write", 0), take("r1", "write", 1), release("r1", "write")],
+      [...lock("m1"), ...lock("m1")],
+    ),
+  ],
+  [
+    "two trylocks in a row, each of which meets a lock that was just taken",
+    program(
+      false,
+      [...lock("m0"), take("r0", "write", 1), release("r0", "write")],
+      [
+        { do: "call" },
+        { do: "try", lock: "m0", mode: "write", skip: 1 },
+        release("m0", "write"),
+        { do: "return" },
+        { do: "try", lock: "r0", mode: "write", skip: 1 },
+        release("r0", "write"),
+      ],
+    ),
+  ],
 ];

@@ -1,4 +1,15 @@
-import { explore, replay, type Body, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
+import {
+  explore,
+  exploreParts,
+  exploreSubtree,
+  replay,
+  type SubtreeJob,
+  type SubtreeOptions,
+  type SubtreeResult,
+  type Body,
+  type ExploreReport,
+  type FoundFailure,
+} from "@vfiokit/explore";
 import { RealProgram } from "./body.js";
 import type { Outcomes } from "./enumerator.js";
 import type { Program } from "./program.js";
@@ -57,9 +68,32 @@ export async function compare(
     if (!again.failures.some((each) => each.kind === kind && each.message === message))
       differences.push({ what: "not replayed", item: `${item} (${schedule})` });
   }
-  for (const [schedule, count] of schedules)
-    if (count > 1) differences.push({ what: "run twice", item: `${count} times: ${schedule}` });
+  if ([...schedules.values()].some((count) => count > 1))
+    for (const schedule of await runTwice(program, options))
+      differences.push({ what: "run twice", item: schedule });
   return { compared: true, executions, differences };
+}
+
+/**
+ * Schedules that a search ran more than once. What it learns about a program can make it begin anew, which is no fault:
+ * so it is told at the start what it learned the first time.
+ */
+async function runTwice(program: Program, options: SubtreeOptions): Promise<string[]> {
+  const jobs: SubtreeJob[] = [];
+  const results: SubtreeResult[] = [];
+  const run = async (job: SubtreeJob): Promise<SubtreeResult> => {
+    const result = await exploreSubtree(bodyOf(program), { ...job, executions: Infinity }, options);
+    jobs.push(job);
+    results.push(result);
+    return result;
+  };
+  await exploreParts(run, { keepGoing: true });
+  const [whole, { news: knowledge }] = [jobs[0]!, results[0]!];
+  const again = await run({ ...whole, knowledge });
+  const schedules = again.failures
+    .filter((each) => endOf(each) !== undefined)
+    .map(({ schedule }) => schedule);
+  return schedules.filter((schedule, i) => schedules.indexOf(schedule) < i);
 }
 
 /**
