@@ -22,6 +22,7 @@ const noNode = [
   "packages/explore/src/**",
   "packages/core/src/**",
   "packages/lab/src/**",
+  "packages/user/src/layout/**",
   "packages/user/src/wire/**",
   "packages/devices/src/**",
 ];
@@ -52,7 +53,7 @@ const direction = everything.map((name) => {
               `${name} must not import this package: dependencies go one way (docs/architecture.md).`,
             ),
             ...forbid(
-              ["\\.\\./\\.\\./\\.\\./(core|user|cli|devices|lockdep)/"],
+              [`(\\.\\./){2,}(packages/)?(${everything.join("|")})/src/`],
               "Import other packages by name.",
             ),
           ],

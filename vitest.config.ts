@@ -5,8 +5,8 @@ const packages = fileURLToPath(new URL("packages", import.meta.url));
 
 export default defineConfig({
   // Tests import the packages by name and run against their sources: no stale build can hide a change.
-  // `using` is newer than Node 20, so esbuild lowers it as tsc does.
-  esbuild: { target: "es2022" },
+  // `using` is newer than Node 20, so it is lowered here as tsc does it.
+  oxc: { target: "es2022" },
   resolve: {
     alias: [
       { find: /^@vfiokit\/(\w+)$/, replacement: `${packages}/$1/src/index.ts` },

@@ -175,7 +175,7 @@ async function compare(what, scenarios, spinVerdicts) {
 
 /** @param {Scenario} scenario */
 async function reduction(scenario) {
-  const options = { lockdep: false, keepGoing: true };
+  const options = { lockdep: false, plainFields: /** @type {const} */ ("none"), keepGoing: true };
   const { executions } = await explore(protocolBody(scenario), options);
   const all = (await explore(protocolBody(scenario), { ...options, strategy: "all" })).executions;
   const what = `${scenario.name}: with, without reduction`;
@@ -184,7 +184,10 @@ async function reduction(scenario) {
 
 /** @param {Scenario} scenario */
 async function deadlocks(scenario) {
-  const { verdict } = await explore(protocolBody(scenario), { lockdep: false });
+  const { verdict } = await explore(protocolBody(scenario), {
+    lockdep: false,
+    plainFields: /** @type {const} */ ("none"),
+  });
   return verdict === "failed";
 }
 

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { DirtyLog } from "@vfiokit/core";
+import { DirtyLog } from "@vfiokit/core/host";
 import { median, takeTurns } from "./lib/measure.js";
 import { MemoryCards } from "./lib/memory-cards.js";
 

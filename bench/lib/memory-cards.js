@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { PciCommand, PciHeader, RegionIndex } from "@vfiokit/core";
+import { RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { memoryCardRegisters as reg } from "@vfiokit/devices";
 import { VfioUserClient } from "@vfiokit/user";
 

@@ -1,4 +1,6 @@
-import { IrqIndex, MigrationState, PciCommand, PciDevice, PciHeader, RegionIndex } from "@vfiokit/core";
+import { IrqIndex, PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { gpioCard, type Gpio } from "./gpio.js";
 

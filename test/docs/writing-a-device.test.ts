@@ -4,7 +4,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
 import { beforeAll, describe, expect, it } from "vitest";
-import { IrqIndex, PciCommand, PciHeader, RegionIndex } from "@vfiokit/core";
+import { IrqIndex, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { VfioUserClient } from "@vfiokit/user";
 import { codeBlocks, root } from "./markdown.js";
 

@@ -1,4 +1,5 @@
-import { IrqIndex, PciCommand, PciExp, PciExpDevctl, PciHeader, PciPm, type PciDevice } from "@vfiokit/core";
+import { IrqIndex, type PciDevice } from "@vfiokit/core";
+import { PciCommand, PciExp, PciExpDevctl, PciHeader, PciPm } from "@vfiokit/core/pci";
 import { counterRegisters } from "@vfiokit/devices";
 import { expect } from "vitest";
 import { read, write, writeConfig, type GuestVfio } from "./guest-vfio.js";

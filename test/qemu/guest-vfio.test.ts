@@ -1,17 +1,7 @@
-import {
-  DeviceFlags,
-  IrqFlags,
-  IrqIndex,
-  NUM_IRQS,
-  NUM_REGIONS,
-  PciCommand,
-  PciHeader,
-  PowerState,
-  RegionFlags,
-  pm,
-  type PciDevice,
-  type ResetInitiator,
-} from "@vfiokit/core";
+import { IrqIndex, pm, type PciDevice } from "@vfiokit/core";
+import { PciCommand, PciHeader, PowerState } from "@vfiokit/core/pci";
+import { DeviceFlags, IrqFlags, NUM_IRQS, NUM_REGIONS, RegionFlags } from "@vfiokit/core/host";
+import type { ResetInitiator } from "@vfiokit/core/lab";
 import { counterCard, uartRegisters } from "@vfiokit/devices";
 import type { MigrationStatus } from "@vfiokit/user";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";

@@ -1,12 +1,6 @@
-import {
-  DeviceSet,
-  PciDevice,
-  PciPm,
-  PciPmCtrl,
-  generationStrategy,
-  type PciDeviceDefinition,
-  type ResetInitiator,
-} from "@vfiokit/core";
+import { DeviceSet, PciDevice, type PciDeviceDefinition } from "@vfiokit/core";
+import { PciPm, PciPmCtrl } from "@vfiokit/core/pci";
+import { generationStrategy, type ResetInitiator } from "@vfiokit/core/lab";
 import { Task } from "@vfiokit/lockdep";
 import { VfioUserServer } from "@vfiokit/user";
 import { memfdMemory } from "@vfiokit/user/linux";

@@ -1,4 +1,4 @@
-import { PciCommand, PciHeader } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { memoryCardRegisters as memory, uartRegisters as uart } from "@vfiokit/devices";
 import { describe, expect, it } from "vitest";
 import { scratch, Vfiokit } from "../../packages/cli/test/vfiokit.js";

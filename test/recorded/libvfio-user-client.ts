@@ -1,4 +1,5 @@
 import { IrqIndex, RegionIndex } from "@vfiokit/core";
+import { MigrationState, type MigrationStateName } from "@vfiokit/core/migration";
 import {
   bitmapSize,
   DeviceFeature,
@@ -10,8 +11,6 @@ import {
   FeatureFlags,
   FeatureMigState,
   IrqSetFlags,
-  MigState,
-  type MigStateName,
 } from "@vfiokit/user/wire";
 import type { Exchange, Step } from "./script.js";
 
@@ -143,7 +142,7 @@ const version: Exchange = {
     data: { capabilities: { max_msg_fds: MAX_FDS, max_data_xfer_size: MAX_TRANSFER } },
   },
   // By this number the sample decides how many regions it maps.
-  expect: { major: 0, minor: 1, data: { capabilities: { max_msg_fds: REGIONS / 2 } } },
+  expect: { major: 0, minor: 1, data: { capabilities: { max_msg_fds: 16 } } },
 };
 
 /** argsz is the struct's: a reply with more would be asked for again, and none of these regions has capabilities. */
@@ -227,8 +226,8 @@ function dirtyPages(i: number): Exchange {
 }
 
 /** The reply must repeat the request to the byte: the sample compares them. */
-function setState(state: MigStateName, id: number): Exchange {
-  const data = FeatureMigState.encode({ device_state: MigState[state], data_fd: NO_FD });
+function setState(state: MigrationStateName, id: number): Exchange {
+  const data = FeatureMigState.encode({ device_state: MigrationState[state], data_fd: NO_FD });
   const flags = Feature.MIG_DEVICE_STATE | FeatureFlags.SET;
   const payload = { argsz: DeviceFeature.size + data.length, flags, data };
   return { send: "DEVICE_FEATURE", id, payload, expect: payload };

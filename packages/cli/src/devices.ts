@@ -3,6 +3,7 @@ import type { PciDeviceDefinition } from "@vfiokit/core";
 import { counterCard, memoryCard, serialCard } from "@vfiokit/devices";
 import { chardevHelp, chardevSyntax, openChardev, parseChardev, type ChardevSpec } from "./chardev/index.js";
 import type { Logger } from "./log.js";
+import { parseBytes } from "./shared/units.js";
 
 /** A device that is ready to be served. */
 export interface OpenedDevice {
@@ -83,12 +84,12 @@ const memory: ServedDevice = {
     command
       .addOption(
         new Option("--size <bytes>", "its memory, in K, M or G: a multiple of 4K, up to 4G")
-          .argParser(parseBytes)
+          .argParser((text: string) => parseBytes(text, 0))
           .default(64 * 1024 ** 2, "64M"),
       )
       .addOption(
         new Option("--dirty-rate <bytes>", "what it writes by itself in a second, in K, M or G")
-          .argParser(parseBytes)
+          .argParser((text: string) => parseBytes(text, 0))
           .default(0),
       );
   },
@@ -103,14 +104,6 @@ const memory: ServedDevice = {
     });
   },
 };
-
-/** "64M" is 64 MiB. */
-function parseBytes(text: string): number {
-  const [, digits, unit] = /^([0-9]{1,15})([KMG]?)$/.exec(text) ?? [];
-  if (digits === undefined)
-    throw new InvalidArgumentError("must be a number of bytes, as 4096, 512K, 64M, 1G.");
-  return Number(digits) * 1024 ** ["", "K", "M", "G"].indexOf(unit!);
-}
 
 /** Everything that `vfiokit serve` can serve: one line a device. */
 export const devices: readonly ServedDevice[] = [serial, counter, memory];

@@ -1,41 +1,96 @@
 import { Command, CommanderError } from "commander";
-import { ctlCommand } from "./ctl/command.js";
-import { infoCommand } from "./info/command.js";
-import { demoCommand } from "./demo/command.js";
-import { labCommand } from "./lab/index.js";
-import { lockdepCommand } from "./lockdep/index.js";
-import { migrateCommand } from "./migrate/command.js";
-import { receiveCommand } from "./receive/command.js";
-import { relayCommand } from "./relay/command.js";
-import { restoreCommand } from "./restore/command.js";
-import { saveCommand } from "./save/command.js";
-import { serveCommand } from "./serve/command.js";
-import { streamCommand } from "./stream/command.js";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
 import { Style } from "./style.js";
 import { version } from "./version.js";
 
-function createProgram(): Command {
-  return new Command("vfiokit")
+interface CommandEntry {
+  readonly name: string;
+  readonly description: string;
+  /** Imports what the command needs: `vfiokit --help` and `--version` need none of it. */
+  readonly load: () => Promise<Command>;
+}
+
+const commands: readonly CommandEntry[] = [
+  {
+    name: "serve",
+    description: "Serves a device to vfio-user clients such as QEMU.",
+    load: async () => (await import("./serve/command.js")).serveCommand(),
+  },
+  {
+    name: "migrate",
+    description: "Live-migrates a device to another vfio-user server.",
+    load: async () => (await import("./migrate/command.js")).migrateCommand(),
+  },
+  {
+    name: "receive",
+    description: "Receives devices that vfiokit migrate sends from other hosts.",
+    load: async () => (await import("./receive/command.js")).receiveCommand(),
+  },
+  {
+    name: "relay",
+    description: "Proxies a client that cannot migrate (QEMU), so that its server can be replaced.",
+    load: async () => (await import("./relay/command.js")).relayCommand(),
+  },
+  {
+    name: "save",
+    description: "Saves a device's state to a file. The device is stopped while it is saved.",
+    load: async () => (await import("./save/command.js")).saveCommand(),
+  },
+  {
+    name: "restore",
+    description: "Loads a saved state into a device. A state that is refused changes nothing.",
+    load: async () => (await import("./restore/command.js")).restoreCommand(),
+  },
+  {
+    name: "stream",
+    description: "Describes and verifies a migration stream. Exits with 1 if it is damaged.",
+    load: async () => (await import("./stream/command.js")).streamCommand(),
+  },
+  {
+    name: "info",
+    description: "Shows a served device, as lspci -vv shows a PCI function.",
+    load: async () => (await import("./info/command.js")).infoCommand(),
+  },
+  {
+    name: "ctl",
+    description: "Administers a served device or a relay.",
+    load: async () => (await import("./ctl/command.js")).ctlCommand(),
+  },
+  {
+    name: "demo",
+    description:
+      "Uses, interrupts, resets and migrates a serial card written in TypeScript, and shows why resets are safe.",
+    load: async () => (await import("./demo/command.js")).demoCommand(),
+  },
+  {
+    name: "lockdep",
+    description: "Checks lock protocols, and explains lockdep reports in kernel logs.",
+    load: async () => (await import("./lockdep/index.js")).lockdepCommand(),
+  },
+  {
+    name: "lab",
+    description: "Compares designs of a reset during a migration under every interleaving that matters.",
+    load: async () => (await import("./lab/index.js")).labCommand(),
+  },
+];
+
+/** Only the command that is asked for is loaded; of the others, help shows the name and what they do. */
+async function createProgram(argv: readonly string[]): Promise<Command> {
+  const program = new Command("vfiokit")
     .description("Builds, serves, migrates and proves PCI devices.")
-    .version(version)
-    .addCommand(serveCommand())
-    .addCommand(migrateCommand())
-    .addCommand(receiveCommand())
-    .addCommand(relayCommand())
-    .addCommand(saveCommand())
-    .addCommand(restoreCommand())
-    .addCommand(streamCommand())
-    .addCommand(infoCommand())
-    .addCommand(ctlCommand())
-    .addCommand(demoCommand())
-    .addCommand(lockdepCommand())
-    .addCommand(labCommand());
+    .version(version);
+  const words = argv.slice(2).filter((word) => !word.startsWith("-"));
+  const asked = words[0] === "help" ? words[1] : words[0];
+  for (const { name, description, load } of commands) {
+    const command = name === asked ? await load() : new Command(name);
+    program.addCommand(command.description(description));
+  }
+  return program;
 }
 
 /** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */
 export async function run(argv: readonly string[]): Promise<number> {
-  const program = createProgram();
+  const program = await createProgram(argv);
   for (const command of everyCommand(program)) {
     command.exitOverride().showHelpAfterError("(--help shows how to use it)");
   }

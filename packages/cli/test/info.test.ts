@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { VfioUserClient } from "@vfiokit/user";
 import type { DeviceReport } from "../src/info/report.js";
-import { bytes, table } from "../src/text.js";
+import { bytes, table } from "../src/shared/tables.js";
 import { scratch, Vfiokit } from "./vfiokit.js";
 
 const dir = scratch();

@@ -39,18 +39,57 @@ export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }
 
+/** What is wrong, as data. */
+export interface VfioErrorData {
+  /** "count" */
+  readonly field: string;
+  readonly value: unknown;
+  /** What the value should have been. */
+  readonly rule: string;
+  /** All of it as text. Default: field, value and rule. */
+  readonly detail?: string;
+}
+
 /** A request that the device, the core or the peer refused. The message names the field, the value and the rule. */
 export class VfioError extends Error {
   override readonly name = "VfioError";
   readonly errno: number;
+  /** The message without its code. */
+  readonly detail: string;
+  /** Where it is known: what is wrong, what it is, and what it should have been. */
+  readonly field: string | undefined;
+  readonly value: string | undefined;
+  readonly rule: string | undefined;
 
   constructor(
     readonly code: ErrnoName,
-    message: string,
+    what: string | VfioErrorData,
   ) {
-    super(`${code}: ${message}`);
+    const data = typeof what === "string" ? undefined : what;
+    const detail =
+      typeof what === "string" ? what : (what.detail ?? `${what.field} ${String(what.value)}: ${what.rule}`);
+    super(`${code}: ${detail}`);
     this.errno = Errno[code];
+    this.detail = detail;
+    this.field = data?.field;
+    this.value = data && String(data.value);
+    this.rule = data?.rule;
   }
+
+  /** The same error, told of what it happened to: a device's name, a path. */
+  at(where: string): VfioError {
+    const detail = `${where}: ${this.detail}`;
+    const { field, value, rule } = this;
+    const what = field === undefined ? detail : { field, value, rule: rule!, detail };
+    const error = new VfioError(this.code, what);
+    error.cause = this;
+    return error;
+  }
+}
+
+/** EINVAL: a value that breaks a rule. */
+export function invalid(field: string, value: unknown, rule: string): VfioError {
+  return new VfioError("EINVAL", { field, value, rule });
 }
 
 /** The errno that a thrown value stands for: its own, or EIO for anything unexpected. */

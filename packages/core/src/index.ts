@@ -1,30 +1,58 @@
-export { Errno, VfioError, errnoName, errnoOf, type ErrnoName } from "./errno.js";
+/** For device authors. Other doors: ./pci, ./migration, ./host (transports), ./lab (designs of a reset). */
 export {
-  heapMemory,
-  type ClientMemory,
-  type DmaBacking,
-  type MemoryProvider,
-  type SharedMemory,
-} from "./memory.js";
+  Errno,
+  VfioError,
+  errnoName,
+  errnoOf,
+  invalid,
+  type ErrnoName,
+  type VfioErrorData,
+} from "./errno.js";
+export { heapMemory, type MemoryProvider } from "./memory.js";
 
 export { definePciDevice, type PciDeviceDefinition } from "./device/define.js";
 export { PciDevice, type PciDeviceOptions } from "./device/pci-device.js";
-export type { StopReason } from "./device/function-runner.js";
+export type { OpenOptions } from "./device/open-count.js";
+export type { IdlePower } from "./device/runtime-pm.js";
 export type { FunctionHost, InterruptLine, InterruptMessages, PciFunction } from "./device/function.js";
-export * from "./device/info.js";
+export { IrqIndex, RegionIndex } from "./device/info.js";
+export { DeviceSet } from "./reset/device-set.js";
 
-export * from "./pci/index.js";
-export * from "./irq/index.js";
-export * from "./dma/index.js";
-export * from "./migration/index.js";
-export { DeviceSet, type HotResetInfo } from "./reset/device-set.js";
-export { initiators, type InitiatorRules, type ResetInitiator } from "./reset/initiator.js";
 export {
-  generationStrategy,
-  type ResetDevice,
-  type ResetOutcome,
-  type ResetStrategy,
-} from "./reset/strategy.js";
-export type { BarMapping } from "./device/bar-mapping.js";
-export { injectableErrors, type InjectableError } from "./device/faults.js";
-export type { IdlePower, RuntimePm } from "./device/runtime-pm.js";
+  aer,
+  af,
+  dsn,
+  express,
+  io,
+  memory,
+  mmio,
+  msi,
+  msix,
+  msixTable,
+  pm,
+  vendorSpecific,
+  type BarDeclaration,
+  type CapabilityDeclaration,
+  type ConfigDefinition,
+} from "./pci/index.js";
+export { DmaAddressSpace, type DmaAddress, type ReadonlyBytes } from "./dma/index.js";
+
+export {
+  array,
+  bool,
+  bytes,
+  section,
+  sections,
+  trackedMemory,
+  TrackedMemory,
+  u16,
+  u32,
+  u64,
+  u8,
+  type Field,
+  type FieldOptions,
+  type Section,
+  type SectionOptions,
+  type StateSections,
+} from "./migration/index.js";
+export * from "./registers/index.js";

@@ -228,19 +228,14 @@ export class Dpor {
    * In the same way, no timer fires before one that is due earlier; but that one may be set later.
    */
   #tryRace(events: readonly ExecutedEvent[], order: HappensBefore, earlier: number, later: number): void {
-    const { took, cancelled, timer, thread } = events[later]!;
+    const { took, timer, thread } = events[later]!;
     const since = took === undefined ? [] : (events[earlier]!.released.get(took) ?? []);
     for (const start of since) {
       if (start === earlier) continue;
       this.#tryReversed(events, order, start, later);
       if (!this.#couldRun(thread, start)) this.#tryRace(events, order, start, later);
     }
-    if (
-      since.length === 0 ||
-      since.includes(earlier) ||
-      cancelled ||
-      (timer && this.#couldRun(thread, earlier))
-    )
+    if (since.length === 0 || since.includes(earlier) || (timer && this.#couldRun(thread, earlier)))
       this.#tryReversed(events, order, earlier, later);
   }
 

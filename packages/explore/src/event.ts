@@ -16,8 +16,6 @@ export interface ExecutedEvent {
   readonly released: ReadonlyMap<string, readonly number[]>;
   /** What it could not do without. */
   readonly took: string | undefined;
-  /** It could have gone on without that: its wait was cancelled. */
-  readonly cancelled: boolean;
   /** A timer fires. */
   readonly timer: boolean;
   /** Timers that it stopped, as what they would have done next. */

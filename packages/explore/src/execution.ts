@@ -1,11 +1,27 @@
-import { Mutex, type AcquireOptions, type Lock, type Shared, type Task, type Waiter } from "@vfiokit/lockdep";
-import { EXCLUSIVE, READ_RECURSIVE, schedule, type Access, type Scheduler } from "@vfiokit/lockdep/hooks";
+import {
+  Mutex,
+  RwSemaphore,
+  type AcquireOptions,
+  type Lock,
+  type Shared,
+  type Task,
+  type Waiter,
+} from "@vfiokit/lockdep";
+import {
+  EXCLUSIVE,
+  READ,
+  READ_RECURSIVE,
+  schedule,
+  unseen,
+  type Access,
+  type Scheduler,
+} from "@vfiokit/lockdep/hooks";
 import { messageOf } from "./errors.js";
 import type { ExecutedEvent } from "./event.js";
 import type { Failure, FailureKind } from "./failure.js";
 import { Footprint } from "./footprint.js";
 import { Names } from "./names.js";
-import type { Needs } from "./needs.js";
+import type { Detail, Needs } from "./needs.js";
 import { stuckFailure } from "./stuck.js";
 import type { Pending, Thread } from "./thread.js";
 import { nextTurn } from "./turn.js";
@@ -21,8 +37,15 @@ export interface RunOptions {
   readonly maxDepth: number;
   /** Goes on after a failure: the rest may race too. */
   readonly keepGoing: boolean;
-  readonly afterEvent: () => void;
+  /** Undefined: nothing is to be checked after an event. */
+  readonly afterEvent: (() => void) | undefined;
 }
+
+/**
+ * What tasks may share besides what the explorer sees: `conflict`, anything, unless they say less; `none`, nothing,
+ * which is a promise.
+ */
+export type PlainFields = "conflict" | "none";
 
 /** A bug in one run repeats itself in its aftermath. */
 const MAX_FAILURES = 16;
@@ -38,6 +61,8 @@ export class Execution implements Scheduler {
   readonly failures: Failure[] = [];
   /** At the end, what tasks would do if they were not blocked for ever. */
   readonly blocked: ExecutedEvent[] = [];
+  /** What the explorer cannot see, and so cannot try in other orders. */
+  readonly unknown = new Set<string>();
   /** The picker ended it, or the bound on its depth. */
   abandoned: "pruned" | "depth" | undefined;
   /** It met something that needs another way of running it, which is known now: run it again. */
@@ -46,7 +71,9 @@ export class Execution implements Scheduler {
   readonly #byTask = new Map<Task, Thread>();
   readonly #names = new Names();
   readonly #signals = new Map<AbortSignal, string>();
-  /** Mutexes that are taken: since which event. */
+  /** Mutexes for which tasks have waited that a signal can cancel. */
+  readonly #cancellable = new Map<AbortSignal, Set<string>>();
+  /** Mutexes of detail 0 that are taken: since which event. */
   readonly #taken = new Map<string, number>();
   #active: Thread | undefined;
   #footprint = new Footprint();
@@ -56,7 +83,10 @@ export class Execution implements Scheduler {
   #adrift = 0;
   #now = 0;
 
-  constructor(private readonly needs: Needs) {}
+  constructor(
+    private readonly needs: Needs,
+    private readonly plainFields: PlainFields,
+  ) {}
 
   /** Declares a task; it begins when the picker lets it. */
   start(task: Task, run: () => Promise<void>): Thread {
@@ -103,11 +133,18 @@ export class Execution implements Scheduler {
         }
         if (this.events.length >= options.maxEvents) {
           this.failures.push({ kind: "livelock", message: `${options.maxEvents} events and no end` });
+          this.#cut();
           break;
         }
-        const next = this.events.length < options.maxDepth ? pick(enabled, this.events) : undefined;
+        if (this.events.length >= options.maxDepth) {
+          this.abandoned = "depth";
+          this.#cut();
+          break;
+        }
+        const next = pick(enabled, this.events);
         if (!next) {
-          this.abandoned = this.events.length < options.maxDepth ? "pruned" : "depth";
+          this.abandoned = "pruned";
+          this.#noteBlocked(enabled);
           break;
         }
         await this.#event(next, options.afterEvent);
@@ -118,21 +155,58 @@ export class Execution implements Scheduler {
   }
 
   #end(): void {
-    const stuck = stuckFailure(this.threads);
+    const stuck = unseen(() => stuckFailure(this.threads));
     if (stuck) this.failures.push(stuck);
+    this.#noteBlocked([]);
+  }
+
+  /**
+   * Who cannot go on could have gone on before, if the event that keeps it from that came later: the one who took its
+   * lock, or who set a timer that is due first. Such a race is looked at wherever an execution ends.
+   *
+   * If it is cut short, everybody who could go on sleeps, and what they would do is explored elsewhere; from there on.
+   * But nobody else looks at what those who cannot go on would have done *before*: in an execution that goes on, they
+   * come after the sleepers, perhaps ordered after them (a mutex that is held by one who joins a sleeper).
+   * What waits for a task to end (join) needs no such look. No earlier event keeps it from going on; what keeps the
+   * task itself from ending is found with that one.
+   */
+  #noteBlocked(enabled: readonly Thread[]): void {
     for (const thread of this.threads) {
-      if (!thread.pending?.arrival) continue;
-      this.blocked.push(this.#blockedEvent(thread, thread.pending));
+      const { pending } = thread;
+      if (!pending?.arrival && pending?.deadline === undefined) continue;
+      if (!enabled.includes(thread)) this.blocked.push(this.#blockedEvent(thread, pending));
     }
+  }
+
+  /** A bound ends the execution. What anybody would have done next is not known, so it races with everything. */
+  #cut(): void {
+    for (const thread of this.threads) {
+      if (!thread.pending) continue;
+      const event = this.#blockedEvent(thread, thread.pending);
+      const footprint = Footprint.of(event.footprint.toData());
+      footprint.addEverything();
+      this.blocked.push({ ...event, footprint });
+    }
+  }
+
+  /** The lock's queue is to be explored in more detail from now on, as it turns out. */
+  #need(name: string, detail: Detail, least: Detail = 0): void {
+    if (!this.#settingUp && detail > least && !this.needs.lock(name, detail)) this.again = true;
+  }
+
+  #detail(lock: Lock, name: string): Detail {
+    return Math.max(lock.detail, this.needs.locks.get(name) ?? 0) as Detail;
   }
 
   /**
    * What an invariant looks at can change only by an event that writes some of it. Those events do not commute with
    * each other, since it must hold between them too.
    */
-  #check(afterEvent: () => void): void {
+  #check(afterEvent: (() => void) | undefined): void {
+    if (!afterEvent) return;
     const event = this.#footprint;
     this.#footprint = new Footprint();
+    if (this.plainFields === "conflict") this.#footprint.addFields(undefined);
     try {
       afterEvent();
     } catch (error) {
@@ -142,7 +216,7 @@ export class Execution implements Scheduler {
     this.#footprint = event;
   }
 
-  async #event(thread: Thread, afterEvent: () => void): Promise<void> {
+  async #event(thread: Thread, afterEvent: (() => void) | undefined): Promise<void> {
     const pending = thread.pending!;
     thread.pending = undefined;
     this.#active = thread;
@@ -155,6 +229,8 @@ export class Execution implements Scheduler {
       this.#now = pending.deadline;
       this.#release(CLOCK, pending.setBy!);
     } else if (event.took !== undefined) this.#taken.set(event.took, this.events.length - 1);
+    // Arrivals only queue, or take the lock: `arrived` tells whether the task goes on.
+    if (!pending.arrival) this.#goesOn(pending.fields);
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
     await nextTurn();
@@ -174,6 +250,10 @@ export class Execution implements Scheduler {
     return { ...event, took: pending.arrival?.key ?? CLOCK, released: new Map(), stopped: [] };
   }
 
+  #goesOn(fields: readonly string[] | undefined): void {
+    if (fields ?? this.plainFields === "conflict") this.#footprint.addFields(fields);
+  }
+
   #release(what: string, since: number): void {
     this.#released.set(what, [...(this.#released.get(what) ?? []), since]);
   }
@@ -185,7 +265,7 @@ export class Execution implements Scheduler {
 
   #eventOf(thread: Thread, { label, touches, arrival, joins, deadline, enabledBy }: Pending): ExecutedEvent {
     if (touches) this.#footprint.add(touches.key, touches.writes);
-    const isFree = arrival?.untilFree && (arrival.lock as Mutex).owner === undefined;
+    const isFree = arrival?.detail === 0 && !isTaken(arrival.lock);
     return {
       thread: thread.key,
       label,
@@ -193,7 +273,6 @@ export class Execution implements Scheduler {
       enabledBy: joins ? [...enabledBy, joins.lastEvent] : enabledBy,
       released: this.#released,
       took: deadline !== undefined ? CLOCK : isFree ? arrival.key : undefined,
-      cancelled: arrival?.signals.some((signal) => this.#isAborted(signal)) ?? false,
       timer: deadline !== undefined,
       stopped: this.#stopped,
     };
@@ -203,6 +282,9 @@ export class Execution implements Scheduler {
   #mayDrift(thread: Thread): void {
     if (thread.ended || thread.pending || thread.waiting || !thread.mustEnd) return;
     thread.adrift = true;
+    this.unknown.add(
+      `${thread.name} awaits something that is not explored, after ${this.events.at(-1)!.label}`,
+    );
     this.#adrift++;
     this.#footprint.add(`await(${thread.key})`, true);
   }
@@ -227,10 +309,9 @@ export class Execution implements Scheduler {
       if (!pending) return false;
       if (pending.joins) return pending.joins.ended;
       if (pending.deadline !== undefined) return pending.deadline === first;
-      if (!pending.arrival?.untilFree) return true;
-      const { lock, task, signals } = pending.arrival;
-      const { owner } = lock as Mutex;
-      return owner === undefined || owner === task || signals.some((signal) => signal.aborted);
+      if (pending.arrival?.detail !== 0) return true;
+      const { lock, task } = pending.arrival;
+      return !isTaken(lock) || holds(task, lock); // who has it already is refused
     });
   }
 
@@ -238,30 +319,54 @@ export class Execution implements Scheduler {
   #watch(signal: AbortSignal, name = "abort*"): void {
     if (this.#signals.has(signal)) return;
     this.#signals.set(signal, name);
-    if (!signal.aborted)
-      signal.addEventListener("abort", () => this.#footprint.add(name, true), { once: true });
+    if (!signal.aborted) signal.addEventListener("abort", () => this.#aborted(signal, name), { once: true });
     else if (!this.#settingUp) this.#footprint.addEverything(); // by whom, nobody saw
   }
 
-  #isAborted(signal: AbortSignal): boolean {
-    this.#footprint.add(this.#signals.get(signal)!, false);
-    return signal.aborted;
+  #aborted(signal: AbortSignal, name: string): void {
+    this.#footprint.add(name, true);
+    this.needs.abort(name);
+    for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 1);
+  }
+
+  /** The wait can be cancelled: if somebody does so, the queue is to be explored. */
+  #mayCancel(signal: AbortSignal, lock: string): void {
+    this.#watch(signal);
+    if (this.needs.isAborted(this.#signals.get(signal)!)) {
+      this.#need(lock, 1);
+      return;
+    }
+    const locks = this.#cancellable.get(signal);
+    if (locks) locks.add(lock);
+    else this.#cancellable.set(signal, new Set([lock]));
   }
 
   // lockdep's Scheduler.
 
   arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void> {
     const key = this.#names.of(lock);
-    const exclusive = access === EXCLUSIVE;
-    const isMutex = lock instanceof Mutex;
-    const signals = [task.signal, options?.signal].filter((each) => each !== undefined);
-    for (const each of signals) this.#watch(each);
-    if (isMutex && options?.timeoutMs !== undefined) this.#modelQueue(key); // the time runs in the queue
+    const what = verb ?? VERBS.get(access) ?? (lock instanceof RwSemaphore ? "write" : "lock");
+    if (lock.detail === 0) {
+      for (const each of [task.signal, options?.signal]) if (each) this.#mayCancel(each, key);
+      if (options?.timeoutMs !== undefined) this.#need(key, 1); // the time runs in the queue
+    }
+    const detail = this.#detail(lock, key);
     return this.#park(this.#thread(task), {
-      label: `${verb ?? (exclusive ? (isMutex ? "lock" : "write") : access === READ_RECURSIVE ? "read_recursive" : "read")}(${key})`,
-      touches: { key, writes: exclusive },
-      arrival: { task, lock, key, untilFree: isMutex && !this.needs.queued.has(key), signals },
+      label: `${what}(${key})`,
+      touches: { key, writes: access === EXCLUSIVE || detail === 3 },
+      arrival: { task, lock, key, detail },
     });
+  }
+
+  arrived(task: Task, lock: Lock, failed: boolean): void | Promise<void> {
+    const thread = this.#thread(task);
+    if (thread.waiting ?? thread.pending) return;
+    const key = this.#names.of(lock);
+    const detail = this.#detail(lock, key);
+    // A refusal tells what the lock was like: that can have changed before the task goes on.
+    const refused = failed || !holds(task, lock);
+    if (detail < (refused ? 1 : 2)) this.#goesOn(undefined);
+    else return this.#park(thread, { label: `resume(${key})` });
   }
 
   resume(waiter: Waiter, resume: () => void): void {
@@ -280,41 +385,31 @@ export class Execution implements Scheduler {
 
   trying(_task: Task, lock: Lock, access: Access): void {
     const key = this.#names.of(lock);
-    const isTaken = lock instanceof Mutex && lock.owner !== undefined;
-    this.#footprint.add(key, access === EXCLUSIVE && !isTaken);
-    if (!(lock instanceof Mutex) || isTaken || this.#settingUp) return;
-    if (this.#released.has(key) && !this.needs.queued.has(key)) {
-      // Let go and tried again in one event: it fails if somebody queued meanwhile, so the queue is to be modelled.
-      this.#modelQueue(key);
-    }
-    this.#taken.set(key, this.events.length - 1);
+    this.#need(key, 2, lock.detail);
+    this.#footprint.add(key, access === EXCLUSIVE && !isTaken(lock));
   }
 
   releasing(_task: Task, lock: Lock, access: Access): void {
     const key = this.#names.of(lock);
-    this.#footprint.add(key, access === EXCLUSIVE);
-    if (!(lock instanceof Mutex)) return;
+    const detail = this.#detail(lock, key);
+    this.#footprint.add(key, access === EXCLUSIVE || detail === 3);
+    if (detail > 0) return;
     this.#release(key, this.#taken.get(key) ?? this.events.length - 1);
     this.#taken.delete(key);
   }
 
-  touching(lock: Lock, writes: boolean): void {
+  touching(lock: Lock, writes: boolean, about?: Task): void {
+    if (about && about === this.#active?.task) return; // nobody else changes that while it runs
     const key = this.#names.of(lock);
+    this.#need(key, writes ? 1 : 3, lock.detail);
     this.#footprint.add(key, writes);
-    if (lock instanceof Mutex) this.#modelQueue(key); // a condition variable puts its waiters there
-  }
-
-  #modelQueue(mutex: string): void {
-    if (this.needs.queued.has(mutex)) return;
-    this.needs.queued.add(mutex);
-    this.again = true;
   }
 
   lookingAtSignals(task: Task, signal: AbortSignal | undefined): void {
     for (const each of [task.signal, signal]) {
       if (!each) continue;
       this.#watch(each);
-      this.#isAborted(each);
+      this.#footprint.add(this.#signals.get(each)!, false);
     }
   }
 
@@ -332,8 +427,9 @@ export class Execution implements Scheduler {
 
   // Scheduling points of the explored program's own.
 
-  step(label: string): Promise<void> {
-    return this.#park(this.#current(), { label });
+  /** @param fields the plain fields that are used until the next point. Undefined: any */
+  step(label: string, fields: readonly string[] | undefined): Promise<void> {
+    return this.#park(this.#current(), { label, ...(fields && { fields }) });
   }
 
   access(cell: Shared<unknown>, writes: boolean): Promise<void> {
@@ -341,6 +437,7 @@ export class Execution implements Scheduler {
     return this.#park(this.#current(), {
       label: `${writes ? "set" : "get"}(${key})`,
       touches: { key, writes },
+      fields: [],
     });
   }
 
@@ -443,4 +540,17 @@ export class Execution implements Scheduler {
     this.threads.push(thread);
     return thread;
   }
+}
+
+const VERBS = new Map<Access, string>([
+  [READ, "read"],
+  [READ_RECURSIVE, "read_recursive"],
+]);
+
+function holds(task: Task, lock: Lock): boolean {
+  return task.holds.some((hold) => hold.lock === lock);
+}
+
+function isTaken(lock: Lock): boolean {
+  return lock instanceof Mutex && unseen(() => lock.owner) !== undefined;
 }

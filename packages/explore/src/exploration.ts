@@ -12,8 +12,15 @@ export interface Exploration {
   task(name: string, run: (task: Task) => Promise<void>): TaskHandle;
   /** Goes on when the task has ended, whether well or not. */
   join(handle: TaskHandle): Promise<void>;
-  /** A place where other tasks can run. */
-  step(label?: string): Promise<void>;
+  /**
+   * A place where other tasks can run.
+   * @param options `touches`: the plain fields, by any name, that this task uses from here to the next such place. Else
+   *   it may use any.
+   */
+  step(label?: string, options?: StepOptions): Promise<void>;
+  step(options: StepOptions): Promise<void>;
+  /** A place where other tasks can run: from here to the next, this one uses nothing that others use and nobody sees. */
+  pure(label?: string): Promise<void>;
   /** A variable whose every access is such a place. */
   shared<T>(name: string, value: T): SharedCell<T>;
   /** Goes on when virtual time has come that far. */
@@ -24,6 +31,10 @@ export interface Exploration {
   invariant(check: () => void): void;
   /** Checked when all tasks have ended. Throws if it does not hold. */
   finally(check: () => void | Promise<void>): void;
+}
+
+export interface StepOptions {
+  readonly touches?: readonly string[];
 }
 
 export interface TaskHandle {
@@ -67,7 +78,11 @@ export function exploration(execution: Execution, checks: Checks): Exploration {
       return handle;
     },
     join: (handle) => execution.join(threads.get(handle)!),
-    step: (label = "step") => execution.step(label),
+    step: (label: string | StepOptions = "step", options?: StepOptions) =>
+      typeof label === "string"
+        ? execution.step(label, options?.touches)
+        : execution.step("step", label.touches),
+    pure: (label = "pure") => execution.step(label, []),
     shared: <T>(name: string, value: T) => sharedCell(execution, new Shared(name, value)),
     sleep: (milliseconds) => execution.clock.sleep(milliseconds),
     clock: execution.clock,

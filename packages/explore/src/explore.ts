@@ -1,3 +1,4 @@
+import type { PlainFields } from "./execution.js";
 import type { Body } from "./exploration.js";
 import { Needs, NO_KNOWLEDGE } from "./needs.js";
 import { pctPicker, randomPicker } from "./random.js";
@@ -34,6 +35,13 @@ export interface ExploreOptions {
   readonly keepGoing?: boolean;
   /** Problems of lock order are failures. Default true. */
   readonly lockdep?: boolean;
+  /**
+   * What the body's tasks share that the explorer does not see. `conflict`, the default: whatever a task does between
+   * two points may use any plain field, unless it says less (`x.step({ touches })`, `x.pure()`, `x.shared`), so orders
+   * of that make a difference. `none` promises that there is nothing: it saves most of the orders, and the verdict
+   * rests on it.
+   */
+  readonly plainFields?: PlainFields;
   /** Ends the exploration, with what was found so far. */
   readonly signal?: AbortSignal;
   /** Called after every 256 executions. */
@@ -54,6 +62,7 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
   return {
     ...verdictOf(result),
     bounds: boundsOf(options),
+    plainFields: options.plainFields ?? "conflict",
     ...{ executions, pruned, events, maxDepth },
     time: performance.now() - begun,
     failures,
@@ -69,8 +78,8 @@ async function sample(
   const { seed = 1, runs = 1000, depth = 3, maxExecutions = Infinity } = options;
   const tally = new Tally();
   const needs = new Needs();
-  using runner = new Runner(body, options);
-  while (tally.executions < Math.min(runs, maxExecutions) && !options.signal?.aborted) {
+  using runner = await Runner.inTurn(body, options, options.signal);
+  while (runner && tally.executions < Math.min(runs, maxExecutions) && !options.signal?.aborted) {
     const { executions, counts } = tally;
     const picker =
       strategy === "random"
@@ -79,14 +88,15 @@ async function sample(
     const execution = await runner.run(picker, needs);
     tally.begin();
     if (execution.again) continue;
-    tally.add(execution, needs.queued);
+    tally.add(execution, needs.locks);
     if (tally.failures.length > 0 && !options.keepGoing) break;
     if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
   }
   const { counts, time, failures } = tally;
   return {
-    ...verdictOf({ failures, ended: false, bounded: false }),
+    ...verdictOf({ failures, ended: false, bounded: false, unknown: [...tally.unknown] }),
     bounds: boundsOf(options),
+    plainFields: options.plainFields ?? "conflict",
     ...counts,
     time,
     failures,
@@ -100,21 +110,23 @@ export async function replay(
   options: ExploreOptions = {},
 ): Promise<ExploreReport> {
   const begun = performance.now();
-  const { threads, queued } = parseSchedule(schedule);
-  const needs = new Needs({ ...NO_KNOWLEDGE, queued });
-  using runner = new Runner(body, options);
+  const { threads, locks } = parseSchedule(schedule);
+  const needs = new Needs({ ...NO_KNOWLEDGE, locks });
+  using runner = (await Runner.inTurn(body, options, undefined))!;
   let execution = await runner.run(replayPicker(threads), needs);
   while (execution.again) execution = await runner.run(replayPicker(threads), needs);
   const length = execution.events.length;
   return {
     verdict: execution.failures.length > 0 ? "failed" : "not-found",
     exhausted: false,
+    unknown: [...execution.unknown],
     bounds: {},
+    plainFields: options.plainFields ?? "conflict",
     executions: 1,
     pruned: 0,
     events: length,
     maxDepth: length,
     time: performance.now() - begun,
-    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs.queued)),
+    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs.locks)),
   };
 }

@@ -2,6 +2,12 @@
 export type FootprintData = readonly string[];
 
 /**
+ * Stands for all plain fields: those that the explorer does not see. An event that may use any of them changes it; one
+ * that names those that it uses looks at it, and changes them.
+ */
+export const FIELDS = "fields";
+
+/**
  * What one event touched: locks, variables, signals, by their stable name, and whether it could change them. Two
  * events commute when nothing that one may change is touched by the other.
  */
@@ -27,6 +33,13 @@ export class Footprint {
       else footprint.add(each.slice(1), each.startsWith("+"));
     }
     return footprint;
+  }
+
+  /** @param fields plain fields that were used, by name. Undefined: any */
+  addFields(fields: readonly string[] | undefined): void {
+    if (!fields) this.add(FIELDS, true);
+    else if (fields.length > 0) this.add(FIELDS, false);
+    for (const field of fields ?? []) this.add(`field(${field})`, true);
   }
 
   /** It looked at something whose writers are not known: it commutes with nothing. */

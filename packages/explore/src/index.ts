@@ -11,10 +11,11 @@ export {
 } from "./subtree.js";
 export type { Demand } from "./dpor.js";
 export type { FootprintData } from "./footprint.js";
-export type { Knowledge } from "./needs.js";
+export type { Detail, Knowledge } from "./needs.js";
 export { minimise, type MinimiseOptions } from "./minimise.js";
-export type { Body, Exploration, SharedCell, TaskHandle } from "./exploration.js";
-export { formatFailure, formatReport } from "./report.js";
+export type { PlainFields } from "./execution.js";
+export type { Body, Exploration, SharedCell, StepOptions, TaskHandle } from "./exploration.js";
+export { exitCodeOf, formatFailure, formatReport } from "./report.js";
 export type { Bounds, ExploreReport, FoundFailure, TraceEvent, Verdict } from "./report.js";
 export type { Failure, FailureKind } from "./failure.js";
 export { NotDeterministic } from "./errors.js";

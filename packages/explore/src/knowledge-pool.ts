@@ -1,5 +1,5 @@
 import { Footprint } from "./footprint.js";
-import type { Knowledge } from "./needs.js";
+import type { Detail, Knowledge } from "./needs.js";
 import type { SubtreeResult } from "./subtree.js";
 
 /**
@@ -7,7 +7,8 @@ import type { SubtreeResult } from "./subtree.js";
  * first job has found out. If they have different things to say about one event, each of them knew too little.
  */
 export class KnowledgePool {
-  readonly #queued = new Set<string>();
+  readonly #locks = new Map<string, Detail>();
+  readonly #aborted = new Set<string>();
   readonly #footprints = new Map<string, Footprint>();
   #identified = false;
   #outdated = false;
@@ -18,7 +19,8 @@ export class KnowledgePool {
   knowledge(): Knowledge {
     return {
       // In an order that does not depend on whose result came first: it stands in schedules.
-      queued: [...this.#queued].sort(),
+      locks: Object.fromEntries([...this.#locks].sort(([a], [b]) => (a < b ? -1 : 1))),
+      aborted: [...this.#aborted].sort(),
       identified: this.#identified,
       footprints: Object.fromEntries(
         [...this.#footprints].map(([event, footprint]) => [event, footprint.toData()]),
@@ -28,7 +30,9 @@ export class KnowledgePool {
 
   add({ news, outdated }: SubtreeResult): void {
     if (outdated) this.#outdated = true;
-    for (const name of news.queued) this.#queued.add(name);
+    for (const [name, detail] of Object.entries(news.locks))
+      if (detail > (this.#locks.get(name) ?? 0)) this.#locks.set(name, detail);
+    for (const signal of news.aborted) this.#aborted.add(signal);
     this.#identified ||= news.identified;
     for (const [event, data] of Object.entries(news.footprints)) {
       const footprint = Footprint.of(data);

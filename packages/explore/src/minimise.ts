@@ -3,7 +3,10 @@ import type { Body } from "./exploration.js";
 import type { FoundFailure } from "./report.js";
 import { countSwitches, formatSchedule, parseSchedule } from "./schedule.js";
 
-export interface MinimiseOptions extends Pick<ExploreOptions, "lockdep" | "maxEvents" | "signal"> {
+export interface MinimiseOptions extends Pick<
+  ExploreOptions,
+  "lockdep" | "plainFields" | "maxEvents" | "signal"
+> {
   /** Executions to spend on the search for a schedule with the fewest preemptions. Default 2000. */
   readonly maxExecutions?: number;
 }
@@ -45,7 +48,7 @@ async function joinRuns(body: Body, failure: FoundFailure, options: MinimiseOpti
   let best = failure;
   for (let improved = true; improved;) {
     improved = false;
-    const { threads, queued } = parseSchedule(best.schedule);
+    const { threads, locks } = parseSchedule(best.schedule);
     for (let at = 1; at < threads.length && !improved; at++) {
       const before = threads[at - 1]!;
       // The next event of the thread that ran comes here, instead of later.
@@ -57,7 +60,7 @@ async function joinRuns(body: Body, failure: FoundFailure, options: MinimiseOpti
         ...threads.slice(at, next),
         ...threads.slice(next + 1),
       ];
-      const report = await replay(body, formatSchedule({ threads: changed, queued }), options);
+      const report = await replay(body, formatSchedule({ threads: changed, locks }), options);
       const again = report.failures.find(({ kind }) => kind === best.kind);
       if (!again || !isSmaller(again, best)) continue;
       best = again;

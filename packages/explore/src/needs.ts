@@ -3,10 +3,25 @@ import { asyncIdentity, type AsyncIdentity } from "./identity.js";
 import { KnownFootprints } from "./known-footprints.js";
 import type { Thread } from "./thread.js";
 
+/**
+ * How much of what goes on at a lock is explored: the least that anybody can tell.
+ *
+ * 0. Who has it after whom. A task arrives when the lock is free, and goes on at once. Enough for a mutex that is only
+ *    locked and unlocked: a task does nothing between its arrival and its turn, and so an execution in which it arrived
+ *    earlier, and waited, is the same but for the place of the arrival.
+ * 1. Who came when. The queue is the lock's own: arrival, grant, the end of a wait by a signal or a time limit, and the
+ *    task's going on are events. Needed where a wait can end without the lock: that a task waits makes a difference.
+ * 2. Also, that a task has the lock and has not gone on yet. Needed where somebody can meet it so: by a trylock.
+ * 3. Also, who waits, and in what order holders came. Needed where somebody looks at that.
+ */
+export type Detail = 0 | 1 | 2 | 3;
+
 /** `Needs` as plain data, for those who explore another part of the same program. */
 export interface Knowledge {
-  /** Mutexes whose queue is modelled. */
-  readonly queued: readonly string[];
+  /** Locks of which more is explored than of others of their kind. */
+  readonly locks: Readonly<Record<string, Detail>>;
+  /** Signals that are aborted in some execution. */
+  readonly aborted: readonly string[];
   /** Continuations are told apart. */
   readonly identified: boolean;
   /** What each event touched, in any execution so far. */
@@ -14,25 +29,45 @@ export interface Knowledge {
 }
 
 /** What is known of a program that never ran. */
-export const NO_KNOWLEDGE: Knowledge = { queued: [], identified: false, footprints: {} };
+export const NO_KNOWLEDGE: Knowledge = { locks: {}, aborted: [], identified: false, footprints: {} };
 
 /**
  * What a program turned out to need, besides what every program gets: it costs time, so it is found out. Whoever
- * finds out throws the execution away, and the search begins anew.
+ * finds out throws the execution away, and the search begins anew. Nothing is missed for that: up to the first event
+ * that tells a difference there is none, so if any execution comes to such an event, one that is explored does.
  */
 export class Needs {
-  /**
-   * Names of mutexes whose queue is modelled. For the others it makes no difference who arrived when, only who took it
-   * when, and so a task arrives when it can take the mutex.
-   */
-  readonly queued: Set<string>;
+  readonly #locks: Map<string, Detail>;
+  readonly #aborted: Set<string>;
   readonly footprints: KnownFootprints;
   #identity: AsyncIdentity<Thread> | undefined;
 
-  constructor({ queued, identified, footprints }: Knowledge = NO_KNOWLEDGE) {
-    this.queued = new Set(queued);
+  constructor({ locks, aborted, identified, footprints }: Knowledge = NO_KNOWLEDGE) {
+    this.#locks = new Map(Object.entries(locks));
+    this.#aborted = new Set(aborted);
     this.footprints = new KnownFootprints(footprints);
     if (identified) this.identify();
+  }
+
+  /** What is explored of locks, by name, beyond the least that those of their kind get. */
+  get locks(): ReadonlyMap<string, Detail> {
+    return this.#locks;
+  }
+
+  /** @returns false if that is news */
+  lock(name: string, detail: Detail): boolean {
+    if ((this.#locks.get(name) ?? 0) >= detail) return true;
+    this.#locks.set(name, detail);
+    return false;
+  }
+
+  /** The signal is aborted in some execution. */
+  isAborted(signal: string): boolean {
+    return this.#aborted.has(signal);
+  }
+
+  abort(signal: string): void {
+    this.#aborted.add(signal);
   }
 
   /** Tells whose continuation runs, if that is needed. */
@@ -53,7 +88,8 @@ export class Needs {
   /** What is known now; of footprints, what was not at the start. */
   toData(): Knowledge {
     return {
-      queued: [...this.queued],
+      locks: Object.fromEntries(this.#locks),
+      aborted: [...this.#aborted],
       identified: this.#identity !== undefined,
       footprints: this.footprints.news(),
     };

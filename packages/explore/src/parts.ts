@@ -11,7 +11,7 @@ export type RunSubtree = (job: SubtreeJob, signal: AbortSignal) => Promise<Subtr
 
 export interface PartsOptions extends Pick<
   ExploreOptions,
-  "maxDepth" | "maxExecutions" | "maxPreemptions" | "keepGoing" | "signal" | "onProgress"
+  "maxDepth" | "maxExecutions" | "maxPreemptions" | "keepGoing" | "plainFields" | "signal" | "onProgress"
 > {
   readonly strategy?: "exhaustive" | "all";
   /** Executions of one job. Default 256. */
@@ -48,7 +48,14 @@ export async function exploreParts(run: RunSubtree, options: PartsOptions = {}):
   } while (!pass.stopped && options.maxExecutions === undefined && pool.takeOutdated());
   const { counts, failures, time } = tally;
   const { ended, bounded } = pass;
-  return { ...verdictOf({ failures, ended, bounded }), bounds: boundsOf(options), ...counts, time, failures };
+  return {
+    ...verdictOf({ failures, ended, bounded, unknown: [...tally.unknown] }),
+    bounds: boundsOf(options),
+    plainFields: options.plainFields ?? "conflict",
+    ...counts,
+    time,
+    failures,
+  };
 }
 
 function reduces({ strategy, maxPreemptions }: PartsOptions): boolean {
@@ -264,7 +271,7 @@ class Pass {
     const isEnough = this.tally.failures.length > 0 && !this.options.keepGoing;
     if (isEnough) return;
     const { result } = item;
-    this.tally.merge(result, result.failures);
+    this.tally.merge(result, result.failures, result.unknown);
     this.bounded ||= result.bounded;
     if (this.tally.failures.length > 0 && !this.options.keepGoing) this.#halt();
     this.options.onProgress?.(this.tally.progress);

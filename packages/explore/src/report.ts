@@ -1,20 +1,26 @@
-import type { Execution } from "./execution.js";
+import type { Execution, PlainFields } from "./execution.js";
 import type { Failure } from "./failure.js";
+import type { Detail } from "./needs.js";
 import { formatSchedule } from "./schedule.js";
 
 /**
  * - `failed`: there are failures.
  * - `proved`: no schedule fails.
  * - `proved-within-bounds`: no schedule within the bounds fails, and the bounds left some out.
+ * - `unknown`: something was met that the explorer cannot see, and no schedule fails that it ran.
  * - `not-found`: not every schedule was tried, and none of those failed.
  */
-export type Verdict = "failed" | "proved" | "proved-within-bounds" | "not-found";
+export type Verdict = "failed" | "proved" | "proved-within-bounds" | "unknown" | "not-found";
 
 /** What came of an exploration; plain data, which goes through JSON unharmed. */
 export interface ExploreReport {
   readonly verdict: Verdict;
   /** Every schedule that can make a difference was run, up to the first failure unless `keepGoing`. */
   readonly exhausted: boolean;
+  /** What was met that the explorer cannot see, and so has not tried in other orders. */
+  readonly unknown: readonly string[];
+  /** What the tasks were taken to share that nobody sees; `none` is the caller's promise. */
+  readonly plainFields: PlainFields;
   /** The bounds that were set. */
   readonly bounds: Bounds;
   readonly executions: number;
@@ -53,14 +59,32 @@ export function verdictOf({
   failures,
   ended,
   bounded,
+  unknown,
 }: {
   readonly failures: readonly unknown[];
   readonly ended: boolean;
   readonly bounded: boolean;
-}): { readonly verdict: Verdict; readonly exhausted: boolean } {
+  readonly unknown: readonly string[];
+}): Pick<ExploreReport, "verdict" | "exhausted" | "unknown"> {
   const exhausted = ended && !bounded;
   const found = exhausted ? "proved" : ended ? "proved-within-bounds" : "not-found";
-  return { verdict: failures.length > 0 ? "failed" : found, exhausted };
+  const seen = ended && unknown.length > 0 ? "unknown" : found;
+  return { verdict: failures.length > 0 ? "failed" : seen, exhausted, unknown };
+}
+
+/** What a command ends with; 2 is wrong usage. */
+export function exitCodeOf(verdict: Verdict): 0 | 1 | 3 | 4 {
+  switch (verdict) {
+    case "proved":
+      return 0;
+    case "failed":
+      return 1;
+    case "proved-within-bounds":
+    case "not-found":
+      return 3;
+    case "unknown":
+      return 4;
+  }
 }
 
 /** A failure, and how to see it again. */
@@ -80,14 +104,14 @@ export interface TraceEvent {
 export function foundFailure(
   execution: Execution,
   failure: Failure,
-  queued: ReadonlySet<string>,
+  locks: ReadonlyMap<string, Detail>,
 ): FoundFailure {
   const names = new Map(execution.threads.map(({ key, name }) => [key, name]));
   return {
     ...failure,
     schedule: formatSchedule({
       threads: execution.events.map(({ thread }) => thread),
-      queued: [...queued],
+      locks: Object.fromEntries(locks),
     }),
     trace: execution.events.map(({ thread, label }) => ({ thread, task: names.get(thread)!, label })),
   };
@@ -105,8 +129,21 @@ export function formatReport(report: ExploreReport): string {
   return lines.join("\n");
 }
 
-function verdictText({ verdict, bounds, failures }: ExploreReport): string {
+function verdictText(report: ExploreReport): string {
+  const promised = report.plainFields === "none" ? ", if tasks share no plain fields" : "";
+  switch (report.verdict) {
+    case "proved":
+    case "proved-within-bounds":
+      return `${foundText(report)}${promised}`;
+    default:
+      return foundText(report);
+  }
+}
+
+function foundText({ verdict, bounds, failures, unknown }: ExploreReport): string {
   switch (verdict) {
+    case "unknown":
+      return `UNKNOWN: ${unknown.join("; ")}`;
     case "failed":
       return `FAILED: ${plural(failures.length, "failure")}`;
     case "proved":

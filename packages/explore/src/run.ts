@@ -1,5 +1,5 @@
 import { messageOf, NotDeterministic } from "./errors.js";
-import { Execution, type Picker } from "./execution.js";
+import { Execution, type PlainFields, type Picker } from "./execution.js";
 import { exploration, type Body, type Checks } from "./exploration.js";
 import type { Needs } from "./needs.js";
 import { onUnhandledRejection } from "./unhandled.js";
@@ -10,9 +10,11 @@ export interface RunnerOptions {
   readonly maxDepth?: number | undefined;
   readonly keepGoing?: boolean | undefined;
   readonly lockdep?: boolean | undefined;
+  readonly plainFields?: PlainFields | undefined;
 }
 
-let inUse = false;
+/** Ends when the exploration that is under way does, and those that wait for it. */
+let last: Promise<void> = Promise.resolve();
 
 /** Runs a program again and again. The scheduler, the validator and the process's hooks are its own meanwhile. */
 export class Runner implements Disposable {
@@ -20,12 +22,33 @@ export class Runner implements Disposable {
   readonly #stopListening: () => void;
   #execution: Execution | undefined;
 
-  constructor(
+  /**
+   * There is one at a time in a process: others wait for their turn.
+   * @returns undefined if the signal was aborted before
+   */
+  static async inTurn(
+    body: Body,
+    options: RunnerOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<Runner | undefined> {
+    const before = last;
+    const { promise, resolve } = withResolvers();
+    last = before.then(() => promise);
+    const aborted = withResolvers();
+    const onAbort = (): void => aborted.resolve();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (!signal?.aborted) await Promise.race([before, aborted.promise]);
+    signal?.removeEventListener("abort", onAbort);
+    if (!signal?.aborted) return new Runner(body, options, resolve);
+    resolve();
+    return undefined;
+  }
+
+  private constructor(
     private readonly body: Body,
     private readonly options: RunnerOptions,
+    private readonly leave: () => void,
   ) {
-    if (inUse) throw new Error("an exploration is under way: there can be one at a time");
-    inUse = true;
     this.#validation = new Validation(options.lockdep ?? true);
     this.#stopListening = onUnhandledRejection((reason) =>
       this.#execution?.fail("unhandled-rejection", messageOf(reason)),
@@ -34,7 +57,7 @@ export class Runner implements Disposable {
 
   /** @throws NotDeterministic */
   async run(pick: Picker, needs: Needs): Promise<Execution> {
-    const execution = new Execution(needs);
+    const execution = new Execution(needs, this.options.plainFields ?? "conflict");
     const checks: Checks = { invariants: [], finals: [] };
     this.#execution = execution;
     this.#validation.begin(execution);
@@ -45,9 +68,12 @@ export class Runner implements Disposable {
         maxEvents: this.options.maxEvents ?? DEFAULT_MAX_EVENTS,
         maxDepth: this.options.maxDepth ?? Infinity,
         keepGoing: this.options.keepGoing ?? false,
-        afterEvent: () => {
-          for (const check of checks.invariants) check();
-        },
+        afterEvent:
+          checks.invariants.length === 0
+            ? undefined
+            : () => {
+                for (const check of checks.invariants) check();
+              },
       });
       if (execution.failures.length === 0 && !execution.abandoned && !execution.again)
         for (const check of checks.finals) await check();
@@ -59,10 +85,16 @@ export class Runner implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    inUse = false;
     this.#stopListening();
     this.#validation.end();
+    this.leave();
   }
+}
+
+function withResolvers(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve!: () => void;
+  const promise = new Promise<void>((settle) => (resolve = settle));
+  return { promise, resolve };
 }
 
 const DEFAULT_MAX_EVENTS = 2000;

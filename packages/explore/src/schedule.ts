@@ -1,15 +1,16 @@
 import type { Picker } from "./execution.js";
+import type { Detail } from "./needs.js";
 
 /** What tells an execution from the others of its program. */
 export interface Schedule {
   /** The threads, one element an event. */
   readonly threads: readonly string[];
-  /** Names of mutexes whose queue was modelled. */
-  readonly queued: readonly string[];
+  /** How much of locks was explored, if it is more than of others of their kind. */
+  readonly locks: Readonly<Record<string, Detail>>;
 }
 
-/** A schedule as text: "0*3 1 0*2" for the threads 0 0 0 1 0 0, and "@state%231" for a mutex with a queue. */
-export function formatSchedule({ threads, queued }: Schedule): string {
+/** A schedule as text: "0*3 1 0*2" for the threads 0 0 0 1 0 0, and "@@state%231" for a lock explored in detail 2. */
+export function formatSchedule({ threads, locks }: Schedule): string {
   const runs: { thread: string; count: number }[] = [];
   for (const thread of threads) {
     const last = runs.at(-1);
@@ -17,7 +18,7 @@ export function formatSchedule({ threads, queued }: Schedule): string {
     else runs.push({ thread, count: 1 });
   }
   return [
-    ...queued.map((name) => `@${encodeURIComponent(name)}`),
+    ...Object.entries(locks).map(([name, detail]) => `${"@".repeat(detail)}${encodeURIComponent(name)}`),
     ...runs.map(({ thread, count }) => (count === 1 ? thread : `${thread}*${count}`)),
   ].join(" ");
 }
@@ -25,10 +26,13 @@ export function formatSchedule({ threads, queued }: Schedule): string {
 /** @throws Error for what is no schedule */
 export function parseSchedule(text: string): Schedule {
   const words = text.split(/\s+/).filter((word) => word !== "");
-  const queued = words.filter((word) => word.startsWith("@"));
+  const locks = words.flatMap((word) => {
+    const [, ats, name] = /^(@{1,3})([^@]+)$/.exec(word) ?? [];
+    return ats ? [[decodeURIComponent(name!), ats.length as Detail] as const] : [];
+  });
   return {
-    queued: queued.map((word) => decodeURIComponent(word.slice(1))),
-    threads: words.filter((word) => !word.startsWith("@")).flatMap(parseRun),
+    locks: Object.fromEntries(locks),
+    threads: words.filter((word) => !/^@{1,3}[^@]/.test(word)).flatMap(parseRun),
   };
 }
 

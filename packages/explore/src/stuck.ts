@@ -5,7 +5,9 @@ import type { Thread } from "./thread.js";
 export function stuckFailure(threads: readonly Thread[]): Failure | undefined {
   const stuck = threads.filter(isStuck);
   if (stuck.length === 0) return undefined;
-  const message = stuck.map((thread) => `${thread.name} waits for ${describeWait(thread)}`).join("; ");
+  const message = stuck
+    .map((thread) => `${thread.name} waits for ${describeWait(thread, threads)}`)
+    .join("; ");
   const lost = stuck.some((thread) => !waitsForThreads(thread)) && !stuck.some((t) => inCycle(t, stuck));
   return { kind: lost ? "lost-wakeup" : "deadlock", message };
 }
@@ -44,12 +46,16 @@ function inCycle(start: Thread, threads: readonly Thread[]): boolean {
   return false;
 }
 
-function describeWait({ task, waiting, pending }: Thread): string {
+function describeWait({ task, waiting, pending }: Thread, threads: readonly Thread[]): string {
   if (pending?.joins) return `${pending.joins.name} to end`;
   const lock = waiting?.lock ?? pending?.arrival?.lock;
   if (!lock) return "something that nobody does";
-  const holders = lock.holders().map(({ name }) => name);
-  if (holders.length === 0) return lock.className;
+  // In the order of the threads: who came first is another execution, not another failure.
+  const held = lock.holders();
+  if (held.length === 0) return lock.className;
+  const holders = threads.flatMap((thread) =>
+    held.filter((holder) => holder === thread.task).map(({ name }) => name),
+  );
   const queue = lock.waiters().map((wait) => wait.task);
   const ahead = queue.slice(0, Math.max(0, queue.indexOf(task!))).map(({ name }) => name);
   const behind = ahead.length > 0 ? `, behind ${ahead.join(", ")}` : "";

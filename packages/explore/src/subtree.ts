@@ -30,6 +30,8 @@ export interface SubtreeResult extends Counts {
   readonly bounded: boolean;
   /** One of a kind and message, the first. */
   readonly failures: readonly FoundFailure[];
+  /** What was met that the explorer cannot see. */
+  readonly unknown: readonly string[];
   /** What the prefix's last event touched. */
   readonly touched: FootprintData;
   /** What is to be tried above the subtree, in the order in which it was found. */
@@ -97,8 +99,8 @@ export async function exploreSubtree(
     [outdated, tooDeep] = [false, false];
   };
 
-  using runner = new Runner(body, options);
-  while (tally.executions < job.executions && !signal?.aborted) {
+  using runner = await Runner.inTurn(body, options, signal);
+  while (runner && tally.executions < job.executions && !signal?.aborted) {
     const execution = await runner.run((enabled, events) => dpor.pick(enabled, events), needs);
     tally.begin();
     sinceStart++;
@@ -107,7 +109,7 @@ export async function exploreSubtree(
       if (isWhole) continue;
       break; // the other parts have to begin anew as well
     }
-    tally.add(execution, needs.queued);
+    tally.add(execution, needs.locks);
     last = execution.events;
     touched = last[job.prefix.length - 1]?.footprint.toData() ?? [];
     tooDeep ||= execution.abandoned === "depth" || execution.failures.some(({ kind }) => kind === "livelock");
@@ -130,6 +132,7 @@ export async function exploreSubtree(
     ended,
     bounded: tooDeep || dpor.leftOut,
     failures: tally.failures,
+    unknown: [...tally.unknown],
     touched,
     demands: dpor.demands,
     places: ended

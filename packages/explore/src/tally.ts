@@ -1,4 +1,5 @@
 import type { Execution } from "./execution.js";
+import type { Detail } from "./needs.js";
 import { foundFailure, type FoundFailure } from "./report.js";
 
 /** What has come of executions so far. */
@@ -43,6 +44,9 @@ export class Tally {
     };
   }
 
+  /** What was met that the explorer cannot see. */
+  readonly unknown = new Set<string>();
+
   get failures(): readonly FoundFailure[] {
     return [...this.#failures.values()];
   }
@@ -63,21 +67,23 @@ export class Tally {
   }
 
   /** What came of the execution that began. */
-  add(execution: Execution, queued: ReadonlySet<string>): void {
+  add(execution: Execution, locks: ReadonlyMap<string, Detail>): void {
     const { length } = execution.events;
     this.#events += length;
     this.#maxDepth = Math.max(this.#maxDepth, length);
     if (execution.abandoned === "pruned") this.#pruned++;
-    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, queued));
+    for (const what of execution.unknown) this.unknown.add(what);
+    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, locks));
   }
 
   /** What came of others, which come after all that was added before. */
-  merge(counts: Counts, failures: readonly FoundFailure[]): void {
+  merge(counts: Counts, failures: readonly FoundFailure[], unknown: readonly string[]): void {
     this.#executions += counts.executions;
     this.#pruned += counts.pruned;
     this.#events += counts.events;
     this.#maxDepth = Math.max(this.#maxDepth, counts.maxDepth);
     for (const failure of failures) this.#fail(failure);
+    for (const what of unknown) this.unknown.add(what);
   }
 
   #fail(failure: FoundFailure): void {

@@ -1,4 +1,5 @@
 import type { Lock, Task, Waiter } from "@vfiokit/lockdep";
+import type { Detail } from "./needs.js";
 
 /** A place where a task stopped, and how it goes on. */
 export interface Pending {
@@ -9,6 +10,8 @@ export interface Pending {
   readonly arrival?: Arrival;
   /** What going on touches by itself. */
   readonly touches?: { readonly key: string; readonly writes: boolean };
+  /** The plain fields that what follows uses. Undefined: any. */
+  readonly fields?: readonly string[];
   /** Of a timer, as virtual time: it fires when no other is due before. */
   readonly deadline?: number;
   /** Of a timer: the event that set it. */
@@ -22,10 +25,7 @@ export interface Arrival {
   readonly task: Task;
   readonly lock: Lock;
   readonly key: string;
-  /** It goes on when the mutex is free, instead of going to its queue. */
-  readonly untilFree: boolean;
-  /** Aborting any of them ends the wait. */
-  readonly signals: readonly AbortSignal[];
+  readonly detail: Detail;
 }
 
 /** A line of execution: a task of the exploration, a task that the program made for itself, or a timer. */

@@ -16,7 +16,7 @@ import { programBody } from "./classics/world.js";
 import { body, FOUND, program, type Op } from "./support/random-programs.js";
 import { scrambled } from "./support/scrambled.js";
 
-const quiet = { lockdep: false } as const;
+const quiet = { lockdep: false, plainFields: "none" } as const;
 
 /** All that a report says, but for the time. */
 const told = ({ time: _, ...report }: ExploreReport): Omit<ExploreReport, "time"> => report;
@@ -27,7 +27,7 @@ async function inParts(
   seed = 1,
 ): Promise<{ report: ExploreReport; jobs: number }> {
   const { run, jobs } = scrambled(explored, { ...quiet, ...options }, seed);
-  return { report: await exploreParts(run, options), jobs: jobs.length };
+  return { report: await exploreParts(run, { ...quiet, ...options }), jobs: jobs.length };
 }
 
 /** What does not depend on how much of the program was known when. */
@@ -190,7 +190,7 @@ describe("an exploration in parts", () => {
       {
         prefix: ["7"],
         sleep: {},
-        knowledge: { queued: [], identified: false, footprints: {} },
+        knowledge: { locks: {}, aborted: [], identified: false, footprints: {} },
         executions: 5,
       },
       quiet,

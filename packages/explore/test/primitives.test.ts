@@ -1,4 +1,4 @@
-import { explore, formatReport, replay, type Body, type ExploreReport } from "@vfiokit/explore";
+import { explore, replay, type Body, type ExploreReport } from "@vfiokit/explore";
 import {
   Barrier,
   Channel,
@@ -13,13 +13,13 @@ import { describe, expect, it } from "vitest";
 
 /** Of each primitive, a program that is right and one that is wrong. */
 
-/** The reduced search and the plain one agree; each failure replays. */
-async function verdict(body: Body, options: { lockdep?: boolean } = {}): Promise<ExploreReport> {
-  const all = await explore(body, { ...options, strategy: "all", keepGoing: true });
+/** What these programs share besides locks and cells, they share under locks. */
+const plainFields = "none";
+
+/** The reduced search; each failure replays. That it reaches what every order reaches is shown in oracle/. */
+async function verdict(body: Body, more: { lockdep?: boolean } = {}): Promise<ExploreReport> {
+  const options = { ...more, plainFields } as const;
   const report = await explore(body, { ...options, keepGoing: true });
-  const found = ({ failures }: ExploreReport) =>
-    failures.map(({ kind, message }) => `${kind}: ${message}`).sort();
-  expect(found(report), formatReport(report)).toEqual(found(all));
   for (const failure of report.failures) {
     const again = await replay(body, failure.schedule, { ...options, keepGoing: true });
     expect(again.failures.map(({ message }) => message)).toContain(failure.message);
@@ -63,7 +63,7 @@ describe("Semaphore", () => {
     expect(report.failures.map(({ kind, message }) => [kind, message])).toEqual([
       ["deadlock", "ab waits for B, held by ba; ba waits for A, held by ab"],
     ]);
-    expect(kinds(await explore(abba))).toEqual(["lockdep"]);
+    expect(kinds(await explore(abba, { plainFields }))).toEqual(["lockdep"]);
   });
 
   it("finds tasks that hold a part each and wait for the rest; taking all at once is right", async () => {
@@ -321,7 +321,7 @@ describe("Channel", () => {
   });
 
   it("finds the close that comes before the last value", async () => {
-    const report = await explore(consumers("too early", 1), { keepGoing: true });
+    const report = await explore(consumers("too early", 1), { plainFields, keepGoing: true });
     expect(report.failures.map(({ message }) => message)).toContain("producer: jobs is closed");
   });
 
@@ -438,7 +438,7 @@ describe("Once", () => {
       });
     };
     expect((await verdict(body, { lockdep: false })).failures.map(({ kind }) => kind)).toContain("deadlock");
-    expect(kinds(await explore(body, { keepGoing: true }))).toContain("lockdep");
+    expect(kinds(await explore(body, { plainFields, keepGoing: true }))).toContain("lockdep");
   });
 });
 

@@ -24,3 +24,19 @@ it("the README's program prints what the README says", async () => {
     log.mockRestore();
   }
 });
+
+it("the README's example of exploreParts runs, with several jobs in one process", async () => {
+  const [, code] = /```ts\n(import \{ exploreParts[^]*?)```/.exec(readme)!;
+  const { outputText } = ts.transpileModule(code!, {
+    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+  });
+  const names = Object.keys(exploration);
+  // eslint-disable-next-line @typescript-eslint/no-implied-eval -- it is the README's
+  const program = new Function(
+    ...names,
+    `return (async () => {${outputText.replace(/^import .*$/m, "")}\nreturn report; })()`,
+  ) as (...values: unknown[]) => Promise<exploration.ExploreReport>;
+  const report = await program(...Object.values(exploration));
+  expect(report).toMatchObject({ verdict: "proved", exhausted: true });
+  expect(report.executions).toBeGreaterThan(10);
+});

@@ -18,6 +18,7 @@ describe("the reduction", () => {
             strategy,
             keepGoing: true,
             lockdep: false,
+            plainFields: "none",
             maxExecutions: 600,
           });
           // What is too large to be tried without reduction is not compared.

@@ -1,27 +1,24 @@
 import type { Exploration } from "@vfiokit/explore";
 import { Task } from "@vfiokit/lockdep";
+import { unseen } from "@vfiokit/lockdep/hooks";
 import {
   DeviceSet,
   IrqIndex,
-  MigrationState,
-  PciAf,
-  PciAfCtrl,
-  PciCommand,
   PciDevice,
-  PciExp,
-  PciExpDevctl,
-  PciHeader,
-  PciPm,
   RegionIndex,
   VfioError,
   errnoName,
   errnoOf,
+  type IdlePower,
+} from "@vfiokit/core";
+import { PciAf, PciAfCtrl, PciCommand, PciExp, PciExpDevctl, PciHeader, PciPm } from "@vfiokit/core/pci";
+import {
+  MigrationState,
   hasSession,
   migrationStateName,
-  type BarMapping,
-  type IdlePower,
   type ResetStateRequirement,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
+import type { BarMapping } from "@vfiokit/core/lab";
 import { BAR_MEMORY, cardDefinition, type Card, type CardObserver, type Ops } from "./card.js";
 import type { Design } from "./design.js";
 import type { Invariant, Violation } from "./invariants.js";
@@ -317,15 +314,16 @@ export class Bench implements CardObserver {
   }
 
   returnedBefore(card: Card): number {
-    const owner = this.slots.find((slot) => slot.card === card)!.device.migration!.stateMutex.owner;
+    const { migration } = this.slots.find((slot) => slot.card === card)!.device;
+    const owner = unseen(() => migration!.stateMutex.owner);
     return (owner && this.#transitions.get(owner)) ?? card.hardware.resets;
   }
 
   migrationReset(card: Card): void {
     const { migration } = this.slots.find((slot) => slot.card === card)!.device;
-    const caller = migration!.stateMutex.owner;
+    const caller = unseen(() => migration!.stateMutex.owner);
     for (const { device } of this.slots) {
-      if (caller && device.memoryLock.isHeldBy(caller))
+      if (caller && unseen(() => device.memoryLock.isHeldBy(caller)))
         this.violate(
           "no-cycle",
           `${card.name}: migrationResetState is called under ${device.name}'s memoryLock`,

@@ -1,22 +1,24 @@
 import { Shared } from "@vfiokit/lockdep";
 import {
-  MigrationFlags,
-  MigrationState,
   VfioError,
   af,
   definePciDevice,
   express,
-  hasSession,
   memory,
-  migrationStateName,
   mmio,
   pm,
   type FunctionHost,
-  type MigrationOps,
   type PciDeviceDefinition,
   type PciFunction,
-  type SessionData,
 } from "@vfiokit/core";
+import {
+  MigrationFlags,
+  MigrationState,
+  hasSession,
+  migrationStateName,
+  type MigrationOps,
+  type SessionData,
+} from "@vfiokit/core/migration";
 
 const { RUNNING, ERROR, RESUMING } = MigrationState;
 

@@ -1,4 +1,5 @@
-import { initiators, type ResetInitiator, type ResetStateRequirement } from "@vfiokit/core";
+import type { ResetStateRequirement } from "@vfiokit/core/migration";
+import { initiators, type ResetInitiator } from "@vfiokit/core/lab";
 import { operation, operations, type Operation } from "./operations.js";
 import { paths } from "./paths.js";
 import type { Scenario } from "./scenario.js";

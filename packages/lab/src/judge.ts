@@ -1,4 +1,4 @@
-import type { ResetInitiator } from "@vfiokit/core";
+import type { ResetInitiator } from "@vfiokit/core/lab";
 import type { FoundFailure } from "@vfiokit/explore";
 import { invariantNames, type Invariant } from "./invariants.js";
 import type { Scenario } from "./scenario.js";

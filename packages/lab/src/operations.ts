@@ -1,12 +1,6 @@
 import type { Task } from "@vfiokit/lockdep";
-import {
-  IrqIndex,
-  MigrationFlags,
-  MigrationState,
-  RegionIndex,
-  migrationStateName,
-  nextState,
-} from "@vfiokit/core";
+import { IrqIndex, RegionIndex } from "@vfiokit/core";
+import { MigrationFlags, MigrationState, migrationStateName, nextState } from "@vfiokit/core/migration";
 import { BAR_AT, BUFFER_AT, type Bench } from "./bench.js";
 import { BAR_MEMORY, BAR_REGISTERS } from "./card.js";
 

@@ -45,6 +45,7 @@ export async function explorePart(
   const result = await exploreSubtree(body, job, {
     keepGoing: true,
     lockdep: false, // the body has its own way with the validator
+    plainFields: "none", // a device is used through the locks and variables that the explorer sees
     maxPreemptions: bounds.preemptions,
     signal,
     onDone: () => (seen = orders()),

@@ -1,5 +1,7 @@
 import type { Task } from "@vfiokit/lockdep";
-import { PowerState, RegionIndex, type IdlePower, type ResetInitiator } from "@vfiokit/core";
+import { RegionIndex, type IdlePower } from "@vfiokit/core";
+import { PowerState } from "@vfiokit/core/pci";
+import type { ResetInitiator } from "@vfiokit/core/lab";
 import type { Bench } from "./bench.js";
 
 /** How an initiator is set off: by what a client, a guest or an administrator really does. */

@@ -5,6 +5,7 @@ import {
   observer,
   schedule,
   scheduler,
+  unseen,
   type LockObserver,
   type Scheduler,
 } from "@vfiokit/lockdep/hooks";
@@ -82,24 +83,26 @@ export class Recorder {
 
   #follow(next: Scheduler): Scheduler {
     return {
-      arrive: (task, lock, access, options, verb) => {
+      arrive: (task, lock, ...how) => {
         if (lock instanceof Mutex) {
-          const waits = lock.owner !== undefined && lock.owner !== task;
+          const owner = unseen(() => lock.owner);
+          const waits = owner !== undefined && owner !== task;
           this.#arrived.set(task, { lock, waits });
           if (waits) this.#waits(task, lock, "exclusive");
         }
-        return next.arrive(task, lock, access, options, verb);
+        return next.arrive(task, lock, ...how);
       },
+      arrived: (...args) => next.arrived(...args),
       resume: (...args) => next.resume(...args),
       queued: (waiter) => next.queued(waiter),
       trying: (task, lock, access) => {
-        if (lock instanceof Mutex && lock.owner)
-          this.bench.note(`tries ${this.#nameOf(lock)}, held by ${lock.owner.name}`, task.name);
+        const owner = lock instanceof Mutex ? unseen(() => lock.owner) : undefined;
+        if (owner) this.bench.note(`tries ${this.#nameOf(lock)}, held by ${owner.name}`, task.name);
         next.trying(task, lock, access);
       },
       releasing: (...args) => next.releasing(...args),
-      touching: (lock, writes) => next.touching(lock, writes),
-      lookingAtSignals: (task, signal) => next.lookingAtSignals(task, signal),
+      touching: (...args) => next.touching(...args),
+      lookingAtSignals: (...args) => next.lookingAtSignals(...args),
       preempt: (task) => next.preempt(task),
       read: (cell) => next.read(cell),
       written: (cell) => next.written(cell),
@@ -108,7 +111,7 @@ export class Recorder {
   }
 
   #waits(task: Task, lock: Lock, mode: HoldMode): void {
-    const holders = lock.holders().map(({ name }) => name);
+    const holders = unseen(() => lock.holders()).map(({ name }) => name);
     const name = this.#nameOf(lock);
     this.bench.note(`waits for ${name}, held by ${holders.join(", ")}`, task.name, {
       what: "waits",

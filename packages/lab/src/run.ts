@@ -1,4 +1,4 @@
-import type { ResetInitiator } from "@vfiokit/core";
+import type { ResetInitiator } from "@vfiokit/core/lab";
 import { lockdep, type Problem } from "@vfiokit/lockdep";
 import { exploreParts, minimise, replay, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
 import { describeProblem, scenarioBody } from "./body.js";

@@ -1,6 +1,8 @@
 import type { Exploration } from "@vfiokit/explore";
 import type { Task } from "@vfiokit/lockdep";
-import { MigrationState, VfioError, type ResetInitiator, type ResetStateRequirement } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { MigrationState, type ResetStateRequirement } from "@vfiokit/core/migration";
+import type { ResetInitiator } from "@vfiokit/core/lab";
 import { Bench, type BenchOptions } from "./bench.js";
 import type { Ops } from "./card.js";
 import type { Design } from "./design.js";

@@ -1,5 +1,6 @@
 import { Task, lockdep, type Problem } from "@vfiokit/lockdep";
-import { MigrationState, initiators, type ResetInitiator } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
+import { initiators, type ResetInitiator } from "@vfiokit/core/lab";
 import { Bench } from "./bench.js";
 import type { Design } from "./design.js";
 import { operations } from "./operations.js";

@@ -12,7 +12,7 @@ import {
   runLab,
   type Invariant,
 } from "@vfiokit/lab";
-import { initiators } from "@vfiokit/core";
+import { initiators } from "@vfiokit/core/lab";
 import { scenarioBody } from "../src/body.js";
 import { violatedBy } from "../src/judge.js";
 import { operations } from "../src/operations.js";
@@ -123,6 +123,7 @@ describe("the reduction", () => {
         const found = [];
         for (const strategy of ["exhaustive", "all"] as const) {
           const report = await explore(scenarioBody(design(name), scenario!).body, {
+            plainFields: "none",
             strategy,
             keepGoing: true,
             lockdep: false,

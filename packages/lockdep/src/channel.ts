@@ -3,7 +3,7 @@ import { checkCount } from "./count.js";
 import { ChannelClosed } from "./errors.js";
 import type { Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { arriving, scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -76,9 +76,15 @@ export class Channel<T extends Sendable> extends Unowned {
   send(task: Task, value: T, options?: AcquireOptions): void | Promise<void> {
     checkValue(value);
     if (scheduler)
-      return scheduler
-        .arrive(task, this, EXCLUSIVE, options, "send")
-        .then(() => this.#send(task, value, options));
+      return arriving(
+        scheduler,
+        () => this.#send(task, value, options),
+        task,
+        this,
+        EXCLUSIVE,
+        options,
+        "send",
+      );
     return this.#send(task, value, options);
   }
 
@@ -95,9 +101,15 @@ export class Channel<T extends Sendable> extends Unowned {
    */
   receive(task: Task, options?: AcquireOptions): T | undefined | Promise<T | undefined> {
     if (scheduler)
-      return scheduler
-        .arrive(task, this, EXCLUSIVE, options, "receive")
-        .then(() => this.#receive(task, options));
+      return arriving(
+        scheduler,
+        () => this.#receive(task, options),
+        task,
+        this,
+        EXCLUSIVE,
+        options,
+        "receive",
+      );
     return this.#receive(task, options);
   }
 

@@ -44,7 +44,7 @@ export function heldLocks(task: Task, chain: Chain): LockUse[] {
   for (let i = holds.length - 1; i >= 0 && link?.node; i--, link = link.parent) {
     const hold = holds[i]!;
     const use = lockUse(hold.lock, link.node, hold.access, hold.trylock, place(link.site));
-    const other = link.site !== undefined && link.taskId !== task.id;
+    const other = link.site !== undefined && link.taskId !== hold.task.id;
     uses.unshift(other ? { ...use, firstSeenBy: { name: link.task, id: link.taskId } } : use);
   }
   return uses;
@@ -76,6 +76,13 @@ export function stuck(
   waited: number,
   held: LockUse[],
   holders: Task[],
+  bounded: StuckTask["bounded"],
 ): StuckTask {
-  return { task: taskName(task), waitsFor, waited, held, holders: holders.map(taskName) };
+  const all = { task: taskName(task), waitsFor, waited, held, holders: holders.map(taskName) };
+  return bounded === undefined ? all : { ...all, bounded };
+}
+
+/** What was thrown, in a line. */
+export function thrownText(thrown: unknown): string {
+  return thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
 }

@@ -2,7 +2,7 @@ import { READ } from "./access.js";
 import { checkCount } from "./count.js";
 import type { Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { arriving, scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -48,7 +48,7 @@ export class Latch extends Unowned {
    */
   wait(task: Task, options?: AcquireOptions): void | Promise<void> {
     if (scheduler)
-      return scheduler.arrive(task, this, READ, options, "wait").then(() => this.#wait(task, options));
+      return arriving(scheduler, () => this.#wait(task, options), task, this, READ, options, "wait");
     return this.#wait(task, options);
   }
 

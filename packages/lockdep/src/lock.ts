@@ -1,6 +1,6 @@
 import type { HoldMode, HoldRecord } from "./hold.js";
 import type { LockClass } from "./lock-class.js";
-import { callSite } from "./stack.js";
+import { callSite, captureConstruction, methodsOf, type Doors } from "./stack.js";
 import type { Task } from "./task.js";
 import type { Waiter } from "./wait-queue.js";
 
@@ -21,23 +21,35 @@ export abstract class Lock {
   readonly id = ++locks;
   /** The validator's class of this lock, once it has seen it. @internal */
   lockClass: LockClass | undefined;
-  readonly #name: string | undefined;
+  #name: string | undefined;
   readonly #label: string | undefined;
-  readonly #constructed: Error | undefined;
+  #constructed: Error | undefined;
 
   /**
    * @param className locks of one class follow one order. Without a name the class is the place in the source
    *   that constructs the lock.
    * @param label which lock of its class this is, for reports: a device's address, say. Default "#" and the id.
+   * @param constructor whose caller constructs the lock: for a lock that is a part of another object
    */
-  constructor(className?: string, label?: string) {
+  constructor(className?: string, label?: string, constructor: object = new.target) {
     this.#name = className;
     this.#label = label;
-    if (className === undefined) this.#constructed = new Error();
+    if (className === undefined) this.#constructed = captureConstruction(constructor);
   }
 
   get className(): string {
-    return this.#name ?? callSite(this.#constructed!);
+    return this.#name ?? this.#nameByPlace();
+  }
+
+  #nameByPlace(): string {
+    this.#name = callSite(this.#constructed!) ?? aloneInItsClass(this.id);
+    this.#constructed = undefined;
+    return this.#name;
+  }
+
+  /** The functions that users call to take it, to let go of it, and so on: see stack.ts. @internal */
+  get doors(): Doors {
+    return methodsOf(this);
   }
 
   get label(): string {
@@ -50,6 +62,12 @@ export abstract class Lock {
   /** Who waits for it now, first come first. */
   abstract waiters(): readonly Wait[];
 
+  /**
+   * How much of what goes on in its queue makes a difference, where interleavings are explored, as long as nobody tries
+   * it or looks at it: 0, who has it after whom; 1, who came when; 2, when those go on who got it.
+   */
+  readonly detail: 0 | 1 | 2 = 2;
+
   /** Can this wait end, if those who are `stuck` never let go? @internal */
   canEnd(_waiter: Waiter, stuck: (task: Task) => boolean): boolean {
     return !this.holders().some(stuck);
@@ -60,4 +78,17 @@ export abstract class Lock {
 
   /** Takes a waiter whose signal was aborted out of the queue. @internal */
   abstract abandon(waiter: Waiter): void;
+}
+
+let noted = false;
+
+/** Where stacks do not tell places, two locks could be of any class: each gets its own, and nothing false is said. */
+function aloneInItsClass(id: number): string {
+  if (!noted)
+    console.warn(
+      "@vfiokit/lockdep: this engine does not tell where locks are constructed. Each lock without a name is of a " +
+        'class of its own, so that orders between classes are not seen: name them, as in new Mutex("rows").',
+    );
+  noted = true;
+  return `lock #${id} without a name`;
 }

@@ -107,25 +107,31 @@ export const lockdep = {
   },
 };
 
+/** The program is at its end: hangs that something could still have ended are reported. */
+export function reportUnfinished(): void {
+  if (mode !== "off") validator.finish();
+}
+
 /** The task holds the lock, in whatever mode. Checked while the validator is on (Linux: lockdep_assert_held). */
 export function assertHeld(lock: Lock, task: Task): void {
-  if (mode !== "off" && !holds(lock, task)) validator.failedAssert(task, lock, "held");
+  if (mode !== "off" && !holds(lock, task)) validator.failedAssert(task, lock, "held", [assertHeld]);
 }
 
 /** The task holds the lock exclusively. */
 export function assertHeldWrite(lock: Lock, task: Task): void {
   if (mode !== "off" && !holds(lock, task, "write") && !holds(lock, task, "exclusive"))
-    validator.failedAssert(task, lock, "held for writing");
+    validator.failedAssert(task, lock, "held for writing", [assertHeldWrite]);
 }
 
 /** The task holds the lock for reading. */
 export function assertHeldRead(lock: Lock, task: Task): void {
-  if (mode !== "off" && !holds(lock, task, "read")) validator.failedAssert(task, lock, "held for reading");
+  if (mode !== "off" && !holds(lock, task, "read"))
+    validator.failedAssert(task, lock, "held for reading", [assertHeldRead]);
 }
 
 /** The task does not hold the lock. */
 export function assertNotHeld(lock: Lock, task: Task): void {
-  if (mode !== "off" && holds(lock, task)) validator.failedAssert(task, lock, "not held");
+  if (mode !== "off" && holds(lock, task)) validator.failedAssert(task, lock, "not held", [assertNotHeld]);
 }
 
 /**

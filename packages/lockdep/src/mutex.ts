@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { arriving, scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -16,12 +16,14 @@ const NOBODY: readonly Task[] = [];
  * so the hot path is `const wait = mutex.lock(task); if (wait) await wait;`.
  */
 export class Mutex extends Lock {
+  override readonly detail = 0;
   #owner: Task | undefined;
   readonly #waiters = new WaitQueue();
   /** A mutex has one holder, so one hold serves every acquisition. */
   readonly #hold = new HoldRecord(this);
 
   get owner(): Task | undefined {
+    scheduler?.touching(this, false);
     return this.#owner;
   }
 
@@ -31,9 +33,9 @@ export class Mutex extends Lock {
    * @throws the abort reason, when a signal ends the wait. A lock that is free is taken all the same.
    */
   lock(task: Task, options?: AcquireOptions): void | Promise<void> {
-    if (scheduler)
-      return scheduler.arrive(task, this, EXCLUSIVE, options).then(() => this.#lock(task, options));
-    return this.#lock(task, options);
+    if (!scheduler) return this.#lock(task, options);
+    const take = (): void | Promise<void> => this.#lock(task, options);
+    return arriving(scheduler, take, task, this, EXCLUSIVE, options);
   }
 
   #lock(task: Task, options: AcquireOptions | undefined): void | Promise<void> {
@@ -95,14 +97,17 @@ export class Mutex extends Lock {
   }
 
   isHeldBy(task: Task): boolean {
+    scheduler?.touching(this, false, task);
     return this.#owner === task;
   }
 
   override holders(): readonly Task[] {
+    scheduler?.touching(this, false);
     return this.#owner ? [this.#owner] : NOBODY;
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

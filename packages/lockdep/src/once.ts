@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { arriving, scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -48,7 +48,7 @@ export class Once<T> extends Lock {
    */
   get(task: Task, options?: AcquireOptions): T | Promise<T> {
     if (scheduler)
-      return scheduler.arrive(task, this, EXCLUSIVE, options, "once").then(() => this.#get(task, options));
+      return arriving(scheduler, () => this.#get(task, options), task, this, EXCLUSIVE, options, "once");
     return this.#get(task, options);
   }
 

@@ -85,7 +85,19 @@ export interface BadUnlockProblem {
 export interface HeldAtExitProblem {
   readonly kind: "held-at-exit";
   readonly task: TaskName;
+  /** What the task's body threw, if that is how it ended. */
+  readonly thrown?: string;
   readonly at: Place;
+  readonly held: readonly LockUse[];
+}
+
+/** A task that is over was given a lock: nothing says that anybody will release it. */
+export interface AfterExitProblem {
+  readonly kind: "after-exit";
+  readonly task: TaskName;
+  readonly acquired: LockUse;
+  /** It waited for the lock while it ended; else it asked for it afterwards. */
+  readonly waited: boolean;
   readonly held: readonly LockUse[];
 }
 
@@ -157,11 +169,18 @@ export interface StuckTask {
   readonly held: readonly LockUse[];
   /** Who holds what it waits for. */
   readonly holders: readonly TaskName[];
+  /** What can end the wait, or has ended it, without the lock. */
+  readonly bounded?: "signal" | "time limit";
 }
 
-/** It has happened: every one of these tasks waits for the next, the last for the first. */
+/**
+ * It has happened: every one of these tasks waits for the next, the last for the first. Where a wait of them is
+ * bounded, this is reported once the bound has ended it, or has had a fair time to do so.
+ */
 export interface HangProblem {
   readonly kind: "hang";
+  /** The task whose wait a signal or a time limit has ended, and so the hang. */
+  readonly endedBy?: TaskName;
   readonly tasks: readonly StuckTask[];
 }
 
@@ -183,6 +202,7 @@ export type Problem =
   | RecursionProblem
   | BadUnlockProblem
   | HeldAtExitProblem
+  | AfterExitProblem
   | AssertProblem
   | HeldHereProblem
   | PinnedProblem

@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { arriving, scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -22,6 +22,7 @@ export interface ReadOptions extends AcquireOptions {
  * Taking it without contention neither allocates nor yields.
  */
 export class RwSemaphore extends Lock {
+  override readonly detail = 1;
   #writer: Task | undefined;
   /** The holds in force: one of the writer, or any number of readers'. */
   readonly #holds: HoldRecord[] = [];
@@ -89,14 +90,17 @@ export class RwSemaphore extends Lock {
   }
 
   isHeldBy(task: Task, mode?: "read" | "write"): boolean {
+    scheduler?.touching(this, false, task);
     return task.find(this, mode) !== undefined;
   }
 
   override holders(): readonly Task[] {
+    scheduler?.touching(this, false);
     return this.#holds.map((hold) => hold.task);
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return Array.from(this.#waiters, ({ task, since, access }) => ({
       task,
       since,
@@ -143,9 +147,9 @@ export class RwSemaphore extends Lock {
   }
 
   #down(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {
-    if (scheduler)
-      return scheduler.arrive(task, this, access, options).then(() => this.#downNow(task, access, options));
-    return this.#downNow(task, access, options);
+    if (!scheduler) return this.#downNow(task, access, options);
+    const take = (): void | Promise<void> => this.#downNow(task, access, options);
+    return arriving(scheduler, take, task, this, access, options);
   }
 
   #downNow(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {

@@ -15,6 +15,11 @@ export interface Scheduler {
    * @param verb what the task is about to do with it, if that is not to lock it: "receive"
    */
   arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void>;
+  /**
+   * The task has arrived. If it need not wait in the queue, it goes on when the promise resolves.
+   * @param failed it was refused the lock
+   */
+  arrived(task: Task, lock: Lock, failed: boolean): void | Promise<void>;
   /** A wait has ended, with the lock or without it: `resume` lets the task go on. */
   resume(waiter: Waiter, resume: () => void): void;
   /** The lock was not free: the task is in its queue. */
@@ -23,8 +28,12 @@ export interface Scheduler {
   trying(task: Task, lock: Lock, access: Access): void;
   /** `task` lets go of `lock`, or of a part of it. */
   releasing(task: Task, lock: Lock, access: Access): void;
-  /** Somebody looks at what the lock is, or changes it, in no other way of these: a notify, a post, a close. */
-  touching(lock: Lock, writes: boolean): void;
+  /**
+   * Somebody looks at what the lock is (who owns it, who waits), or changes it in no other way of these: a notify, a
+   * post, a close.
+   * @param about it only asks whether this task holds it
+   */
+  touching(lock: Lock, writes: boolean, about?: Task): void;
   /** A task that would have to wait looks first whether it is to end its waits. */
   lookingAtSignals(task: Task, signal: AbortSignal | undefined): void;
   /** `task` could be preempted here. */
@@ -45,4 +54,38 @@ export let scheduler: Scheduler | undefined;
 
 export function schedule(next: Scheduler | undefined): void {
   scheduler = next;
+}
+
+/** Looks at locks without being seen: for whoever watches a run, and is no part of the program that runs. */
+export function unseen<T>(look: () => T): T {
+  const before = scheduler;
+  scheduler = undefined;
+  try {
+    return look();
+  } finally {
+    scheduler = before;
+  }
+}
+
+/**
+ * Takes a lock, or queues for it, when the scheduler lets the task arrive; the task goes on when the scheduler lets it.
+ * @param take takes the lock, or returns the promise of the wait
+ */
+export async function arriving<T>(
+  by: Scheduler,
+  take: () => T | Promise<T>,
+  ...[task, lock, access, options, verb]: Parameters<Scheduler["arrive"]>
+): Promise<T> {
+  await by.arrive(task, lock, access, options, verb);
+  let outcome: T | Promise<T>;
+  try {
+    outcome = take();
+  } catch (error) {
+    await by.arrived(task, lock, true);
+    throw error;
+  }
+  // A refusal is the task's to see, once it goes on.
+  if (outcome instanceof Promise) outcome.catch(() => undefined);
+  await by.arrived(task, lock, false);
+  return outcome;
 }

@@ -4,7 +4,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { arriving, scheduler } from "./scheduler.js";
 import { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -74,9 +74,15 @@ export class Semaphore extends Lock {
   acquire(task: Task, permits = 1, options?: AcquireOptions): Hold | Promise<Hold> {
     checkCount(permits, 1, "permits");
     if (scheduler)
-      return scheduler
-        .arrive(task, this, EXCLUSIVE, options, "acquire")
-        .then(() => this.#acquire(task, permits, options));
+      return arriving(
+        scheduler,
+        () => this.#acquire(task, permits, options),
+        task,
+        this,
+        EXCLUSIVE,
+        options,
+        "acquire",
+      );
     return this.#acquire(task, permits, options);
   }
 
@@ -123,9 +129,15 @@ export class Semaphore extends Lock {
   consume(task: Task, permits = 1, options?: AcquireOptions): void | Promise<void> {
     checkCount(permits, 1, "permits");
     if (scheduler)
-      return scheduler
-        .arrive(task, this, EXCLUSIVE, options, "consume")
-        .then(() => this.#consume(task, permits, options));
+      return arriving(
+        scheduler,
+        () => this.#consume(task, permits, options),
+        task,
+        this,
+        EXCLUSIVE,
+        options,
+        "consume",
+      );
     return this.#consume(task, permits, options);
   }
 

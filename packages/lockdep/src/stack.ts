@@ -17,30 +17,11 @@ export type Site = Error | string | readonly Frame[];
 /** Deep enough to leave this package and reach the caller's caller, across a few awaits. */
 const DEPTH = 24;
 
-/** V8's knob; other engines have no limit, or one that is large enough. */
-const engine = Error as { stackTraceLimit?: number | undefined };
-
-/** Remembers where the caller is. Costs a microsecond or two; reading it (`frames`) costs more. */
-export function captureStack(): Error {
-  const limit = engine.stackTraceLimit;
-  engine.stackTraceLimit = DEPTH;
-  const captured = new Error();
-  engine.stackTraceLimit = limit;
-  return captured;
-}
-
-const MAX_STACKS = 4096;
-const stacks = new Map<string, string>();
-
-/** As `captureStack`, for keeping: nothing but text, and one text for all captures of the same stack. */
-export function captureText(): string {
-  const stack = captureStack().stack ?? "";
-  const known = stacks.get(stack);
-  if (known !== undefined) return known;
-  if (stacks.size >= MAX_STACKS) stacks.clear();
-  stacks.set(stack, stack);
-  return stack;
-}
+/** What V8 has, and other engines by and by: a depth, and a stack that begins outside of a given function. */
+const engine = Error as {
+  stackTraceLimit?: number | undefined;
+  captureStackTrace?: (target: object, outsideOf?: object) => void;
+};
 
 // V8: "    at async Bus.reset (file:///x/bus.ts:12:5)" or "    at file:///x/bus.ts:12:5"
 const V8 = /^\s+at (?:async )?(?:(.*?) \()?(.*?):(\d+):(\d+)\)?$/;
@@ -48,33 +29,143 @@ const V8 = /^\s+at (?:async )?(?:(.*?) \()?(.*?):(\d+):(\d+)\)?$/;
 const GECKO = /^(.*?)@(.*?):(\d+):(\d+)$/;
 
 /**
- * Where this package's own code is, built and as it was written, for source maps: its frames say nothing about the
- * lock's user. Bundled with its user's code, it has no folder of its own to leave out.
+ * The folder of this package's own files, built and as they were written, for source maps: their frames say nothing
+ * about the lock's user. Undefined in a bundle, where one file is everybody's: there a stack is cut at the function
+ * that the user called (`Doors`).
  */
-const ROOT = /^(.*\/lockdep\/)(?:src|dist)\/[^/]*$/.exec(plainPath(import.meta.url))?.[1];
-const isOwn = (file: string): boolean =>
-  ROOT !== undefined && (file.startsWith(`${ROOT}dist/`) || file.startsWith(`${ROOT}src/`));
+const HOME = /^(.*\/lockdep\/)(?:src|dist)\/stack\.[jt]s$/.exec(
+  parse(capture().stack ?? "")[0]?.file ?? "",
+)?.[1];
+
+/** The public functions through which the user's code may have come in. They call none of the user's functions. */
+export type Doors = readonly object[];
+
+const methods = new WeakMap<object, Doors>();
+
+/** Every method of an object: its doors. */
+export function methodsOf(object: object): Doors {
+  const prototype = Object.getPrototypeOf(object) as object;
+  const known = methods.get(prototype);
+  if (known) return known;
+  const found: object[] = [];
+  for (let at = prototype; at !== Object.prototype; at = Object.getPrototypeOf(at) as object)
+    for (const key of Reflect.ownKeys(at)) {
+      const value: unknown = Object.getOwnPropertyDescriptor(at, key)?.value;
+      if (typeof value === "function") found.push(value);
+    }
+  methods.set(prototype, found);
+  return found;
+}
+
+/** Remembers where the caller is. Costs a microsecond or two; reading it (`frames`) costs more. */
+export function captureStack(doors?: Doors): Error {
+  return (HOME === undefined && doors && outside(doors)) || capture();
+}
+
+const MAX_STACKS = 4096;
+const stacks = new Map<string, string>();
+
+/** As `captureStack`, for keeping: nothing but text, and one text for all captures of the same stack. */
+export function captureText(doors?: Doors): string {
+  const stack = captureStack(doors).stack ?? "";
+  const known = stacks.get(stack);
+  if (known !== undefined) return known;
+  if (stacks.size >= MAX_STACKS) stacks.clear();
+  stacks.set(stack, stack);
+  return stack;
+}
+
+/** Where an object is being constructed: outside of its constructor (`new.target`). */
+export function captureConstruction(constructor: object): Error {
+  return engine.captureStackTrace ? outsideOf(constructor, 4) : capture();
+}
 
 /** The frames of a place, innermost first, without this package's own. */
 export function frames(site: Site): readonly Frame[] {
   if (typeof site !== "string") return site instanceof Error ? frames(site.stack ?? "") : site;
+  return parse(site).filter(
+    ({ file }) => !isOwn(file) && !file.startsWith("node:") && file !== "<anonymous>",
+  );
+}
+
+function parse(stack: string): Frame[] {
   const parsed: Frame[] = [];
-  for (const text of site.split("\n")) {
+  for (const text of stack.split("\n")) {
     const match = V8.exec(text) ?? GECKO.exec(text);
     if (!match) continue;
-    const file = plainPath(match[2]!);
-    if (isOwn(file)) continue;
-    if (file.startsWith("node:internal") || file === "<anonymous>") continue;
-    parsed.push({ fn: match[1] ?? "", file, line: Number(match[3]), column: Number(match[4]) });
+    const [, fn = "", file = "", line, column] = match;
+    parsed.push({ fn, file: plainPath(file), line: Number(line), column: Number(column) });
   }
   return parsed;
 }
 
-/** "bus.ts:12:5": the innermost place outside this package. */
-export function callSite(captured: Error): string {
-  const frame = frames(captured)[0];
-  if (!frame) return "lock without a name";
-  return `${frame.file.slice(frame.file.lastIndexOf("/") + 1)}:${frame.line}:${frame.column}`;
+/** "bus.ts:12:5": where an object was constructed; undefined where stacks do not tell. */
+export function callSite(constructed: Error): string | undefined {
+  const frame = frames(constructed)[0];
+  // Without a folder of its own and without V8's help, the first frame may be this package's.
+  if (!frame || (HOME === undefined && !engine.captureStackTrace)) return undefined;
+  return `${shortName(frame.file)}:${frame.line}:${frame.column}`;
+}
+
+const shortNames = new Map<string, string>();
+
+/** The name of a file, with as many of its folders as tell it from the others seen: "bus.ts", or "pci/bus.ts". */
+function shortName(path: string): string {
+  const parts = path.split(/[/\\]/);
+  for (let from = parts.length - 1; from >= 0; from--) {
+    const name = parts.slice(from).join("/");
+    const taken = shortNames.get(name);
+    if (taken === path) return name;
+    if (taken !== undefined && from > 0) continue;
+    shortNames.set(name, path);
+    return name;
+  }
+  return path;
+}
+
+/** The stack outside of the outermost door that it came through; undefined if there is none in it. */
+function outside(doors: Doors): Error | undefined {
+  if (!engine.captureStackTrace) return undefined;
+  let found: Error | undefined;
+  let depth = Infinity;
+  for (const door of doors) {
+    // Most are not there: one frame is enough to see that.
+    if (lines(outsideOf(door, 1)) === 0) continue;
+    const stack = outsideOf(door, DEPTH);
+    if (lines(stack) >= depth) continue;
+    found = stack;
+    depth = lines(stack);
+  }
+  return found;
+}
+
+function outsideOf(door: object, depth: number): Error {
+  const limit = engine.stackTraceLimit;
+  setDepth(0);
+  const captured = new Error();
+  setDepth(depth);
+  engine.captureStackTrace!(captured, door);
+  setDepth(limit);
+  return captured;
+}
+
+function capture(): Error {
+  const limit = engine.stackTraceLimit;
+  setDepth(DEPTH);
+  const captured = new Error();
+  setDepth(limit);
+  return captured;
+}
+
+/** Where intrinsics are frozen this does nothing, and a plain assignment would throw. */
+function setDepth(depth: number | undefined): void {
+  Reflect.set(engine, "stackTraceLimit", depth);
+}
+
+const lines = (captured: Error): number => (captured.stack ?? "").split("\n    at ").length - 1;
+
+function isOwn(file: string): boolean {
+  return HOME !== undefined && (file.startsWith(`${HOME}dist/`) || file.startsWith(`${HOME}src/`));
 }
 
 function plainPath(url: string): string {

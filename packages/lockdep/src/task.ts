@@ -14,7 +14,7 @@ let tasks = 0;
  */
 export class Task implements Disposable {
   /** Tells tasks of one name apart in reports, as a pid does; counts up from 1. */
-  readonly id = ++tasks;
+  readonly id: number;
 
   /** Aborting it ends a wait for a lock with the signal's reason (Linux: a killable wait). */
   readonly signal: AbortSignal | undefined;
@@ -22,8 +22,13 @@ export class Task implements Disposable {
   /** The task that awaits this one, and so keeps its own holds meanwhile. */
   readonly parent: Task | undefined;
 
-  /** The validator's chain of the classes held, the one that an acquisition leads to, and the wait. @internal */
+  /**
+   * The validator's chain of the classes held, the chain of the parent's that it stands on, the one that an
+   * acquisition leads to, and the wait. @internal
+   */
   chain: Chain | undefined;
+  /** @internal */
+  base: Chain | undefined;
   /** @internal */
   pending: Chain | undefined;
   /** @internal */
@@ -33,11 +38,21 @@ export class Task implements Disposable {
   childWaits: Set<Waiter> | undefined;
   /** `holds`, as the locks and the validator see them. @internal */
   readonly records: HoldRecord[] = [];
+  /** Tasks that hold, each on its own, what this one's code has acquired without naming a task. @internal */
+  branches: Set<Task> | undefined;
+  /** Others may release what it holds. @internal */
+  readonly loose: boolean = false;
+  /** `end` was called, or `fail` with what was thrown. @internal */
+  over = false;
+  /** @internal */
+  thrown: unknown;
 
+  /** @param options.id of the line of execution that this task is a part of. Default: one of its own. */
   constructor(
     readonly name: string,
-    options: { signal?: AbortSignal | undefined; parent?: Task | undefined } = {},
+    options: { signal?: AbortSignal | undefined; parent?: Task | undefined; id?: number } = {},
   ) {
+    this.id = options.id ?? ++tasks;
     this.signal = options.signal;
     this.parent = options.parent;
   }
@@ -57,7 +72,14 @@ export class Task implements Disposable {
 
   /** Ends the task: the validator reports locks that it still holds. `using task = new Task(…)` does it. */
   end(): void {
+    this.over = true;
     observer?.ended(this);
+  }
+
+  /** Ends the task by an exception, which the report of locks that it still holds quotes. */
+  fail(thrown: unknown): void {
+    this.thrown = thrown;
+    this.end();
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 import { EXCLUSIVE, READ_RECURSIVE, type Access } from "./access.js";
 import { Chain, chainKey } from "./chain.js";
-import { heldLocks, lockUse, order, place, stuck, taskName } from "./describe.js";
+import { heldLocks, lockUse, order, place, stuck, taskName, thrownText } from "./describe.js";
 import { LockdepError } from "./errors.js";
 import { Edge, edgeKind, strongPath, type SeenOrder, type Step } from "./graph.js";
 import type { HoldRecord } from "./hold.js";
@@ -10,7 +10,8 @@ import { ContextRules, contexts } from "./lock-context.js";
 import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Place, Problem, StuckTask } from "./problem.js";
 import { Ranks } from "./ranks.js";
-import { captureStack, captureText, type Site } from "./stack.js";
+import { unseen } from "./scheduler.js";
+import { captureStack, captureText, methodsOf, type Doors, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
 import type { Waiter } from "./wait-queue.js";
@@ -25,6 +26,11 @@ export interface Limits {
 }
 
 export const DEFAULT_LIMITS: Limits = { classes: 8191, edges: 262_144, chains: 131_072 };
+
+/** How long a hang may last that a signal could end, where no `waitTimeout` is set: milliseconds. */
+const BOUND_HAS_HAD_ITS_CHANCE = 10_000;
+/** The same, where others may release the lock: a releaser was handed out. */
+const RELEASER_HAS_HAD_ITS_CHANCE = 1000;
 
 /** A program with this many distinct problems does not need one more. */
 const MAX_REPORTS = 1000;
@@ -51,8 +57,10 @@ export class Validator implements LockObserver {
   readonly #ranks = new Ranks();
   readonly #contexts = new ContextRules(
     (...problem) => this.raise(...problem),
-    (task) => place(this.#site(task)),
+    (task) => place(this.#site(task, [])),
   );
+  /** Waits that hang, unless their bound ends them. */
+  readonly #deferred = new Set<Waiter>();
   #root = Chain.root();
   #edges = 0;
   #chains = 0;
@@ -86,6 +94,7 @@ export class Validator implements LockObserver {
     const chain = this.#chainOf(task);
     const node = this.#nodeOf(lock, subclass);
     if (!node) return;
+    if (task.over) this.#afterExit(task, lock, node, access, this.#site(task, lock.doors));
     const key = chainKey(node, access, trylock);
     const known = chain.child(key);
     if (contexts.length > 0) this.#contexts.note(task, node, access, !trylock);
@@ -94,34 +103,40 @@ export class Validator implements LockObserver {
 
   contended(waiter: Waiter): void {
     if (this.#off) return;
-    waiter.site = captureStack();
+    waiter.site = captureStack(waiter.lock.doors);
     beginWait(waiter);
     const hang = findHang(waiter);
-    if (hang) {
-      const key = hang.map((at) => `${at.task.id}:${at.lock.id}`).sort();
-      const error = this.#report(`hang ${key.join(" ")}`, () => ({
-        kind: "hang",
-        tasks: hang.map((at) => this.#stuck(at)),
-      }));
+    if (!hang) {
+      const { waitTimeout } = this.options;
+      if (waitTimeout !== undefined) waiter.timer = setTimeout(() => this.#longWait(waiter), waitTimeout);
+    } else if (hang.some(isBounded)) {
+      this.#defer(waiter, BOUND_HAS_HAD_ITS_CHANCE);
+    } else if (hang.length === 1 && looselyHolds(waiter.task, waiter.lock)) {
+      this.#defer(waiter, RELEASER_HAS_HAD_ITS_CHANCE);
+    } else {
+      const error = this.#hang(hang);
       if (error) waiter.fail(error); // breaks the hang
-    } else if (this.options.waitTimeout !== undefined) {
-      waiter.timer = setTimeout(() => this.#longWait(waiter), this.options.waitTimeout);
     }
   }
 
   abandoned(waiter: Waiter): void {
-    clearTimeout(waiter.timer);
+    this.#forgetWait(waiter);
+    // Whoever waits with a bound and is in a hang now was so until the bound ended it.
+    const hang = isBounded(waiter) && waiter.task.waiting === waiter ? findHang(waiter) : undefined;
+    if (hang) this.#hang(hang, waiter.task);
     endWait(waiter);
     waiter.task.pending = undefined;
   }
 
   acquired(hold: HoldRecord): void {
     const { task } = hold;
-    if (task.waiting) this.#granted(task.waiting, hold.lock);
+    const waited = task.waiting;
+    if (waited) this.#granted(waited, hold.lock);
     const { pending } = task;
     // Another wait of the same task in between would have changed the chain: then it is built afresh.
     task.chain = pending !== undefined && pending.parent === task.chain ? pending : undefined;
     task.pending = undefined;
+    if (waited?.lock === hold.lock && ended(task)) this.#grantedAfterExit(hold, waited);
   }
 
   downgraded(hold: HoldRecord): void {
@@ -133,7 +148,7 @@ export class Validator implements LockObserver {
   }
 
   badUnlock(task: Task, lock: Lock): void {
-    const site = this.#site(task);
+    const site = this.#site(task, lock.doors);
     const error = this.#report(`bad-unlock ${lock.className} ${task.name}`, () => ({
       kind: "bad-unlock",
       task: taskName(task),
@@ -147,14 +162,19 @@ export class Validator implements LockObserver {
 
   releasesPinned(hold: HoldRecord): void {
     const { task, lock } = hold;
-    this.raise(task, `pinned ${lock.className}`, (held, at) => ({
-      kind: "pinned",
-      task: taskName(task),
-      lock: lock.label,
-      class: lock.className,
-      at,
-      held,
-    }));
+    this.raise(
+      task,
+      `pinned ${lock.className}`,
+      (held, at) => ({
+        kind: "pinned",
+        task: taskName(task),
+        lock: lock.label,
+        class: lock.className,
+        at,
+        held,
+      }),
+      lock.doors,
+    );
   }
 
   contextOpened(task: Task): void {
@@ -172,14 +192,21 @@ export class Validator implements LockObserver {
   }
 
   ended(task: Task): void {
-    if (task.records.length === 0) return;
-    const site = this.#site(task);
-    const classes = task.records.map((hold) => hold.lock.className).join(" ");
+    // What it acquired without naming a task may be another's to release, unless this one broke off.
+    const broken = task.thrown === undefined ? [] : branchesOf(task);
+    const holders = [task, ...broken].filter(({ records }) => records.length > 0);
+    if (holders.length === 0) return;
+    const site = this.#site(task, methodsOf(task));
+    const classes = holders.flatMap(({ records }) => records.map((hold) => hold.lock.className)).join(" ");
     const error = this.#report(`held-at-exit ${task.name} ${classes}`, () => ({
       kind: "held-at-exit",
       task: taskName(task),
+      ...(task.thrown === undefined ? {} : { thrown: thrownText(task.thrown) }),
       at: place(site),
-      held: this.#held(task),
+      held:
+        holders.length === 1 && holders[0] === task
+          ? this.#held(task)
+          : holders.flatMap((each) => this.#own(each)),
     }));
     if (error) throw error;
   }
@@ -192,8 +219,8 @@ export class Validator implements LockObserver {
     task.pending = undefined;
   }
 
-  failedAssert(task: Task, lock: Lock, expected: AssertProblem["expected"]): void {
-    const site = this.#site(task);
+  failedAssert(task: Task, lock: Lock, expected: AssertProblem["expected"], doors: Doors = []): void {
+    const site = this.#site(task, doors);
     const at = place(site);
     const where = at[0] ? `${at[0].file}:${at[0].line}` : "";
     const error = this.#report(`assert ${lock.className} ${expected} ${where}`, () => ({
@@ -209,8 +236,8 @@ export class Validator implements LockObserver {
   }
 
   /** Reports a problem of a task once for each place. For rules that have files of their own. */
-  raise(task: Task, key: string, problem: (held: LockUse[], at: Place) => Problem): void {
-    const at = place(this.#site(task));
+  raise(task: Task, key: string, problem: (held: LockUse[], at: Place) => Problem, doors: Doors = []): void {
+    const at = place(this.#site(task, doors));
     const where = at[0] ? `${at[0].file}:${at[0].line}` : "";
     const error = this.#report(`${key} ${where}`, () => problem(this.#held(task), at));
     if (error) throw error;
@@ -220,12 +247,17 @@ export class Validator implements LockObserver {
 
   #chainOf(task: Task): Chain {
     const { chain } = task;
-    return chain !== undefined && chain.root === this.#root ? chain : this.#rebuild(task);
+    if (chain === undefined || chain.root !== this.#root) return this.#rebuild(task);
+    // Whoever awaits the task may have let go of a lock since.
+    return task.parent === undefined || this.#chainOf(task.parent) === task.base
+      ? chain
+      : this.#rebuild(task);
   }
 
   /** The chain of what the task holds, after a release out of order, a downgrade, or while nobody watched. */
   #rebuild(task: Task): Chain {
     let chain = task.parent ? this.#chainOf(task.parent) : this.#root;
+    task.base = chain;
     for (const hold of task.records) {
       const node = this.#nodeOf(hold.lock, hold.subclass);
       if (!node) break;
@@ -281,7 +313,7 @@ export class Validator implements LockObserver {
     }
     if (access === EXCLUSIVE) node.usedExclusive = true;
     else node.usedShared = true;
-    const site = this.#site(task);
+    const site = this.#site(task, lock.doors);
     const key = chainKey(node, access, trylock);
     const next =
       chain.child(key)?.withSite(task, site) ?? this.#extend(chain, node, access, trylock, task, site);
@@ -295,6 +327,8 @@ export class Validator implements LockObserver {
   }
 
   #checkRecursion(task: Task, chain: Chain, lock: Lock, node: ClassNode, access: Access): void {
+    // Asking again for what one's releaser has not released yet is no mistake before one waits for it in vain.
+    if (task.loose && looselyHolds(task, lock)) return;
     for (let held: Chain = chain; held.node; held = held.parent!) {
       if (held.node !== node) continue;
       if (access === READ_RECURSIVE && held.access !== EXCLUSIVE) continue;
@@ -367,7 +401,7 @@ export class Validator implements LockObserver {
     isHeld: (use: LockUse) => boolean,
     sameLock: boolean,
   ): void {
-    const at = place(this.#site(task));
+    const at = place(this.#site(task, lock.doors));
     const error = this.#report(`recursion ${node.label}`, () => {
       const held = heldLocks(task, this.#chainOf(task));
       const holding = held.findLast(isHeld)!;
@@ -387,16 +421,51 @@ export class Validator implements LockObserver {
 
   #granted(waiter: Waiter, lock: Lock): void {
     if (waiter.lock !== lock) return;
-    clearTimeout(waiter.timer);
+    this.#forgetWait(waiter);
     endWait(waiter);
   }
 
   #longWait(waiter: Waiter): void {
     const error = this.#report(`long-wait ${waiter.task.name} ${waiter.lock.className}`, () => {
       const tasks = [this.#stuck(waiter)];
-      for (const holder of waiter.lock.holders()) if (holder.waiting) tasks.push(this.#stuck(holder.waiting));
+      for (const holder of unseen(() => waiter.lock.holders()))
+        if (holder.waiting) tasks.push(this.#stuck(holder.waiting));
       return { kind: "long-wait", tasks };
     });
+    if (error) waiter.fail(error);
+  }
+
+  #hang(hang: Waiter[], endedBy?: Task): LockdepError | undefined {
+    const key = hang.map((at) => `${at.task.id}:${at.lock.id}`).sort();
+    return this.#report(`hang ${key.join(" ")}`, () => ({
+      kind: "hang",
+      ...(endedBy ? { endedBy: taskName(endedBy) } : {}),
+      tasks: hang.map((at) => this.#stuck(at)),
+    }));
+  }
+
+  /** Reports a hang that something can still end, if nothing has after some time. */
+  #defer(waiter: Waiter, chance: number): void {
+    this.#deferred.add(waiter);
+    waiter.timer = setTimeout(() => this.#stillHangs(waiter), this.options.waitTimeout ?? chance);
+    unref(waiter.timer);
+  }
+
+  #forgetWait(waiter: Waiter): void {
+    clearTimeout(waiter.timer);
+    this.#deferred.delete(waiter);
+  }
+
+  /** No event can end a wait any more. */
+  finish(): void {
+    for (const waiter of this.#deferred) this.#stillHangs(waiter);
+  }
+
+  /** The bound of a wait in a hang has had its chance. */
+  #stillHangs(waiter: Waiter): void {
+    const hang = findHang(waiter);
+    // A time limit is sure to end it, and to report it then.
+    const error = hang?.every(({ bound }) => bound !== "time limit") && this.#hang(hang);
     if (error) waiter.fail(error);
   }
 
@@ -408,7 +477,8 @@ export class Validator implements LockObserver {
       lockUse(lock, node, access, false, place(waiter.site)),
       performance.now() - waiter.since,
       this.#held(task),
-      [...lock.holders()],
+      unseen(() => [...lock.holders()]),
+      waiter.bound,
     );
   }
 
@@ -418,8 +488,47 @@ export class Validator implements LockObserver {
     return heldLocks(task, this.#chainOf(task));
   }
 
-  #site(task: Task): Site | undefined {
-    return this.options.site ? this.options.site(task) : captureText();
+  /** What the task holds itself, without what those hold that await it. */
+  #own(task: Task): LockUse[] {
+    return this.#held(task).slice(-task.records.length);
+  }
+
+  #site(task: Task, doors: Doors): Site | undefined {
+    return this.options.site ? this.options.site(task) : captureText(doors);
+  }
+
+  #grantedAfterExit(hold: HoldRecord, waiter: Waiter): void {
+    const node = this.#nodeOf(hold.lock, hold.subclass);
+    // The lock is the task's by now, and whoever handed it over is not to blame: nothing to throw at.
+    if (node)
+      this.#report(
+        ...this.#afterExitReport(ended(hold.task)!, hold.lock, node, hold.access, waiter.site, true),
+      );
+  }
+
+  #afterExit(task: Task, lock: Lock, node: ClassNode, access: Access, site: Site | undefined): void {
+    const error = this.#report(...this.#afterExitReport(task, lock, node, access, site, false));
+    if (error) throw error;
+  }
+
+  #afterExitReport(
+    task: Task,
+    lock: Lock,
+    node: ClassNode,
+    access: Access,
+    site: Site | undefined,
+    waited: boolean,
+  ): [string, () => Problem] {
+    return [
+      `after-exit ${task.name} ${node.label}`,
+      () => ({
+        kind: "after-exit",
+        task: taskName(task),
+        acquired: lockUse(lock, node, access, false, place(site)),
+        waited,
+        held: this.#held(task),
+      }),
+    ];
   }
 
   /** Hands a problem that was not reported before to the sink. */
@@ -439,4 +548,28 @@ export class Validator implements LockObserver {
     }));
     if (error) throw error;
   }
+}
+
+const isBounded = (waiter: Waiter): boolean => waiter.bound !== undefined;
+
+/** A timer that only reports does not keep Node's process alive; elsewhere timers are numbers. */
+function unref(timer: unknown): void {
+  (timer as { unref?: () => void }).unref?.();
+}
+
+/** The task, or one that should have awaited it, that is over. */
+function ended(task: Task): Task | undefined {
+  let at: Task | undefined = task;
+  while (at && !at.over) at = at.parent;
+  return at;
+}
+
+function branchesOf(task: Task): Task[] {
+  return [...(task.branches ?? [])].flatMap((branch) => [branch, ...branchesOf(branch)]);
+}
+
+/** A part of the task holds the lock, and others may release it. */
+function looselyHolds(task: Task, lock: Lock): boolean {
+  for (let at: Task | undefined = task; at; at = at.parent) if (at.loose && at.find(lock)) return true;
+  return false;
 }

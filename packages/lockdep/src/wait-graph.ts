@@ -1,3 +1,4 @@
+import { unseen } from "./scheduler.js";
 import type { Task } from "./task.js";
 import type { Waiter } from "./wait-queue.js";
 
@@ -14,7 +15,7 @@ export function findHang(start: Waiter): Waiter[] | undefined {
   const blocked = (waiter: Waiter): boolean => {
     visited.add(waiter);
     path.push(waiter);
-    for (const holder of waiter.lock.holders()) {
+    for (const holder of unseen(() => waiter.lock.holders())) {
       if (awaits(holder, start.task)) return true;
       for (const next of waitsOf(holder)) if (!visited.has(next) && blocked(next)) return true;
     }
@@ -28,12 +29,12 @@ export function findHang(start: Waiter): Waiter[] | undefined {
 function lastsForEver(start: Waiter): boolean {
   const waits = new Set([start]);
   for (const { lock } of waits)
-    for (const holder of lock.holders()) for (const next of waitsOf(holder)) waits.add(next);
+    for (const holder of unseen(() => lock.holders())) for (const next of waitsOf(holder)) waits.add(next);
   const stuck = (task: Task): boolean => [...waitsOf(task)].some((wait) => waits.has(wait));
   let before: number;
   do {
     before = waits.size;
-    for (const wait of waits) if (wait.lock.canEnd(wait, stuck)) waits.delete(wait);
+    for (const wait of waits) if (unseen(() => wait.lock.canEnd(wait, stuck))) waits.delete(wait);
   } while (waits.size < before);
   return waits.has(start);
 }

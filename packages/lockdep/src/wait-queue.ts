@@ -61,6 +61,12 @@ export class Waiter {
     return this.options?.timeoutMs;
   }
 
+  /** What can end the wait without the lock. */
+  get bound(): "signal" | "time limit" | undefined {
+    if (this.timeoutMs !== undefined) return "time limit";
+    return this.options?.signal !== undefined || this.task.signal !== undefined ? "signal" : undefined;
+  }
+
   /** The lock is the waiter's now: the lock has already recorded it as an owner. */
   grant(): void {
     this.deafen();

@@ -62,7 +62,7 @@ it("reports name the TypeScript that was written, by its source maps", async () 
       outDir: folder,
       minify: false,
       target: "es2022",
-      rollupOptions: { external: [/^node:/] },
+      rolldownOptions: { external: [/^node:/] },
     },
   });
   const text = `import { Mutex, Task, lockdep } from "./index.js";

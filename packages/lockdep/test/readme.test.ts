@@ -27,7 +27,7 @@ beforeAll(async () => {
       outDir: join(folder, "lockdep/dist"),
       minify: false,
       target: "es2022",
-      rollupOptions: { external: [/^node:/] },
+      rolldownOptions: { external: [/^node:/] },
     },
   });
   const { outputText, sourceMapText } = ts.transpileModule(block("ts"), {
@@ -49,6 +49,20 @@ beforeAll(async () => {
 
 it("the report in the README is what its program prints", () => {
   expect(block("text").trim()).toBe(printed);
+});
+
+it("the examples of existing code run, and have nothing to report", () => {
+  // Beside the README, where its imports resolve as in an application.
+  const file = here("../readme-example.mjs");
+  try {
+    for (const [, example] of readme.matchAll(/```ts adapters\n([^]*?)```/g)) {
+      writeFileSync(file, example!);
+      const { stdout, stderr, status } = spawnSync(process.execPath, [file], { encoding: "utf8" });
+      expect({ stdout, stderr, status }).toEqual({ stdout: "", stderr: "", status: 0 });
+    }
+  } finally {
+    rmSync(file, { force: true });
+  }
 });
 
 it("the picture is that of the report", async () => {

@@ -69,7 +69,7 @@ describe("Once", () => {
 
   it("is a lock while it runs: asked for by its own function, and in two orders", async () => {
     const mutex = new Mutex("m");
-    const itself = new Once<unknown>((task) => itself.get(task), "itself");
+    const itself = new Once<unknown>((task): unknown => itself.get(task), "itself");
     expect(() => itself.get(a)).toThrow(/recursive locking/);
     const once = new Once((task) => {
       void mutex.lock(task);

@@ -4,3 +4,4 @@ export * from "./admin/index.js";
 export * from "./relay/index.js";
 export * from "./migrate/index.js";
 export * from "./migrate/remote/index.js";
+export { controlPath, findControlSocket } from "./control/index.js";

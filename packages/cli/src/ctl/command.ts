@@ -1,8 +1,10 @@
 import { resolve } from "node:path";
 import { Argument, Command } from "commander";
-import { VfioError, injectableErrors, type InjectableError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { injectableErrors, type InjectableError } from "@vfiokit/core/host";
 import {
   AdminClient,
+  findControlSocket,
   handOverSteps,
   type AdminCommand,
   type AdminRequest,
@@ -11,9 +13,8 @@ import {
 } from "@vfiokit/user";
 import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
-import { table } from "../text.js";
+import { table } from "../shared/tables.js";
 import { formatResult } from "./format.js";
-import { findControlSocket } from "./path.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {
   info: "the device, its client, its resets",
@@ -35,7 +36,6 @@ const NO_CONTROL_SOCKET: ReadonlySet<string> = new Set(["EPROTO", "ECONNRESET", 
 /** `vfiokit ctl SOCKET COMMAND`. */
 export function ctlCommand(): Command {
   return new Command("ctl")
-    .description("Administers a device that vfiokit serve serves.")
     .argument("<socket>", "path of the device's socket, or of its control socket")
     .addArgument(new Argument("<command>", "what to do").choices(Object.keys(commands)))
     .addArgument(new Argument("[what]", "the error of inject, the step of hand-over"))

@@ -1,6 +1,6 @@
 import type { AdminCommand, AdminResults, TaskReport } from "@vfiokit/user";
 import type { Style } from "../style.js";
-import { bytes, table } from "../text.js";
+import { bytes, table } from "../shared/tables.js";
 
 type Formatters = {
   readonly [C in AdminCommand]: (result: AdminResults[C], style: Style) => string[];
@@ -11,7 +11,7 @@ const formatters: Formatters = {
     style.bold(`${info.name} (${info.id})`) + (info.removed ? style.red(" removed") : ""),
     ...table([
       ["client", info.connected ? "connected" : "none"],
-      ["open", `${info.openCount} times`],
+      ["open", info.openCount === 1 ? "1 time" : `${info.openCount} times`],
       ["worker", workerOf(info)],
       ["resets", `${info.generation}`],
       ["migration", info.migratable ? "possible" : "not possible"],

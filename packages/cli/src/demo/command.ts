@@ -3,16 +3,18 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import { PciExp, RegionIndex, formatDescription, type ConfigDescription } from "@vfiokit/core";
+import { RegionIndex } from "@vfiokit/core";
+import { PciExp, formatDescription, type ConfigDescription } from "@vfiokit/core/pci";
 import { uartRegisters as reg } from "@vfiokit/devices";
-import { CommandError as ServerError, VfioUserClient } from "@vfiokit/user";
+import { ReplyError as ServerError, VfioUserClient } from "@vfiokit/user";
 import { inspect } from "../info/inspect.js";
-import { qemuDevice, qemuMemory, shellLine } from "../serve/attach.js";
-import { endSignal } from "../serve/signals.js";
+import { qemuDevice, qemuMemory, shellLine } from "../shared/attach.js";
+import { endSignal } from "../shared/signals.js";
 import { CardProcess, FarEnd } from "./cards.js";
 import { Guest } from "./guest.js";
 import { laboratory } from "./laboratory.js";
-import { Narrator, duration, timed } from "./narrator.js";
+import { Narrator, timed } from "./narrator.js";
+import { duration } from "../shared/units.js";
 
 const READS = 1000;
 const BULK = 2048;
@@ -20,14 +22,10 @@ const INITIATE_FLR = 0x8000;
 
 /** `vfiokit demo`: the serial card, with processes, sockets and eventfds as in earnest, and the laboratory. */
 export function demoCommand(): Command {
-  return new Command("demo")
-    .description(
-      "Shows a PCI serial card written in TypeScript: used, interrupted, reset and migrated, and why resets are safe.",
-    )
-    .action(() => {
-      void endSignal().then((signal) => process.exit(128 + constants.signals[signal]));
-      return demo();
-    });
+  return new Command("demo").action(() => {
+    void endSignal().then((signal) => process.exit(128 + constants.signals[signal]));
+    return demo();
+  });
 }
 
 async function demo(): Promise<void> {

@@ -7,7 +7,6 @@ import { inspect } from "./inspect.js";
 /** `vfiokit info SOCKET`: lspci -vv for a vfio-user server. */
 export function infoCommand(): Command {
   return new Command("info")
-    .description("Shows what a vfio-user server serves, as lspci -vv shows a PCI function.")
     .argument("<socket>", "path of the server's socket")
     .option("--json", "print everything as JSON")
     .action(async (socket: string, { json }: { json?: true }) => {

@@ -1,5 +1,5 @@
-import { formatDescription } from "@vfiokit/core";
-import { bytes, table } from "../text.js";
+import { formatDescription } from "@vfiokit/core/pci";
+import { bytes, table } from "../shared/tables.js";
 import type { Style } from "../style.js";
 import type {
   DeviceReport,

@@ -1,4 +1,6 @@
-import { DeviceFlags, RegionIndex, VfioError, describeConfig, type ConfigDescription } from "@vfiokit/core";
+import { RegionIndex, VfioError } from "@vfiokit/core";
+import { describeConfig, type ConfigDescription } from "@vfiokit/core/pci";
+import { DeviceFlags } from "@vfiokit/core/host";
 import { VfioUserClient, type Limits as Negotiated } from "@vfiokit/user";
 import { Feature, capabilityDefaults } from "@vfiokit/user/wire";
 import { CommandError } from "../errors.js";

@@ -1,5 +1,6 @@
-import { IrqFlags, RegionFlags, type ConfigDescription } from "@vfiokit/core";
-import { MigrationFlags } from "@vfiokit/user/wire";
+import type { ConfigDescription } from "@vfiokit/core/pci";
+import { MigrationFlags } from "@vfiokit/core/migration";
+import { IrqFlags, RegionFlags } from "@vfiokit/core/host";
 
 /** Everything that a vfio-user server says about itself and its device: plain data, ready for JSON. */
 export interface DeviceReport {

@@ -8,9 +8,6 @@ import { workerCommand } from "./worker.js";
 /** `vfiokit lab`: what a reset does to a migration, by five designs, in every order of events that matters. */
 export function labCommand(): Command {
   return new Command("lab")
-    .description(
-      "Compares the known designs of a reset during a migration, in every interleaving that matters.",
-    )
     .addCommand(runCommand())
     .addCommand(workerCommand())
     .addCommand(replayCommand())

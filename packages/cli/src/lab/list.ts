@@ -1,6 +1,6 @@
 import { designs, invariantNames, invariants, subsets } from "@vfiokit/lab";
 import { Command } from "commander";
-import { table } from "../text.js";
+import { table } from "../shared/tables.js";
 import { chooseScenarios } from "./choice.js";
 
 /** `vfiokit lab list`: designs, invariants and scenarios. */

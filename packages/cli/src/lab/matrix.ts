@@ -1,5 +1,5 @@
 import { invariantNames, type Cell, type Matrix } from "@vfiokit/lab";
-import { table } from "../text.js";
+import { table } from "../shared/tables.js";
 import type { Style } from "../style.js";
 
 /** The verdicts: a row an invariant, a column a design. */

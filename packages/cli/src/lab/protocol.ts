@@ -1,7 +1,7 @@
 import { explore, minimise, replay } from "@vfiokit/explore";
 import { protocolBody } from "@vfiokit/explore/protocol";
 import type { Task } from "@vfiokit/lockdep";
-import { observe, observer, type LockObserver } from "@vfiokit/lockdep/hooks";
+import { observe, observer, unseen, type LockObserver } from "@vfiokit/lockdep/hooks";
 import { checkScenario, type Scenario, type ScenarioResult } from "@vfiokit/lockdep/protocol";
 import type { WitnessLine } from "@vfiokit/lab";
 
@@ -41,8 +41,11 @@ export interface SearchOptions {
   readonly onProgress: (executions: number) => void;
 }
 
-/** The validator watches nothing here: whether an order is wrong in theory is what `lockdep check` says. */
-const UNWATCHED = { lockdep: false } as const;
+/**
+ * The validator watches nothing here: whether an order is wrong in theory is what `lockdep check` says. The tasks share
+ * nothing but locks.
+ */
+const UNWATCHED = { lockdep: false, plainFields: "none" } as const;
 
 /**
  * Runs the tasks of a scenario in every interleaving that matters, each once. If none of these deadlocks although
@@ -164,8 +167,8 @@ class Storyteller implements LockObserver {
   recursed = false;
 
   contended({ task, lock }: Parameters<LockObserver["contended"]>[0]): void {
-    const holders = lock.holders().map(({ name }) => name);
-    const ahead = lock.waiters().filter((wait) => wait.task !== task);
+    const holders = unseen(() => lock.holders()).map(({ name }) => name);
+    const ahead = unseen(() => lock.waiters()).filter((wait) => wait.task !== task);
     const behind = ahead.length > 0 ? `, behind ${ahead.map((wait) => wait.task.name).join(", ")}` : "";
     this.#tell(task, `waits for ${lock.label}, held by ${holders.join(", ")}${behind}`);
   }

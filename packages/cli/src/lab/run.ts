@@ -9,6 +9,7 @@ import { lines } from "./lines.js";
 import { matrixTable } from "./matrix.js";
 import { ProgressBar } from "./progress.js";
 import type { QueuedRun } from "./queue/coordinator.js";
+import { loadQueue } from "./queue/load.js";
 import { parseRedisUrl, type RedisTarget } from "./queue/url.js";
 import { startThreads } from "./threads.js";
 
@@ -81,9 +82,6 @@ async function run(options: Options): Promise<void> {
       onProgress: (done) => progress.show(done),
       ...(elsewhere && { elsewhere }),
     });
-  } catch (error) {
-    // What goes wrong between machines is no bug of this one.
-    throw queue && error instanceof Error ? new CommandError(error.message) : error;
   } finally {
     process.off("SIGINT", onInterrupt);
     process.off("SIGTERM", onInterrupt);
@@ -99,7 +97,7 @@ async function run(options: Options): Promise<void> {
 
 /** Opens a run that workers join. */
 async function share(target: RedisTarget): Promise<QueuedRun> {
-  const { openRun } = await import("./queue/coordinator.js"); // not before it is needed: commands start quickly
+  const { openRun } = await loadQueue(() => import("./queue/coordinator.js")); // not before it is needed: commands start quickly
   const run = await openRun(target);
   process.stderr.write(`run ${run.id}: shared with every vfiokit lab worker --queue ${target.shown}\n`);
   return run;

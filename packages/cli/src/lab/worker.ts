@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { positive } from "./bounds.js";
+import { loadQueue } from "./queue/load.js";
 import { parseRedisUrl } from "./queue/url.js";
 
 /** `vfiokit lab worker`: explores parts of the runs of others. */
@@ -22,7 +23,7 @@ async function work(options: { readonly queue: string; readonly concurrency: str
   const onSignal = (): void => end.abort();
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
-  const { serveRuns } = await import("./queue/serve.js"); // not before it is needed: commands start quickly
+  const { serveRuns } = await loadQueue(() => import("./queue/serve.js")); // not before it is needed: commands start quickly
   try {
     await serveRuns({
       target,

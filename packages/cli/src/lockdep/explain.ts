@@ -1,24 +1,41 @@
 import { readFileSync } from "node:fs";
-import { toJson } from "@vfiokit/lockdep";
-import { explainSplat, parseKernelLog, splatGraph, type Splat } from "@vfiokit/lockdep/explain";
+import { visible } from "@vfiokit/lockdep";
+import {
+  explainSplat,
+  parseKernelLog,
+  splatGraph,
+  splatJson,
+  symbolsIn,
+  type ParseOptions,
+} from "@vfiokit/lockdep/explain";
 import { Command } from "commander";
 import { CommandError } from "../errors.js";
+import { symbolizer } from "./decode.js";
 import { addPictureOptions, printPictures, type PictureOptions } from "./output.js";
+
+interface Options extends PictureOptions {
+  readonly decode?: string;
+}
 
 /** `vfiokit lockdep explain FILE|-`: lockdep's reports in a kernel log, in plain words. */
 export function explainCommand(): Command {
   const command = new Command("explain")
     .description(
-      "Finds lockdep's reports in a kernel log and says in plain words what is wrong, and what to change.",
+      "Finds lockdep's reports in a kernel log and says in plain words what is wrong, and what to change: also hung tasks, workqueue lockups, and sleeps where nothing may sleep.",
     )
     .argument("<file>", 'a kernel log, or "-" for standard input')
+    .option(
+      "--decode <vmlinux>",
+      "show file and line of every place, from this kernel's debugging information",
+    )
     .addHelpText("after", "\nExit code 1 if the log has no such report.");
   return addPictureOptions(command).action(explain);
 }
 
-async function explain(file: string, options: PictureOptions): Promise<void> {
-  const splats = parseKernelLog(read(file));
-  if (splats.length === 0) throw new CommandError(`${file}: no report of lockdep in it`);
+async function explain(file: string, options: Options): Promise<void> {
+  const log = read(file);
+  const splats = parseKernelLog(log, decoding(log, options.decode));
+  if (splats.length === 0) throw new CommandError(`${visible(file)}: no report of lockdep in it`);
   if (options.json) {
     process.stdout.write(`${JSON.stringify(splats.map(splatJson), null, 2)}\n`);
     return;
@@ -28,16 +45,20 @@ async function explain(file: string, options: PictureOptions): Promise<void> {
   process.stdout.write(splats.map(explainSplat).join("\n"));
 }
 
+function decoding(log: string, vmlinux: string | undefined): ParseOptions {
+  if (vmlinux === undefined) return {};
+  const symbolize = symbolizer(vmlinux, symbolsIn(log));
+  if (symbolize) return { symbolize };
+  process.stderr.write(
+    "--decode needs nm and addr2line: install binutils (apt install binutils, dnf install binutils). Places stay as they are.\n",
+  );
+  return {};
+}
+
 function read(file: string): string {
   try {
     return readFileSync(file === "-" ? 0 : file, "utf8");
   } catch (error) {
-    throw new CommandError((error as Error).message);
+    throw new CommandError(visible((error as Error).message));
   }
-}
-
-function splatJson(splat: Splat): object {
-  const { problem, ...rest } = splat;
-  if (!problem || problem.kind === "inconsistent-state") return { ...rest, problem };
-  return { ...rest, ...toJson(problem) };
 }

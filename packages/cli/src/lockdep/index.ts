@@ -4,8 +4,5 @@ import { explainCommand } from "./explain.js";
 
 /** `vfiokit lockdep`: deadlocks found before they happen, and kernel reports explained. */
 export function lockdepCommand(): Command {
-  return new Command("lockdep")
-    .description("Checks lock protocols, and explains lockdep's reports in kernel logs.")
-    .addCommand(checkCommand())
-    .addCommand(explainCommand());
+  return new Command("lockdep").addCommand(checkCommand()).addCommand(explainCommand());
 }

@@ -2,13 +2,13 @@ import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { isRemoteUrl, MigrateError, type MigrateOptions } from "@vfiokit/user";
 import { UsageError } from "../errors.js";
-import { endSignal } from "../serve/signals.js";
-import { addTlsOptions, type TlsOptions } from "../tls-options.js";
+import { endSignal } from "../shared/signals.js";
+import { addTlsOptions, type TlsOptions } from "../shared/tls-options.js";
 import { compressions, type CompressionName } from "./compression.js";
 import { migrateEnds } from "./ends.js";
 import { recoverEnds } from "./recover.js";
 import { reporter, type Reporter } from "./reporter.js";
-import { parseBytes } from "./units.js";
+import { parseBytes } from "../shared/units.js";
 
 /** QEMU's downtime-limit. */
 const MAX_DOWNTIME_MS = 300;
@@ -27,31 +27,30 @@ interface MigrateCommandOptions extends TlsOptions {
 /** `vfiokit migrate FROM TO`. */
 export function migrateCommand(): Command {
   const command = new Command("migrate")
-    .description("Moves a device to another vfio-user server, while it runs as far as possible.")
     .argument("<from>", "path of the server's socket, or of a relay's")
     .argument("<to>", "path of the other server's socket, or tls://host:port[/NAME] of a receiver")
     .addOption(
-      new Option("--max-downtime <ms>", "stop the device once the rest takes no longer than this")
+      new Option("--max-downtime <ms>", "stop the device when the rest can be sent in this time")
         .argParser(parseMilliseconds)
         .default(MAX_DOWNTIME_MS),
     )
     .addOption(
-      new Option("--max-rounds <count>", "stop it after so many rounds at the latest; 0: at once")
+      new Option("--max-rounds <count>", "stop the device after this many rounds at the latest; 0: at once")
         .argParser(parseCount)
         .default(MAX_ROUNDS),
     )
     .addOption(
-      new Option("--bandwidth <bytes>", "send no more than this in a second: 4096, 512K, 64M, 1G").argParser(
-        parseBytes,
+      new Option("--bandwidth <bytes>", "limit the rate, in bytes a second: 4096, 512K, 64M, 1G").argParser(
+        (text: string) => parseBytes(text),
       ),
     )
     .addOption(
-      new Option("--compression <how>", "make the bytes smaller on the way to another host")
+      new Option("--compression <how>", "compress what is sent to another host")
         .choices(compressions)
         .default("auto"),
     )
-    .option("--dry-run", "only check whether the device can go there")
-    .option("--recover", "finish a migration whose mover or server was killed, one way or the other")
+    .option("--dry-run", "only check whether the device can be migrated there")
+    .option("--recover", "finish or undo a migration that was interrupted")
     .option("--json", "print each event as one line of JSON");
   addTlsOptions(command);
   return command.action((from: string, to: string, options: MigrateCommandOptions) => run(from, to, options));

@@ -9,7 +9,7 @@ import {
   type MigrationTarget,
 } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
-import { remoteSecurity, type TlsOptions } from "../tls-options.js";
+import { remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 import { chosenCompression, type CompressionName } from "./compression.js";
 import type { Reporter } from "./reporter.js";
 

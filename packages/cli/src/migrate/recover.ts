@@ -10,7 +10,7 @@ import {
   type RemoteHandOver,
 } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
-import { remoteSecurity, type TlsOptions } from "../tls-options.js";
+import { remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 import type { Ends } from "./ends.js";
 
 /** Who runs the device after it. */

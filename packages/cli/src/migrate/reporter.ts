@@ -2,8 +2,8 @@ import { SingleBar } from "cli-progress";
 import type { VfioError } from "@vfiokit/core";
 import type { MigrateError, MigrateEvent, MigratePhase, MigrateProgress, MigrateResult } from "@vfiokit/user";
 import { Style } from "../style.js";
-import { bytes, table } from "../text.js";
-import { duration } from "./units.js";
+import { bytes, table } from "../shared/tables.js";
+import { duration } from "../shared/units.js";
 
 /** Tells what a migration does. */
 export interface Reporter {

@@ -10,9 +10,10 @@ import {
 } from "@vfiokit/user";
 import { VfioError } from "@vfiokit/core";
 import { CommandError, UsageError } from "../errors.js";
-import { endSignal } from "../serve/signals.js";
+import { endSignal } from "../shared/signals.js";
 import { Style } from "../style.js";
-import { addTlsOptions, remoteSecurity, type TlsOptions } from "../tls-options.js";
+import { parseSeconds } from "../shared/units.js";
+import { addTlsOptions, remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 
 interface ReceiveOptions extends TlsOptions {
   readonly listen: RemoteAddress;
@@ -23,19 +24,16 @@ interface ReceiveOptions extends TlsOptions {
   readonly json?: true;
 }
 
-const LONGEST_WINDOW_S = 24 * 60 * 60;
-
 /** `vfiokit receive`. */
 export function receiveCommand(): Command {
   const command = new Command("receive")
-    .description("Takes devices that vfiokit migrate sends from other hosts.")
     .addOption(
-      new Option("--listen <url>", "where: tls://host:port; port 0 is any that is free")
+      new Option("--listen <url>", "address to listen on: tls://host:port; port 0 picks a free port")
         .argParser(parseListen)
         .makeOptionMandatory(),
     )
     .addOption(
-      new Option("--to <name=socket>", "a device: what movers call it, and its socket; may be given again")
+      new Option("--to <name=socket>", "a device: its name for migration clients, and its socket; repeatable")
         .argParser(parseTo)
         .makeOptionMandatory(),
     );
@@ -43,21 +41,21 @@ export function receiveCommand(): Command {
     .addOption(
       new Option(
         "--allow <name>",
-        "let in only who has this name in the certificate; may be given again",
+        "accept only clients whose certificate has this name; repeatable",
       ).argParser((name: string, before?: readonly string[]) => [...(before ?? []), name]),
     )
     .addOption(
-      new Option("--resume-window <seconds>", "how long a broken connection may be continued")
+      new Option("--resume-window <seconds>", "how long a broken connection can be resumed")
         .argParser(parseSeconds)
         .default(30),
     )
-    .option("--json", "print what happens as lines of JSON")
+    .option("--json", "print events as lines of JSON")
     .addHelpText("after", help)
     .action(receive);
 }
 
 const help = `
-A mover names a device by tls://host:port/NAME; where there is only one, tls://host:port is enough. --to SOCKET
+A migration client names a device by tls://host:port/NAME; where there is only one, tls://host:port is enough. --to SOCKET
 without a name takes the name from the file: card for /run/card.sock.
 
 SIGTERM ends it: what is being loaded is discarded, what is prepared stays so, and
@@ -78,19 +76,11 @@ function parseTo(text: string, before?: ReadonlyMap<string, string>): ReadonlyMa
   return new Map([...(before ?? []), [name, resolve(path)]]);
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || seconds > LONGEST_WINDOW_S)
-    throw new InvalidArgumentError(`must be seconds, 0 to ${LONGEST_WINDOW_S}.`);
-  return seconds;
-}
-
 function asArgument<T>(parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    if (error instanceof VfioError)
-      throw new InvalidArgumentError(error.message.replace(`${error.code}: `, ""));
+    if (error instanceof VfioError) throw new InvalidArgumentError(error.detail);
     throw error;
   }
 }

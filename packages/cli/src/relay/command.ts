@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { Relay, RelayControl, type OnLoss } from "@vfiokit/user";
-import { controlPath } from "../ctl/path.js";
+import { controlPath, Relay, RelayControl, type OnLoss } from "@vfiokit/user";
 import { createLog, logLevels, type Logger, type LogLevel } from "../log.js";
-import { qemuDevice, shellLine } from "../serve/attach.js";
-import { endSignal } from "../serve/signals.js";
+import { qemuDevice, shellLine } from "../shared/attach.js";
+import { endSignal } from "../shared/signals.js";
+import { parseSeconds } from "../shared/units.js";
 import { Style } from "../style.js";
 
 interface RelayCommandOptions {
@@ -24,47 +24,45 @@ interface RelayCommandOptions {
 /** `vfiokit relay`. */
 export function relayCommand(): Command {
   return new Command("relay")
-    .description(
-      "Stands between a client that cannot migrate (QEMU) and its server, which then can be moved.",
-    )
-    .requiredOption("--listen <path>", "where the client connects")
+    .requiredOption("--listen <path>", "socket that the client connects to")
     .requiredOption("--connect <path>", "the server's socket")
-    .option("--next <path>", "where another server may be, when the first one has gone")
-    .option("--server-command <command>", "starts a server at the same path, when the first one has gone")
+    .option("--next <path>", "socket of a replacement server, used when the first one has gone")
+    .option(
+      "--server-command <command>",
+      "command that starts a server at the same path when the first one has gone",
+    )
     .addOption(
-      new Option("--timeout <seconds>", "how long a client is kept without a server")
-        .argParser(parseSeconds)
+      new Option("--timeout <seconds>", "how long to keep a client without a server")
+        .argParser(parseWait)
         .default(30),
     )
     .addOption(
-      new Option(
-        "--reply-within <seconds>",
-        "answer requests with an error that waited this long for a server",
-      )
-        .argParser(parseSeconds)
+      new Option("--reply-within <seconds>", "fail requests that have waited this long for a server")
+        .argParser(parseWait)
         .default(4),
     )
     .addOption(
-      new Option("--snapshot-every <seconds>", "keep the device's state for the next server").argParser(
-        parseSeconds,
-      ),
+      new Option(
+        "--snapshot-every <seconds>",
+        "save the device's state this often, for the next server",
+      ).argParser(parseWait),
     )
     .addOption(
-      new Option("--on-loss <what>", "what the guest sees when state was lost with a server")
+      new Option("--on-loss <what>", "what the guest sees when a server's state was lost")
         .choices(["error", "reset", "none"])
         .default("error"),
     )
     .addOption(
       new Option("--log-level <level>", "least severe message to log").choices(logLevels).default("info"),
     )
-    .option("--json", "print how to attach the device as one line of JSON")
+    .option("--json", "print how to attach the device, as one line of JSON")
     .action((options: RelayCommandOptions) => relay(options));
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || !(seconds > 0 && seconds <= 86_400))
-    throw new InvalidArgumentError("must be seconds, up to a day.");
+/** @throws InvalidArgumentError: 0 is no time to wait */
+function parseWait(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds === 0) throw new InvalidArgumentError("must be seconds, above 0.");
   return seconds;
 }
 

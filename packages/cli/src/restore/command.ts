@@ -1,18 +1,16 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { describeIdentity } from "@vfiokit/core";
+import { describeIdentity } from "@vfiokit/core/migration";
 import { restoreImage } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
-import { openImage } from "../save/image-file.js";
-import { problemText } from "../stream/format.js";
-import { inspectImage } from "../stream/inspect.js";
-import { bytes } from "../text.js";
+import { openImage } from "../shared/image-file.js";
+import { inspectImage, problemText } from "../shared/inspect-image.js";
+import { bytes } from "../shared/tables.js";
 
 /** `vfiokit restore FILE SOCKET`. */
 export function restoreCommand(): Command {
   return new Command("restore")
-    .description("Loads a saved state into a device; one that is refused leaves the device as it is.")
-    .argument("<file>", "what vfiokit save has written")
+    .argument("<file>", "file written by vfiokit save")
     .argument("<socket>", "path of the server's socket")
     .option("--json", "print the result as one line of JSON")
     .action(async (file: string, socket: string, { json }: { json?: true }) => {

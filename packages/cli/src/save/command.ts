@@ -1,13 +1,13 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { describeIdentity } from "@vfiokit/core";
+import { describeIdentity } from "@vfiokit/core/migration";
 import { saveImage, type SavedImage } from "@vfiokit/user";
 import { chosenCompression, compressions, type CompressionName } from "../migrate/compression.js";
-import { duration } from "../migrate/units.js";
-import { endSignal } from "../serve/signals.js";
-import { bytes } from "../text.js";
-import { fileCodecs } from "./codecs.js";
-import { ImageFile } from "./image-file.js";
+import { duration } from "../shared/units.js";
+import { endSignal } from "../shared/signals.js";
+import { bytes } from "../shared/tables.js";
+import { fileCodecs } from "../shared/codecs.js";
+import { ImageFile } from "../shared/image-file.js";
 
 interface SaveOptions {
   readonly compression: CompressionName;
@@ -17,12 +17,9 @@ interface SaveOptions {
 /** `vfiokit save SOCKET FILE`. */
 export function saveCommand(): Command {
   return new Command("save")
-    .description("Saves a device's state to a file; it is stopped meanwhile, and runs on.")
     .argument("<socket>", "path of the server's socket")
-    .argument("<file>", "what to write; replaced when all of it is there")
-    .addOption(
-      new Option("--compression <how>", "make the file smaller").choices(compressions).default("auto"),
-    )
+    .argument("<file>", "file to write; replaced once it is complete")
+    .addOption(new Option("--compression <how>", "compress the file").choices(compressions).default("auto"))
     .option("--json", "print the result as one line of JSON")
     .action(async (socket: string, file: string, options: SaveOptions) => {
       const path = resolve(socket);

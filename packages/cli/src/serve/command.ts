@@ -1,16 +1,16 @@
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { DeviceSet } from "@vfiokit/core";
+import { controlPath } from "@vfiokit/user";
 import { devices, type OpenedDevice, type ServedDevice } from "../devices.js";
 import { UsageError } from "../errors.js";
-import { controlPath } from "../ctl/path.js";
 import { createLog, logLevels, type LogLevel } from "../log.js";
 import { Style } from "../style.js";
-import { qemuFunctions, qemuMemory, shellLine } from "./attach.js";
-import { ServedFunction, type Endpoint } from "./served-function.js";
-import { endSignal } from "./signals.js";
+import { qemuFunctions, qemuMemory, shellLine } from "../shared/attach.js";
+import { ServedFunction, type Endpoint, type Policy } from "./served-function.js";
+import { endSignal } from "../shared/signals.js";
 
-interface ServeOptions {
+interface ServeOptions extends Policy {
   readonly socketPath?: string;
   readonly fd?: number;
   /** False: --no-ctl. */
@@ -25,7 +25,7 @@ const END_MS = 1000;
 
 /** `vfiokit serve DEVICE`. */
 export function serveCommand(): Command {
-  const serve = new Command("serve").description("Serves a device to vfio-user clients such as QEMU.");
+  const serve = new Command("serve");
   for (const device of devices) serve.addCommand(deviceCommand(device));
   return serve;
 }
@@ -41,7 +41,20 @@ function deviceCommand(device: ServedDevice): Command {
     .addOption(
       new Option("--log-level <level>", "least severe message to log").choices(logLevels).default("info"),
     )
-    .option("--json", "print how to attach the device as one line of JSON");
+    .addOption(
+      new Option(
+        "--on-disconnect <what>",
+        "keep the device's state for the next client, or reset it when a client comes and when it goes",
+      )
+        .choices(["keep", "reset"])
+        .default("keep"),
+    )
+    .addOption(
+      new Option("--idle-power <state>", "power state while no client is connected; D3cold loses the state")
+        .choices(["D0", "D3hot", "D3cold"])
+        .default("D0"),
+    )
+    .option("--json", "print how to attach the device, as one line of JSON");
   device.configure(command);
   return command.action((options: ServeOptions) => serve(device, options));
 }
@@ -65,7 +78,8 @@ async function serve(device: ServedDevice, options: ServeOptions): Promise<void>
   if (fd !== undefined && count > 1) throw new UsageError("--fd serves one function: give --functions 1");
   const set = new DeviceSet();
   const functions = opened.definitions.map(
-    (definition, number) => new ServedFunction(definition, set, endpoint(options, number, count), log),
+    (definition, number) =>
+      new ServedFunction(definition, set, endpoint(options, number, count), options, log),
   );
   try {
     for (const one of functions) await one.listen();

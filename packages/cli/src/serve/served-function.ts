@@ -1,4 +1,4 @@
-import { PciDevice, type DeviceSet, type PciDeviceDefinition } from "@vfiokit/core";
+import { PciDevice, type DeviceSet, type IdlePower, type PciDeviceDefinition } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import { AdminServer, DeviceAdmin, VfioUserServer } from "@vfiokit/user";
 import { memfdMemory } from "@vfiokit/user/linux";
@@ -13,6 +13,12 @@ export interface Endpoint {
   readonly ctl: string | undefined;
 }
 
+/** What becomes of a device without a client. */
+export interface Policy {
+  readonly onDisconnect: "keep" | "reset";
+  readonly idlePower: IdlePower;
+}
+
 /** A function of a card, at its sockets. */
 export class ServedFunction {
   readonly card: PciDevice;
@@ -23,6 +29,7 @@ export class ServedFunction {
     definition: PciDeviceDefinition,
     set: DeviceSet,
     readonly endpoint: Endpoint,
+    policy: Policy,
     log: Logger,
   ) {
     const { socket, fd, ctl } = endpoint;
@@ -31,11 +38,13 @@ export class ServedFunction {
     this.card = new PciDevice(definition, {
       memory: memfdMemory,
       set,
+      idlePower: policy.idlePower,
       warn: (message) => report("warn", message),
     });
     this.#server = new VfioUserServer(this.card, {
       ...(socket !== undefined && { socketPath: socket }),
       ...(fd !== undefined && { fd }),
+      onDisconnect: policy.onDisconnect,
       log: report,
     });
     if (ctl === undefined) return;

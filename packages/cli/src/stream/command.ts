@@ -2,13 +2,12 @@ import { Command } from "commander";
 import { CommandError } from "../errors.js";
 import { Style } from "../style.js";
 import { formatImage, jsonOfImage } from "./format.js";
-import { inspectImage } from "./inspect.js";
+import { inspectImage } from "../shared/inspect-image.js";
 
 /** `vfiokit stream FILE`. */
 export function streamCommand(): Command {
   return new Command("stream")
-    .description("Describes and verifies a migration stream: the exit code is 1 if it is damaged.")
-    .argument("<file>", "what vfiokit save has written, or a raw stream; -: standard input")
+    .argument("<file>", "file written by vfiokit save, or a raw stream; -: standard input")
     .option("--json", "print everything as JSON")
     .action(async (file: string, { json }: { json?: true }) => {
       const image = await inspectImage(file);

@@ -1,7 +1,7 @@
-import { describeIdentity, type StreamProblem } from "@vfiokit/core";
+import { describeIdentity } from "@vfiokit/core/migration";
 import type { Style } from "../style.js";
-import { bytes, table } from "../text.js";
-import type { ImageDescription } from "./inspect.js";
+import { bytes, table } from "../shared/tables.js";
+import { problemText, type ImageDescription } from "../shared/inspect-image.js";
 
 /** A stream as lines for a person. */
 export function formatImage(image: ImageDescription, style: Style): string[] {
@@ -47,11 +47,6 @@ export function formatImage(image: ImageDescription, style: Style): string[] {
       ? style.red(problemText(problem))
       : `${style.green("valid")}: every checksum, number and count is right`,
   ];
-}
-
-/** "at byte 1234: checksum does not match (damaged)": the offset is that of the record. */
-export function problemText({ message, rule }: StreamProblem): string {
-  return `${message.replace(/^EINVAL: migration stream: /, "")} (${rule})`;
 }
 
 /** The same for programs. */

@@ -3,9 +3,9 @@ import { createGunzip, createGzip } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { VfioUserClient } from "@vfiokit/user";
 import { hasZstd } from "../../src/migrate/compression.js";
-import type { FileCodec } from "../../src/save/codecs.js";
-import { CONTAINER_HEADER, containerCodec, encodeContainerHeader } from "../../src/save/container.js";
-import { ImageFile, openImage } from "../../src/save/image-file.js";
+import type { FileCodec } from "../../src/shared/codecs.js";
+import { CONTAINER_HEADER, containerCodec, encodeContainerHeader } from "../../src/shared/container.js";
+import { ImageFile, openImage } from "../../src/shared/image-file.js";
 import { scratch, Vfiokit } from "../vfiokit.js";
 import { fillCard, phaseOf, serveCard, sumOfCard } from "./card.js";
 
@@ -27,7 +27,7 @@ describe("vfiokit save, restore, stream", () => {
   });
 
   it("a device's state goes to a file, and to another device", async () => {
-    const saved = await Vfiokit.run("save", card, image);
+    const saved = await Vfiokit.run("save", card, image, "--compression", "none");
     expect(saved).toMatchObject({ code: 0, stderr: "" });
     expect(saved.stdout).toMatch(/^saved 1b36:0103 .*: 1\.\d MiB; it was stopped for [\d.]+ m?s\n$/);
     expect(await phaseOf(card)).toEqual(RUNNING);
@@ -128,6 +128,15 @@ describe("vfiokit save, restore, stream", () => {
     expect(await Vfiokit.run("save", card, `${dir.path}/no/such/folder`)).toMatchObject({ code: 1 });
     const { code, stderr } = await Vfiokit.run("stream", dir.file("absent"));
     expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: .*absent: ENOENT.*\n$/)]);
+  });
+
+  it("by default: compressed where this Node can, and nothing is said about it where it cannot", async () => {
+    const byDefault = dir.file("default");
+    const { code, stdout, stderr } = await Vfiokit.run("save", card, byDefault, "--json");
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(JSON.parse(stdout)).toMatchObject({ compression: hasZstd ? "zstd" : "none" });
+    expect(await Vfiokit.run("restore", byDefault, other)).toMatchObject({ code: 0 });
+    expect(await sumOfCard(other)).toBe(sum);
   });
 
   it.runIf(!hasZstd)("--compression zstd on a Node without: exit code 2", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { payload } from "../../src/migrate/reporter.js";
-import { duration, parseBytes } from "../../src/migrate/units.js";
+import { duration, parseBytes } from "../../src/shared/units.js";
 
 const MIB = 1024 ** 2;
 
@@ -54,7 +54,7 @@ describe("units", () => {
   });
 
   it.each([
-    [0.04, "0.0 ms"],
+    [0.04, "40 µs"],
     [12.34, "12.3 ms"],
     [345.6, "346 ms"],
     [2345, "2.35 s"],

@@ -85,7 +85,8 @@ function coreSections({ config, irqs, msixTable, memories }: Parts): StateSectio
 }
 
 function irqSection(irqs: IrqController): Section {
-  // Three fields of one snapshot: collected, and loaded with the last.
+  const maskBytes = Math.ceil(irqs.msix.count / 8);
+  // Fields of one snapshot: collected, and loaded with the last.
   const loading: { -readonly [K in keyof IrqSnapshot]?: IrqSnapshot[K] } = {};
   return section({
     intxAsserted: bool(
@@ -100,10 +101,16 @@ function irqSection(irqs: IrqController): Section {
     msixPending: bytes(
       { length: Math.ceil(irqs.msix.count / 8) },
       () => irqs.snapshot().msixPending,
+      (value) => (loading.msixPending = value),
+    ),
+    msixMasked: bytes(
+      { length: maskBytes },
+      () => irqs.snapshot().msixMasked,
       (value) => {
-        loading.msixPending = value;
+        loading.msixMasked = value;
         irqs.load(loading as IrqSnapshot);
       },
+      { since: 2, default: new Uint8Array(maskBytes) },
     ),
   });
 }

@@ -18,8 +18,19 @@ interface OpenableDevice {
   readonly runtimePm: RuntimePm;
   readonly generation: number;
   needsReset: boolean;
+  /** @internal */
   zapBars(): void;
   reset(task: Task, initiator: ResetInitiator): Promise<void>;
+  disconnect(task: Task): Promise<void>;
+}
+
+/** How a device is opened and closed. */
+export interface OpenOptions {
+  /**
+   * The first open and the last close try to reset the device, as Linux does. Default: true. Without it the device
+   * keeps its state from one client to the next.
+   */
+  readonly reset?: boolean;
 }
 
 /** Opens and closes a device as VFIO files do, under its set's lock (Linux: vfio_pci_core_enable and _disable). */
@@ -38,13 +49,13 @@ export class OpenCount {
     return this.#resetWorks.value;
   }
 
-  async open(task: Task): Promise<void> {
+  async open(task: Task, { reset = true }: OpenOptions = {}): Promise<void> {
     const { set, runtimePm } = this.device;
     using _ = await set.lock.acquire(task);
     if (this.#count.value === 0) {
       await runtimePm.get(task);
       try {
-        await this.#enable(task);
+        if (reset) await this.#enable(task);
       } catch (error) {
         runtimePm.put();
         throw error;
@@ -53,11 +64,20 @@ export class OpenCount {
     this.#count.value++;
   }
 
-  async close(task: Task): Promise<void> {
-    const { set, migration, name } = this.device;
+  async close(task: Task, { reset = true }: OpenOptions = {}): Promise<void> {
+    const { set, migration, runtimePm, name } = this.device;
     using _ = await set.lock.acquire(task);
     if (this.#count.value === 0) throw new VfioError("EBADF", `${name}: close: it is not open`);
     if (--this.#count.value > 0) return;
+    if (!reset) {
+      this.device.zapBars();
+      await inTurn(
+        () => this.device.disconnect(task),
+        () => runtimePm.lowPowerExit(task),
+        () => runtimePm.close(),
+      );
+      return;
+    }
     await inTurn(
       () => migration?.abandon(task), // Linux: the driver's close_device
       () => this.#disable(task),

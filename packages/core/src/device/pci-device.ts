@@ -2,13 +2,7 @@ import { Mutex, RwSemaphore, Shared, type Task } from "@vfiokit/lockdep";
 import { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
 import type { IrqController, SetIrqs } from "../irq/index.js";
-import {
-  heapMemory,
-  type ClientMemory,
-  type DmaBacking,
-  type MemoryProvider,
-  type SharedMemory,
-} from "../memory.js";
+import { heapMemory, type DmaBacking, type MemoryProvider, type SharedMemory } from "../memory.js";
 import { MigrationState } from "../migration/fsm.js";
 import { HandOver } from "../migration/hand-over.js";
 import { Migration } from "../migration/machine.js";
@@ -31,7 +25,7 @@ import { FunctionRunner, type StopReason } from "./function-runner.js";
 import type { FunctionHost, PciFunction } from "./function.js";
 import { DeviceFlags, IrqIndex, NUM_IRQS, NUM_REGIONS } from "./info.js";
 import type { DeviceInfo, IrqInfo, RegionInfo } from "./info.js";
-import { OpenCount } from "./open-count.js";
+import { OpenCount, type OpenOptions } from "./open-count.js";
 import { RegionAccess } from "./region-access.js";
 import { RuntimePm, type IdlePower } from "./runtime-pm.js";
 
@@ -206,15 +200,10 @@ export class PciDevice implements DeviceInSet {
 
   // Clients coming and going.
 
-  /** A vfio-user client came: how to reach memory that it maps without a descriptor. */
-  connect(memory: ClientMemory | undefined): void {
-    this.dma.clientMemory = memory;
-  }
-
   /**
-   * The vfio-user client went (vfio-user: Client Disconnection): its maps, triggers and dirty logging are dropped and
-   * an unfinished migration is abandoned. The device keeps its state for the next client; what was loaded into it and
-   * never run is dropped by a reset.
+   * Drops what is the client's (vfio-user: Client Disconnection): its maps, triggers and dirty logging, and an
+   * unfinished migration. The device keeps its state for the next client; what was loaded into it and never run is
+   * dropped by a reset. `closeDevice` without a reset does this.
    */
   async disconnect(task: Task): Promise<void> {
     await inTurn(
@@ -243,16 +232,20 @@ export class PciDevice implements DeviceInSet {
   }
 
   /**
-   * Opens the device as a VFIO file does: the first open resets it.
-   * @throws VfioError EAGAIN: somebody else has its deviceLock
+   * Opens the device as a VFIO file does: the first open tries a reset, unless `options` say otherwise.
+   * @throws VfioError EAGAIN: somebody else has its deviceLock; what resuming it from `idlePower` threw
    */
-  openDevice(task: Task): Promise<void> {
-    return this.#open.open(task);
+  openDevice(task: Task, options?: OpenOptions): Promise<void> {
+    return this.#open.open(task, options);
   }
 
-  /** Closes what `openDevice` opened. The last close resets the device. @throws VfioError EBADF: it is not open */
-  closeDevice(task: Task): Promise<void> {
-    return this.#open.close(task);
+  /**
+   * Closes what `openDevice` opened. The last close drops what is the client's, and tries a reset, unless `options` say
+   * otherwise.
+   * @throws VfioError EBADF: it is not open
+   */
+  closeDevice(task: Task, options?: OpenOptions): Promise<void> {
+    return this.#open.close(task, options);
   }
 
   /** Ends the device: no access may follow. */
@@ -308,13 +301,14 @@ export class PciDevice implements DeviceInSet {
     return this.#access.removed;
   }
 
-  // For the reset door, runtime power management, and migration.
+  // For the reset door, runtime power management, and migration: not in the published types.
 
   /** How many resets really happened. Only the reset door changes it. */
   get generation(): number {
     return this.#generation.value;
   }
 
+  /** @internal */
   set generation(generation: number) {
     this.#generation.value = generation;
   }
@@ -324,27 +318,33 @@ export class PciDevice implements DeviceInSet {
     return this.#needsReset.value;
   }
 
+  /** @internal */
   set needsReset(needed: boolean) {
     this.#needsReset.value = needed;
   }
 
+  /** @internal */
   zapBars(): void {
     for (const mapping of this.#mappings) mapping.zap();
   }
 
+  /** @internal */
   withMemory<T>(task: Task, use: () => T): T | Promise<T> {
     return this.#access.withMemory(task, use);
   }
 
+  /** @internal */
   powerOn(): boolean {
     return this.#access.powerOn();
   }
 
+  /** @internal */
   resetFunction(signal: AbortSignal | undefined): void | Promise<void> {
     if (this.removed) throw new VfioError("ENODEV", `${this.name}: the device was removed`);
     return this.#function.reset(signal);
   }
 
+  /** @internal */
   powerOnValues(): void {
     this.config.reset();
     this.#msixTable?.reset();
@@ -353,23 +353,30 @@ export class PciDevice implements DeviceInSet {
     this.runFunction();
   }
 
-  /** VFIO uAPI, STOP: the device starts nothing, and interrupts nobody. */
+  /**
+   * VFIO uAPI, STOP: the device starts nothing, and interrupts nobody.
+   * @internal
+   */
   stopFunction(): void {
     this.#runner.stop("migration");
   }
 
+  /** @internal */
   runFunction(): void {
     this.#runner.run("migration");
   }
 
+  /** @internal */
   holdFunction(): void {
     this.#runner.stop("hand-over");
   }
 
+  /** @internal */
   releaseFunction(): void {
     this.#runner.run("hand-over");
   }
 
+  /** @internal */
   async resumeFrom(task: Task, idle: IdlePower): Promise<void> {
     const { pm } = this.capabilities;
     const lost = idle === "D3cold" || (idle === "D3hot" && pm !== undefined && !pm.noSoftReset);

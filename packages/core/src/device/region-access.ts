@@ -26,6 +26,7 @@ interface AccessedDevice {
   readonly irqs: IrqController;
   readonly memoryLock: RwSemaphore;
   readonly runtimePm: RuntimePm;
+  /** @internal */
   zapBars(): void;
   reset(task: Task, initiator: ResetInitiator): Promise<void>;
   warn(message: string): void;

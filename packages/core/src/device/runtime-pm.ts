@@ -15,6 +15,7 @@ export type IdlePower =
 export interface PoweredDevice {
   readonly name: string;
   readonly memoryLock: RwSemaphore;
+  /** @internal */
   zapBars(): void;
   /** The function comes back from `idle`: whatever that loses is reset. */
   resumeFrom(task: Task, idle: IdlePower): Promise<void>;

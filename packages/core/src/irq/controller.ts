@@ -30,13 +30,18 @@ export interface IrqRegisters {
   msixPending?(vector: number, pending: boolean): void;
 }
 
-/** What migrates: levels and pending bits. Triggers and masks are the client's, or in configuration space. */
+/** What migrates: levels, pending bits, and MSI-X's masks. Triggers and SET_IRQS masks are the client's. */
 export interface IrqSnapshot {
   readonly intxAsserted: boolean;
   /** Bit per vector, LSB first. */
   readonly msiPending: Uint8Array;
   /** Bit per vector, LSB first. */
   readonly msixPending: Uint8Array;
+  /**
+   * Bit per vector, LSB first: the vectors whose Vector Control was written to mask them. The table does not tell: it
+   * says "masked" from power-on. MSI's masks are in configuration space.
+   */
+  readonly msixMasked: Uint8Array;
 }
 
 /**
@@ -166,16 +171,19 @@ export class IrqController {
       intxAsserted: this.intx.asserted,
       msiPending: this.msi.savePending(),
       msixPending: this.msix.savePending(),
+      msixMasked: this.msix.saveMasks(),
     };
   }
 
   /**
-   * Replaces levels and pending bits.
+   * Replaces levels, pending bits and masks. The masks come first: what they hold back stays pending.
    * @throws VfioError EINVAL, with nothing changed, if they are of a device with other vector counts
    */
   load(snapshot: IrqSnapshot): void {
-    this.msi.checkPending(snapshot.msiPending);
-    this.msix.checkPending(snapshot.msixPending);
+    this.msi.checkBits("pending bits", snapshot.msiPending);
+    this.msix.checkBits("pending bits", snapshot.msixPending);
+    this.msix.checkBits("masks", snapshot.msixMasked);
+    this.msix.loadMasks(snapshot.msixMasked);
     this.msi.loadPending(snapshot.msiPending);
     this.msix.loadPending(snapshot.msixPending);
     this.intx.set(snapshot.intxAsserted);

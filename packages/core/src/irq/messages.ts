@@ -108,17 +108,29 @@ export class MessageVectors implements InterruptMessages, IrqLines {
     return bits;
   }
 
+  /** The guest's masks, as `savePending` has the pending bits. */
+  saveMasks(): Uint8Array {
+    const bits = new Uint8Array(Math.ceil(this.count / 8));
+    for (let v = 0; v < this.count; v++) if (this.#masks[v]! & Mask.GUEST) bits[v >> 3]! |= 1 << (v & 7);
+    return bits;
+  }
+
+  /** Replaces the guest's masks by saved ones, as long as `checkBits` accepts. */
+  loadMasks(bits: Uint8Array): void {
+    for (let v = 0; v < this.count; v++) this.setMasked(v, (bits[v >> 3]! & (1 << (v & 7))) !== 0);
+  }
+
   /** @throws VfioError EINVAL, if saved bits are not as many as the vectors need */
-  checkPending(bits: Uint8Array): void {
+  checkBits(what: "pending bits" | "masks", bits: Uint8Array): void {
     const expected = Math.ceil(this.count / 8);
     if (bits.length !== expected)
       throw new VfioError(
         "EINVAL",
-        `${this.#name} pending bits of ${bits.length} bytes: ${this.count} vectors need ${expected}`,
+        `${this.#name} ${what} of ${bits.length} bytes: ${this.count} vectors need ${expected}`,
       );
   }
 
-  /** Replaces the pending bits by saved ones, which `checkPending` accepts. */
+  /** Replaces the pending bits by saved ones, which `checkBits` accepts. */
   loadPending(bits: Uint8Array): void {
     for (let v = 0; v < this.count; v++) this.#setPending(v, (bits[v >> 3]! & (1 << (v & 7))) !== 0);
     this.#sendAll();

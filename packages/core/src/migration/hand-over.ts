@@ -1,5 +1,5 @@
 import { Shared, type Task } from "@vfiokit/lockdep";
-import { VfioError } from "../errno.js";
+import { invalid, VfioError } from "../errno.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import { MigrationState, migrationStateName } from "./fsm.js";
 import type { Migration } from "./machine.js";
@@ -51,11 +51,13 @@ const INSTANCE_DIGITS = 16;
 
 /** @throws VfioError EINVAL: `id` is not 32 hexadecimal digits */
 export function checkHandOverId(id: string): void {
-  if (!/^[0-9a-f]{32}$/.test(id))
-    throw new VfioError(
-      "EINVAL",
-      `hand-over id ${JSON.stringify(id)}: ${ID_DIGITS} hexadecimal digits, lower case`,
-    );
+  if (!isHandOverId(id)) throw invalid("hand-over id", JSON.stringify(id), handOverIdRule);
+}
+
+export const handOverIdRule = `${ID_DIGITS} hexadecimal digits, lower case`;
+
+export function isHandOverId(text: string): boolean {
+  return /^[0-9a-f]{32}$/.test(text);
 }
 
 /** An id for a hand-over from the device whose `HandOver.instance` is given: nobody else makes the same. */

@@ -9,7 +9,9 @@ export {
 export {
   checkHandOverId,
   HandOver,
+  handOverIdRule,
   isFrom,
+  isHandOverId,
   newHandOverId,
   type HandOverOutcome,
   type HandOverPhase,

@@ -178,6 +178,7 @@ export class Migration {
 
   /**
    * Runs `step` under stateMutex, on a record that is up to date.
+   * @internal
    * @param step gets the signal that aborts when a reset overtakes it, or the client goes away
    */
   async exclusively(task: Task, step: (signal: AbortSignal) => void | Promise<void>): Promise<void> {
@@ -193,13 +194,13 @@ export class Migration {
     }
   }
 
-  /** The arcs to `target`, until `signal` aborts. Under stateMutex. @throws as `setState` */
+  /** @internal The arcs to `target`, until `signal` aborts. Under stateMutex. @throws as `setState` */
   async goTo(task: Task, target: MigrationState, signal: AbortSignal): Promise<void> {
     while (this.#state.value !== target)
       await this.#arc(task, nextState(this.#state.value, target, this.flags), signal);
   }
 
-  /** From here on only a hand-over makes the device run: neither a client nor a reset does. Under stateMutex. */
+  /** @internal From here on only a hand-over makes the device run: neither a client nor a reset does. Under stateMutex. */
   set held(held: boolean) {
     this.#held.value = held;
   }

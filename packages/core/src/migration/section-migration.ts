@@ -15,7 +15,9 @@ import {
 
 /** What a migration does to the function itself. Both do nothing when it is so already. */
 export interface MigratingDevice extends MigratedDevice {
+  /** @internal */
   stopFunction(): void;
+  /** @internal */
   runFunction(): void;
 }
 

@@ -138,12 +138,13 @@ export type StreamRule =
 /** A migration stream that is refused. */
 export class StreamError extends VfioError {
   constructor(
-    readonly rule: StreamRule,
-    message: string,
+    override readonly rule: StreamRule,
+    /** What is wrong, and where. */
+    readonly text: string,
     /** Where in the stream: the byte at which the record begins that breaks the rule, or at which the stream does. */
     readonly offset: number,
   ) {
-    super("EINVAL", `migration stream: ${message}`);
+    super("EINVAL", `migration stream: ${text}`);
   }
 }
 

@@ -24,6 +24,8 @@ export interface StreamProblem {
   /** Of the record that breaks the rule; where a stream breaks off, its length. */
   readonly offset: number;
   readonly message: string;
+  /** The same, for whoever knows that it is about a stream. */
+  readonly text: string;
 }
 
 /**
@@ -69,8 +71,8 @@ export class StreamInspector {
       step();
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;
-      const { rule, offset, message } = error;
-      this.#problem = { rule, offset, message };
+      const { rule, offset, message, text } = error;
+      this.#problem = { rule, offset, message, text };
     }
   }
 }

@@ -14,11 +14,11 @@ export interface ResettableDevice extends ZappableDevice {
   generation: number;
   /** Found when the device was opened: its reset works. */
   readonly resetWorks: boolean;
-  /** Brings the function to D0. @returns true if that transition itself resets the function */
+  /** @internal Brings the function to D0. @returns true if that transition itself resets the function */
   powerOn(): boolean;
-  /** Resets the function itself, which may take time. @throws, or rejects, if it was not reset */
+  /** @internal Resets the function itself, which may take time. @throws, or rejects, if it was not reset */
   resetFunction(signal: AbortSignal | undefined): void | Promise<void>;
-  /** Puts everything that the core keeps for the function at its power-on values. */
+  /** @internal Puts everything that the core keeps for the function at its power-on values. */
   powerOnValues(): void;
 }
 

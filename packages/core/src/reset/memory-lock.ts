@@ -6,7 +6,7 @@ export interface ZappableDevice extends ResetDevice {
   /** Linux: vdev->memory_lock. */
   readonly memoryLock: RwSemaphore;
   readonly strategy: ResetStrategy;
-  /** Invalidates every mapping of the BARs: the next touch faults, and waits for memoryLock. */
+  /** @internal Invalidates every mapping of the BARs: the next touch faults, and waits for memoryLock. */
   zapBars(): void;
 }
 

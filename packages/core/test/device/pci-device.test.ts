@@ -1,24 +1,19 @@
 import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
+import { IrqIndex, PciDevice, RegionIndex, VfioError, definePciDevice, mmio } from "@vfiokit/core";
 import {
-  IrqIndex,
-  MigrationState,
   PciAf,
   PciAfCtrl,
   PciCommand,
-  PciDevice,
   PciExp,
   PciExpDevctl,
   PciHeader,
   PciPm,
   PowerState,
-  RegionFlags,
-  RegionIndex,
-  VfioError,
-  definePciDevice,
-  mmio,
-} from "@vfiokit/core";
+} from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   BAR_MEMORY,
   BAR_MSIX,

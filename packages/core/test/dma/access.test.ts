@@ -1,4 +1,5 @@
-import { DmaAddressSpace, type DmaBacking } from "@vfiokit/core";
+import { DmaAddressSpace } from "@vfiokit/core";
+import type { DmaBacking } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { beforeEach, describe, expect, test } from "vitest";
 import { FileBacking, HeldClient, MappedBacking, request } from "./memory.js";

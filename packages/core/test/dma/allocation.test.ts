@@ -1,4 +1,5 @@
-import { DmaAddressSpace, IrqController, IrqIndex } from "@vfiokit/core";
+import { DmaAddressSpace, IrqIndex } from "@vfiokit/core";
+import { IrqController } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { expect, test } from "vitest";
 import { CountingTrigger } from "../irq/trigger.js";

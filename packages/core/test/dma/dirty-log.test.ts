@@ -1,4 +1,5 @@
-import { DirtyLog, DmaAddressSpace, dirtyBitmapSize } from "@vfiokit/core";
+import { DmaAddressSpace } from "@vfiokit/core";
+import { DirtyLog, dirtyBitmapSize } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { describe, expect, test } from "vitest";
 import { FileBacking, HeldClient, MappedBacking, request } from "./memory.js";

@@ -1,4 +1,5 @@
-import { DmaAddressSpace, VfioError, type DmaMapRequest } from "@vfiokit/core";
+import { DmaAddressSpace, VfioError } from "@vfiokit/core";
+import type { DmaMapRequest } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { describe, expect, test } from "vitest";
 import { FileBacking, MappedBacking, request } from "./memory.js";

@@ -1,4 +1,4 @@
-import type { ClientMemory, DmaBacking, DmaMapRequest } from "@vfiokit/core";
+import type { ClientMemory, DmaBacking, DmaMapRequest } from "@vfiokit/core/host";
 
 /** Client memory that is mapped; counts how often it was released. */
 export class MappedBacking implements DmaBacking {

@@ -1,4 +1,5 @@
-import { DirtyLog, DmaAddressSpace, VfioError } from "@vfiokit/core";
+import { DmaAddressSpace, VfioError } from "@vfiokit/core";
+import { DirtyLog } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";

@@ -1,4 +1,5 @@
-import { IrqController, IrqIndex } from "@vfiokit/core";
+import { IrqIndex } from "@vfiokit/core";
+import { IrqController } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { beforeEach, describe, expect, test } from "vitest";
 import { CountingTrigger } from "./trigger.js";
@@ -347,6 +348,20 @@ describe("migration", () => {
       intxAsserted: false,
       msiPending: new Uint8Array(4),
       msixPending: Uint8Array.of(2, 0),
+      msixMasked: Uint8Array.of(0, 0),
     });
+  });
+
+  test("a vector that the guest masked in the table stays masked, and what it has pending stays pending", () => {
+    irqs.msix.setMasked(3, true);
+    irqs.msix.raise(3);
+    const destination = new IrqController({ intx: 1, msi: 32, msix: 9, err: 1, req: 1 });
+    const own = new CountingTrigger();
+    const data = { triggers: [own] };
+    void destination.set(task, { index: MSIX, start: 3, count: 1, action: "trigger", data });
+    destination.load(irqs.snapshot());
+    expect([own.signals, destination.msix.isPending(3)]).toEqual([0, true]);
+    destination.msix.setMasked(3, false);
+    expect([own.signals, destination.msix.isPending(3)]).toEqual([1, false]);
   });
 });

@@ -1,4 +1,5 @@
-import { IrqController, IrqIndex } from "@vfiokit/core";
+import { IrqIndex } from "@vfiokit/core";
+import { IrqController } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";

@@ -1,12 +1,5 @@
-import {
-  IrqController,
-  IrqFlags,
-  IrqIndex,
-  VfioError,
-  type IrqAction,
-  type IrqData,
-  type SetIrqs,
-} from "@vfiokit/core";
+import { IrqIndex, VfioError } from "@vfiokit/core";
+import { IrqController, IrqFlags, type IrqAction, type IrqData, type SetIrqs } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { beforeEach, describe, expect, test } from "vitest";
 import { CountingTrigger } from "./trigger.js";

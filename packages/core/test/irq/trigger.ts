@@ -1,4 +1,4 @@
-import type { IrqTrigger } from "@vfiokit/core";
+import type { IrqTrigger } from "@vfiokit/core/host";
 
 /** A trigger that counts. It must not be used after it is closed, nor closed twice. */
 export class CountingTrigger implements IrqTrigger {

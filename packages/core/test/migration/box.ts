@@ -1,7 +1,6 @@
 import {
   definePciDevice,
   memory,
-  MigrationState,
   PciDevice,
   sections,
   TrackedMemory,
@@ -9,6 +8,7 @@ import {
   u32,
   type PciFunction,
 } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 
 export const PAGE = 4096;

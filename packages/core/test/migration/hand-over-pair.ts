@@ -1,15 +1,12 @@
 import {
   definePciDevice,
-  newHandOverId,
   sections,
   u32,
-  MigrationState,
   PciDevice,
   type FunctionHost,
-  type HandOver,
-  type Migration,
   type PciFunction,
 } from "@vfiokit/core";
+import { newHandOverId, MigrationState, type HandOver, type Migration } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 
 /** A device with one register, which knows whether it runs. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { isFrom, MigrationState, newHandOverId, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { isFrom, MigrationState, newHandOverId } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { copy, pair, plugIn, transfer, VALUE, type Pair, type Side } from "./hand-over-pair.js";
 

@@ -6,7 +6,7 @@ import {
   type MigratedMemory,
   type SavedSection,
   type StreamRule,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
 import { StreamWriter } from "../../src/migration/stream.js";
 import { BEGIN, CRC, endBody, forge, HEADER, sectionBody } from "./forge.js";
 

@@ -1,15 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  definePciDevice,
-  describeStream,
-  MigrationFlags,
-  MigrationState,
-  migrationStateName,
-  PciDevice,
-  sections,
-  u32,
-} from "@vfiokit/core";
+import { definePciDevice, PciDevice, sections, u32 } from "@vfiokit/core";
+import { describeStream, MigrationFlags, MigrationState, migrationStateName } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { DISK_PAGES, filled, holdsTheSame, load, PAGE, plugIn, read, readAll, type Card } from "./box.js";
 

@@ -2,7 +2,8 @@ import { Buffer } from "node:buffer";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { env } from "node:process";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { MigrationState, type PciDevice } from "@vfiokit/core";
+import type { PciDevice } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import {
   defaults,

@@ -2,13 +2,13 @@ import { describe, expect, it } from "vitest";
 import {
   definePciDevice,
   memory,
-  MigrationState,
   PciDevice,
   sections,
   u32,
   VfioError,
   type PciFunction,
 } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 
 const BAR_MEMORY = 0;

@@ -1,17 +1,12 @@
 import { beforeAll, describe, expect, it } from "vitest";
+import { bytes, sections, TrackedMemory, trackedMemory, u32, VfioError } from "@vfiokit/core";
 import {
-  bytes,
   MigrationState,
-  sections,
   StreamError,
   StreamReader,
-  TrackedMemory,
-  trackedMemory,
-  u32,
-  VfioError,
   type DeviceIdentity,
   type SessionData,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
 import { SectionMigration } from "../../src/migration/section-migration.js";
 import { CRC, concat, forge, HEADER, records } from "./forge.js";
 

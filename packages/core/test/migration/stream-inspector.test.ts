@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { describeStream, StreamInspector, type StreamDescription } from "@vfiokit/core";
+import { describeStream, StreamInspector, type StreamDescription } from "@vfiokit/core/migration";
 import { BEGIN, concat, records, recordStarts } from "./forge.js";
 
 const stream = (name: string): Uint8Array =>

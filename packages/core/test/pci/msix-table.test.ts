@@ -39,11 +39,15 @@ describe("MSI-X table (PCI 3.0 §6.8.2)", () => {
     ]);
   });
 
-  test("the mask bit reports each change, and only changes", () => {
+  test("each write of the mask bit is reported, one of 1 over the 1 of power-on too", () => {
+    table.writeTable(entry(5) + VECTOR_CTRL, 1, 4);
+    expect(changes).toEqual([[5, true]]);
+    changes = [];
     table.writeTable(entry(3) + VECTOR_CTRL, 0, 4);
     table.writeTable(entry(3) + VECTOR_CTRL, 0, 4);
     table.writeTable(entry(3) + VECTOR_CTRL, 0xffffffff, 4);
     expect(changes).toEqual([
+      [3, false],
       [3, false],
       [3, true],
     ]);

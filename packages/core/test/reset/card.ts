@@ -1,16 +1,7 @@
 import { Task, type Lock } from "@vfiokit/lockdep";
 import {
   IrqIndex,
-  MigrationFlags,
-  MigrationState,
-  PciAf,
-  PciAfCtrl,
-  PciCommand,
   PciDevice,
-  PciExp,
-  PciExpDevctl,
-  PciHeader,
-  PciPm,
   RegionIndex,
   af,
   definePciDevice,
@@ -18,14 +9,14 @@ import {
   memory,
   mmio,
   pm,
-  type BarMapping,
   type DeviceSet,
   type FunctionHost,
-  type MigrationOps,
   type PciDeviceOptions,
   type PciFunction,
-  type SessionData,
 } from "@vfiokit/core";
+import { PciAf, PciAfCtrl, PciCommand, PciExp, PciExpDevctl, PciHeader, PciPm } from "@vfiokit/core/pci";
+import { MigrationFlags, MigrationState, type MigrationOps, type SessionData } from "@vfiokit/core/migration";
+import type { BarMapping } from "@vfiokit/core/lab";
 import { CountingTrigger } from "../irq/trigger.js";
 
 const { RUNNING, STOP, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P, ERROR } = MigrationState;

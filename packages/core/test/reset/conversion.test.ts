@@ -1,13 +1,13 @@
 import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
+import { PciDevice } from "@vfiokit/core";
 import {
   MigrationState,
-  PciDevice,
   checkMigrationOps,
   type MigrationOps,
   type ResetStateRequirement,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
 import { cardDefinition, heldLocks, type Ops } from "./card.js";
 import { counterDefinition } from "../device/counter.js";
 

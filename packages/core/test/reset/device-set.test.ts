@@ -1,7 +1,8 @@
 import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import { DeviceSet, MigrationState, type IdlePower } from "@vfiokit/core";
+import { DeviceSet, type IdlePower } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { Bench } from "./card.js";
 import { Held, expectIntact, outcome } from "./faults.js";
 import { failResets } from "./paths.js";

@@ -1,16 +1,9 @@
 import "../../../../test/setup-lockdep.js";
 import { afterAll, describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import {
-  MigrationState,
-  VfioError,
-  errnoName,
-  errnoOf,
-  initiators,
-  migrationStateName,
-  type InitiatorRules,
-  type ResetInitiator,
-} from "@vfiokit/core";
+import { VfioError, errnoName, errnoOf } from "@vfiokit/core";
+import { MigrationState, migrationStateName } from "@vfiokit/core/migration";
+import { initiators, type InitiatorRules, type ResetInitiator } from "@vfiokit/core/lab";
 import { allStates, heldLocks, sessionStates, type Bench, type Ops } from "./card.js";
 import { expectDocument } from "./document.js";
 import { failResets, leavingPaths, paths, prepare } from "./paths.js";

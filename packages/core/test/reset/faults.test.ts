@@ -1,13 +1,9 @@
 import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import {
-  MigrationState,
-  VfioError,
-  initiators,
-  migrationStateName,
-  type ResetInitiator,
-} from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { MigrationState, migrationStateName } from "@vfiokit/core/migration";
+import { initiators, type ResetInitiator } from "@vfiokit/core/lab";
 import { Bench, sessionStates, type Card, type DriverCall } from "./card.js";
 import { Held, cancellable, expectIntact, outcome } from "./faults.js";
 import { paths, prepare } from "./paths.js";

@@ -1,6 +1,7 @@
 import { expect } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import { VfioError, errnoName, errnoOf, MigrationState } from "@vfiokit/core";
+import { VfioError, errnoName, errnoOf } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { heldLocks, type Bench, type Card, type DriverCall } from "./card.js";
 
 /** What a test's clients are cancelled with. */

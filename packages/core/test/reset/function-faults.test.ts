@@ -1,14 +1,9 @@
 import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import {
-  MigrationState,
-  PciCommand,
-  PciDevice,
-  PciHeader,
-  RegionIndex,
-  type PciFunction,
-} from "@vfiokit/core";
+import { PciDevice, RegionIndex, type PciFunction } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
 import { BAR_REGISTERS, VALUE, counterDefinition } from "../device/counter.js";
 import { heldLocks } from "./card.js";
 import { outcome } from "./faults.js";

@@ -1,16 +1,16 @@
 import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
+import type { PciDevice } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import {
-  MigrationState,
   generationStrategy,
   initiators,
   type InitiatorRules,
-  type PciDevice,
   type ResetInitiator,
   type ResetOutcome,
   type ResetStrategy,
-} from "@vfiokit/core";
+} from "@vfiokit/core/lab";
 import { heldLocks, type Bench } from "./card.js";
 import { expectIntact, outcome } from "./faults.js";
 import { failResets, paths, prepare } from "./paths.js";

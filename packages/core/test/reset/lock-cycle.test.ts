@@ -1,15 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Task, formatProblem, lockdep, type Problem } from "@vfiokit/lockdep";
-import {
-  DeviceSet,
-  MigrationState,
-  PciCommand,
-  PciDevice,
-  PciHeader,
-  RegionIndex,
-  generationStrategy,
-  type ResetStrategy,
-} from "@vfiokit/core";
+import { DeviceSet, PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
+import { generationStrategy, type ResetStrategy } from "@vfiokit/core/lab";
 import { BAR_MEMORY, counterDefinition } from "../device/counter.js";
 
 /** What Linux's pds, hisi_acc and qat do: reset_done takes state_mutex, under whatever the initiator holds. */

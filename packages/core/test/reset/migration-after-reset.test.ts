@@ -2,17 +2,9 @@ import "../../../../test/setup-lockdep.js";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import {
-  MigrationState,
-  PciDevice,
-  PciExp,
-  PciExpDevctl,
-  RegionIndex,
-  VfioError,
-  errnoOf,
-  migrationStateName,
-  type MigrationStateName,
-} from "@vfiokit/core";
+import { PciDevice, RegionIndex, VfioError, errnoOf } from "@vfiokit/core";
+import { PciExp, PciExpDevctl } from "@vfiokit/core/pci";
+import { MigrationState, migrationStateName, type MigrationStateName } from "@vfiokit/core/migration";
 import { hasSession } from "../../src/migration/fsm.js";
 import { counterDefinition } from "../device/counter.js";
 import { outcome } from "./faults.js";

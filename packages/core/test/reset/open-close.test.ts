@@ -1,7 +1,9 @@
 import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import { DeviceFlags, MigrationState, PciCommand, PciHeader, PowerState } from "@vfiokit/core";
+import { PciCommand, PciHeader, PowerState } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
+import { DeviceFlags } from "@vfiokit/core/host";
 import { Bench, heldLocks } from "./card.js";
 import { Held, cancellable, expectIntact, outcome } from "./faults.js";
 import { failResets } from "./paths.js";

@@ -1,12 +1,7 @@
 import { Task } from "@vfiokit/lockdep";
-import {
-  DeviceSet,
-  PowerState,
-  generationStrategy,
-  type IdlePower,
-  type ResetInitiator,
-  type ResetStrategy,
-} from "@vfiokit/core";
+import { DeviceSet, type IdlePower } from "@vfiokit/core";
+import { PowerState } from "@vfiokit/core/pci";
+import { generationStrategy, type ResetInitiator, type ResetStrategy } from "@vfiokit/core/lab";
 import { Bench, CONFIG, type Ops } from "./card.js";
 
 /** How a test drives an initiator: by what a client, a guest or an administrator really does. */

@@ -1,7 +1,8 @@
 import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import { PowerState, type IdlePower } from "@vfiokit/core";
+import type { IdlePower } from "@vfiokit/core";
+import { PowerState } from "@vfiokit/core/pci";
 import { CountingTrigger } from "../irq/trigger.js";
 import { BAR_MEMORY, Bench, CONFIG, SENTINEL, heldLocks } from "./card.js";
 import { Held, cancellable, expectIntact, outcome } from "./faults.js";

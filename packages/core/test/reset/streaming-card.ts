@@ -1,17 +1,14 @@
 import {
-  MigrationFlags,
-  MigrationState,
   definePciDevice,
   mmio,
   express,
   sections,
   bytes,
   type FunctionHost,
-  type MigrationOps,
   type PciFunction,
-  type SessionData,
   type StateSections,
 } from "@vfiokit/core";
+import { MigrationFlags, MigrationState, type MigrationOps, type SessionData } from "@vfiokit/core/migration";
 import { StreamReader, StreamWriter, type DeviceIdentity } from "../../src/migration/stream.js";
 
 const { STOP, STOP_COPY, RESUMING, PRE_COPY, PRE_COPY_P2P } = MigrationState;

@@ -1,10 +1,5 @@
-import {
-  MigrationState,
-  initiators,
-  migrationStateName,
-  type InitiatorRules,
-  type ResetInitiator,
-} from "@vfiokit/core";
+import { MigrationState, migrationStateName } from "@vfiokit/core/migration";
+import { initiators, type InitiatorRules, type ResetInitiator } from "@vfiokit/core/lab";
 import { allStates } from "./card.js";
 
 /** What a client, and its driver, saw of one reset. Undefined: there was nothing to see. */

@@ -1,6 +1,6 @@
 import { definePciDevice, express, mmio, pm, VfioError, type PciDeviceDefinition } from "@vfiokit/core";
-import { systemClock } from "../serial/index.js";
-import { MemoryCard, PAGE_SIZE, type MemoryCardClock } from "./memory-card.js";
+import { systemClock, type WallClock } from "../clock/index.js";
+import { MemoryCard, PAGE_SIZE } from "./memory-card.js";
 
 const MAX_SIZE = 4 * 1024 ** 3;
 const MAX_RATE = 2 ** 32 - 1;
@@ -10,7 +10,7 @@ export interface MemoryCardOptions {
   readonly size?: number;
   /** Bytes a second that the card writes by itself until software sets another rate. Default: 0. */
   readonly dirtyRate?: number;
-  readonly clock?: MemoryCardClock;
+  readonly clock?: WallClock;
   /** Gets the card behind the registers. */
   readonly plugged?: (card: MemoryCard) => void;
 }
@@ -25,7 +25,7 @@ export function memoryCard(options: MemoryCardOptions = {}): PciDeviceDefinition
     throw new VfioError("EINVAL", `size ${size}: a multiple of ${PAGE_SIZE} bytes, up to ${MAX_SIZE}`);
   if (!Number.isInteger(dirtyRate) || dirtyRate < 0 || dirtyRate > MAX_RATE)
     throw new VfioError("EINVAL", `dirtyRate ${dirtyRate}: whole bytes a second, up to ${MAX_RATE}`);
-  const clock = options.clock ?? { ...systemClock, now: () => performance.now() };
+  const clock = options.clock ?? systemClock;
   return definePciDevice({
     name: "memory-card",
     // Class: other memory controller.

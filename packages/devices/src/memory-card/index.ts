@@ -1,3 +1,3 @@
 export { memoryCard, type MemoryCardOptions } from "./card.js";
-export { MemoryCard, type MemoryCardClock } from "./memory-card.js";
+export { MemoryCard } from "./memory-card.js";
 export * as memoryCardRegisters from "./registers.js";

@@ -1,13 +1,16 @@
 import {
+  registers,
+  ro,
+  rw,
   section,
   sections,
   TrackedMemory,
   trackedMemory,
-  u32,
+  wo,
   type PciFunction,
   type StateSections,
 } from "@vfiokit/core";
-import type { Clock, Timer } from "../serial/index.js";
+import type { Timer, WallClock } from "../clock/index.js";
 import { patternWord, sumOf, weight } from "./pattern.js";
 import {
   ADDRESS,
@@ -37,11 +40,6 @@ const WRITE_INTERVAL = 5;
 /** A writer that was held up for longer does not make up for it, in milliseconds. */
 const LONGEST_DELAY = 500;
 
-/** Timers, and the time in milliseconds. */
-export interface MemoryCardClock extends Clock {
-  now(): number;
-}
-
 /**
  * A card with memory of its own, which software reaches through a window of one word, and which the card can write by
  * itself at a given rate: something to migrate. The sum over all that was written is a register of its own, so the card
@@ -53,14 +51,9 @@ export class MemoryCard implements PciFunction {
   private readonly words: Int32Array;
   private readonly pages: number;
 
-  private address = 0;
-  private page = 0;
-  private count = 0;
-  private seed = 0;
-  private status = 0;
-  private sum = 0;
-  private rate: number;
-  private written = 0;
+  private readonly registers;
+  /** Of the registers. */
+  private readonly values;
 
   private readonly timer: Timer;
   private stopped = false;
@@ -73,122 +66,57 @@ export class MemoryCard implements PciFunction {
    */
   constructor(
     size: number,
-    private readonly powerOnRate: number,
-    private readonly clock: MemoryCardClock,
+    powerOnRate: number,
+    private readonly clock: WallClock,
   ) {
     this.memory = new TrackedMemory(size);
     this.words = new Int32Array(this.memory.bytes.buffer);
     this.pages = size / PAGE_SIZE;
-    this.rate = powerOnRate;
+    this.registers = registers(
+      {
+        size: ro(SIZE, { stream: "none" }),
+        address: rw(ADDRESS, { mask: ~(WORD_SIZE - 1) }),
+        data: rw(DATA, { stream: "none" }),
+        page: rw(PAGE),
+        count: rw(COUNT),
+        seed: rw(SEED),
+        command: wo(COMMAND),
+        status: ro(STATUS, { mask: STATUS_MASK }),
+        sum: ro(SUM),
+        rate: rw(RATE, { reset: powerOnRate }),
+        written: ro(WRITTEN),
+      },
+      {
+        size: { read: () => this.pages },
+        data: {
+          read: () => (this.words[this.nextWord()] ?? 0) >>> 0,
+          write: (value) => this.writeData(this.nextWord(), value),
+        },
+        command: { write: (value) => (this.values.status = this.perform(value)) },
+        rate: { written: () => this.schedule() },
+      },
+    );
+    this.values = this.registers.values;
     this.timer = clock.timer(() => this.tick());
     this.state = sections({
-      registers: section({
-        address: u32(
-          () => this.address,
-          (value) => (this.address = value),
-          { valid: (value) => value % WORD_SIZE === 0 },
-        ),
-        page: u32(
-          () => this.page,
-          (value) => (this.page = value),
-        ),
-        count: u32(
-          () => this.count,
-          (value) => (this.count = value),
-        ),
-        seed: u32(
-          () => this.seed,
-          (value) => (this.seed = value),
-        ),
-        status: u32(
-          () => this.status,
-          (value) => (this.status = value & STATUS_MASK),
-        ),
-        sum: u32(
-          () => this.sum,
-          (value) => (this.sum = value),
-        ),
-        rate: u32(
-          () => this.rate,
-          (value) => (this.rate = value),
-        ),
-        written: u32(
-          () => this.written,
-          (value) => (this.written = value),
-        ),
-      }),
+      registers: section(this.registers.fields),
       memory: trackedMemory(this.memory),
     });
     this.schedule();
   }
 
   read(_bar: number, offset: number, size: number): number {
-    if (size !== WORD_SIZE) return 0;
-    switch (offset) {
-      case SIZE:
-        return this.pages;
-      case ADDRESS:
-        return this.address;
-      case DATA:
-        return (this.words[this.nextWord()] ?? 0) >>> 0;
-      case PAGE:
-        return this.page;
-      case COUNT:
-        return this.count;
-      case SEED:
-        return this.seed;
-      case STATUS:
-        return this.status;
-      case SUM:
-        return this.sum;
-      case RATE:
-        return this.rate;
-      case WRITTEN:
-        return this.written;
-      default:
-        return 0;
-    }
+    return this.registers.read(offset, size);
   }
 
   write(_bar: number, offset: number, value: number, size: number): void {
-    if (size !== WORD_SIZE) return;
-    switch (offset) {
-      case ADDRESS:
-        this.address = (value & ~(WORD_SIZE - 1)) >>> 0;
-        break;
-      case DATA:
-        this.writeData(this.nextWord(), value);
-        break;
-      case PAGE:
-        this.page = value;
-        break;
-      case COUNT:
-        this.count = value;
-        break;
-      case SEED:
-        this.seed = value;
-        break;
-      case COMMAND:
-        this.status = this.perform(value);
-        break;
-      case RATE:
-        this.rate = value;
-        this.schedule();
-        break;
-    }
+    this.registers.write(offset, value, size);
   }
 
   /** PCIe 6.0 §6.6.2: what a card's memory held must not be seen after a reset. */
   reset(): void {
     this.memory.clear();
-    this.sum = 0;
-    this.address = 0;
-    this.page = 0;
-    this.count = 0;
-    this.seed = 0;
-    this.status = 0;
-    this.written = 0;
-    this.rate = this.powerOnRate;
+    this.registers.reset();
     this.schedule();
   }
 
@@ -208,8 +136,8 @@ export class MemoryCard implements PciFunction {
 
   /** The word at ADDRESS, which moves on; one beyond the memory stays there. */
   private nextWord(): number {
-    const word = this.address / WORD_SIZE;
-    if (word < this.words.length) this.address = (this.address + WORD_SIZE) >>> 0;
+    const word = this.values.address / WORD_SIZE;
+    if (word < this.words.length) this.values.address = (this.values.address + WORD_SIZE) >>> 0;
     return word;
   }
 
@@ -220,7 +148,7 @@ export class MemoryCard implements PciFunction {
   }
 
   private setWord(word: number, value: number): void {
-    this.sum = (this.sum - weight(word, this.words[word]!) + weight(word, value | 0)) >>> 0;
+    this.values.sum = (this.values.sum - weight(word, this.words[word]!) + weight(word, value | 0)) >>> 0;
     this.words[word] = value;
   }
 
@@ -228,20 +156,21 @@ export class MemoryCard implements PciFunction {
   private perform(command: number): number {
     switch (command) {
       case COMMAND_FILL:
-        if (this.page + this.count > this.pages) return STATUS_INVALID;
+        if (this.values.page + this.values.count > this.pages) return STATUS_INVALID;
         this.fill();
         return 0;
       case COMMAND_VERIFY:
-        return sumOf(this.words) === this.sum ? 0 : STATUS_MISMATCH;
+        return sumOf(this.words) === this.values.sum ? 0 : STATUS_MISMATCH;
       default:
         return STATUS_INVALID;
     }
   }
 
   private fill(): void {
-    for (let page = this.page; page < this.page + this.count; page++) this.fillPage(page, this.seed);
+    for (let page = this.values.page; page < this.values.page + this.values.count; page++)
+      this.fillPage(page, this.values.seed);
     // Nothing is left of what a migration under way has sent.
-    if (this.count === this.pages) this.memory.replaced();
+    if (this.values.count === this.pages) this.memory.replaced();
   }
 
   private fillPage(page: number, seed: number): void {
@@ -252,7 +181,7 @@ export class MemoryCard implements PciFunction {
 
   /** Starts or stops the card's own writing. */
   private schedule(): void {
-    if (this.stopped || this.rate === 0) {
+    if (this.stopped || this.values.rate === 0) {
       this.timer.stop();
       return;
     }
@@ -262,12 +191,12 @@ export class MemoryCard implements PciFunction {
 
   /** Writes the pages that are due. */
   private tick(): void {
-    const pageTime = (PAGE_SIZE * 1000) / this.rate;
+    const pageTime = (PAGE_SIZE * 1000) / this.values.rate;
     const now = this.clock.now();
     this.wroteAt = Math.max(this.wroteAt, now - LONGEST_DELAY - pageTime);
     for (; this.wroteAt + pageTime <= now; this.wroteAt += pageTime) {
-      this.fillPage(this.written % this.pages, this.written);
-      this.written = (this.written + 1) >>> 0;
+      this.fillPage(this.values.written % this.pages, this.values.written);
+      this.values.written = (this.values.written + 1) >>> 0;
     }
     this.timer.start(WRITE_INTERVAL);
   }

@@ -8,7 +8,7 @@ import {
   VfioError,
   type PciDeviceDefinition,
 } from "@vfiokit/core";
-import { systemClock, type Clock } from "../serial/index.js";
+import { systemClock, type Clock } from "../clock/index.js";
 import { Counter } from "./counter.js";
 
 /** PCI: the function number has three bits. */

@@ -10,7 +10,7 @@ import {
   type StateSections,
 } from "@vfiokit/core";
 import type { SerialBackend } from "./backend.js";
-import { systemClock, type Clock } from "./clock.js";
+import { systemClock, type Clock } from "../clock/index.js";
 import { MSR_CTS, MSR_DCD, MSR_DSR } from "./registers.js";
 import { Uart16550 } from "./uart16550.js";
 

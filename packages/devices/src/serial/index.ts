@@ -1,5 +1,4 @@
 export { serialCard, type SerialCardOptions } from "./card.js";
 export { loopbackBackend, nullBackend, type SerialBackend, type SerialWire } from "./backend.js";
-export { systemClock, type Clock, type Timer } from "./clock.js";
 export { Uart16550, type UartPins } from "./uart16550.js";
 export * as uartRegisters from "./registers.js";

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "./clock.js";
+import type { Clock, Timer } from "../clock/index.js";
 import { Fifo } from "./fifo.js";
 import { LSR_CHARACTER_ERRORS, LSR_OE } from "./registers.js";
 

@@ -1,5 +1,5 @@
 import { array, bool, section, u16, u8, type Section } from "@vfiokit/core";
-import type { Clock, Timer } from "./clock.js";
+import type { Clock, Timer } from "../clock/index.js";
 import { Fifo } from "./fifo.js";
 import { Receiver } from "./receiver.js";
 import * as reg from "./registers.js";

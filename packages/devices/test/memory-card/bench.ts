@@ -1,4 +1,5 @@
-import { PciCommand, PciDevice, PciHeader, RegionIndex } from "@vfiokit/core";
+import { PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { memoryCard, memoryCardRegisters as reg, type MemoryCard } from "@vfiokit/devices";
 import { Task } from "@vfiokit/lockdep";
 import { ManualClock } from "../serial/bench.js";

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { MigrationState } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { memoryCardRegisters as reg } from "@vfiokit/devices";
 import { Bench } from "./bench.js";
 

@@ -1,15 +1,8 @@
 import { describe, expect, it } from "vitest";
-import {
-  DeviceSet,
-  IrqIndex,
-  MigrationState,
-  PciCommand,
-  PciDevice,
-  PciHeader,
-  PciHeaderType,
-  RegionIndex,
-  type ClientMemory,
-} from "@vfiokit/core";
+import { DeviceSet, IrqIndex, PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader, PciHeaderType } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
+import type { ClientMemory } from "@vfiokit/core/host";
 import { counterCard, counterRegisters as reg } from "@vfiokit/devices";
 import { Task } from "@vfiokit/lockdep";
 import { ManualClock } from "../serial/bench.js";
@@ -167,7 +160,7 @@ describe("the write to memory", () => {
   async function setUpRemote() {
     const { bench, clock } = setUp();
     const { memory, writes } = remote();
-    bench.device.connect(memory);
+    bench.device.dma.clientMemory = memory;
     await bench.device.dma.map(bench.task, {
       address: ADDRESS,
       size: 0x1000n,
@@ -227,7 +220,7 @@ describe("the write to memory", () => {
 
     const { bench } = setUp();
     const { memory, writes } = remote();
-    bench.device.connect(memory);
+    bench.device.dma.clientMemory = memory;
     await bench.device.dma.map(bench.task, {
       address: ADDRESS,
       size: 0x1000n,

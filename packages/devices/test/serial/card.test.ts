@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { IrqFlags, IrqIndex, PciDevice, PciHeader, RegionFlags, RegionIndex } from "@vfiokit/core";
+import { IrqIndex, PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciHeader } from "@vfiokit/core/pci";
+import { IrqFlags, RegionFlags } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { serialCard, uartRegisters as reg, type SerialBackend, type SerialWire } from "@vfiokit/devices";
 

@@ -19,7 +19,10 @@ async function row({ name, program, mended }: Classic): Promise<Row> {
   const found = await exploreIt(program);
   expect(found.verdict, name).toBe("failed");
   const proof = await exploreIt(mended);
-  expect(proof.verdict, `${name}, mended`).toBe("proved");
+  // Its tasks wake each other by a promise of their own, whose continuations are not tried in other orders.
+  const isSeen = name !== "lost wake-up";
+  expect(proof.verdict, `${name}, mended`).toBe(isSeen ? "proved" : "unknown");
+  expect(proof).toMatchObject({ exhausted: true, failures: [] });
   const runs: number[] = [];
   for (let seed = 1; seed <= SEEDS; seed++)
     runs.push((await fastCheckIt(program, seed, MAX_RUNS)) ?? Infinity);
@@ -28,7 +31,7 @@ async function row({ name, program, mended }: Classic): Promise<Row> {
   return {
     bug: name,
     found: found.executions,
-    all: `${proof.executions}`,
+    all: `${proof.executions} executions${isSeen ? "" : " (unknown)"}`,
     runs: `${runs[0]!} to ${runs.at(-1)!}, median ${runs[SEEDS / 2]!}`,
   };
 }
@@ -37,7 +40,7 @@ async function row({ name, program, mended }: Classic): Promise<Row> {
 function table(rows: readonly Row[]): string {
   const cells = [
     ["Bug", "found by explore in execution", "mended: proved by", "found by fast-check in run (20 seeds)"],
-    ...rows.map(({ bug, found, all, runs }) => [bug, `${found}`, `${all} executions`, runs]),
+    ...rows.map(({ bug, found, all, runs }) => [bug, `${found}`, all, runs]),
   ];
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)));
   const lines = cells.map((line) => `| ${line.map((cell, i) => cell.padEnd(widths[i]!)).join(" | ")} |`);

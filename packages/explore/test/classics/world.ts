@@ -37,7 +37,7 @@ export function programBody(program: Program): Body {
 }
 
 export function exploreIt(program: Program): Promise<ExploreReport> {
-  return explore(programBody(program));
+  return explore(programBody(program), { plainFields: "none" });
 }
 
 /** Runs that fast-check's scheduler needs, until one fails. `undefined`: none of them did. */

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { Mutex, RwSemaphore, type Task } from "@vfiokit/lockdep";
+import { Mutex, RwSemaphore, Shared, type Task } from "@vfiokit/lockdep";
 import type { Body, Exploration, TaskHandle } from "@vfiokit/explore";
 
 /** What a task of a random program does. Cells and locks are chosen by number. */
@@ -77,7 +77,8 @@ class Machine {
   readonly mutexes = [new Mutex("m0"), new Mutex("m1")];
   readonly rwsems = [new RwSemaphore("r0"), new RwSemaphore("r1")];
   readonly controller = new AbortController();
-  readonly handles: TaskHandle[] = [];
+  /** Who is there depends on who has begun: tasks look at that, and so the explorer has to see it. */
+  readonly #handles = new Shared<readonly TaskHandle[]>("handles", []);
   readonly seen: string[] = [];
 
   constructor(readonly x: Exploration) {
@@ -85,16 +86,15 @@ class Machine {
   }
 
   task(name: string, ops: readonly Op[]): void {
-    this.handles.push(
-      this.x.task(name, async (task) => {
-        try {
-          for (const each of ops) await this.do(task, each);
-        } catch (error) {
-          if (!/cancel/.test(String(error))) throw error;
-          this.note(task, "cancelled");
-        }
-      }),
-    );
+    const handle = this.x.task(name, async (task) => {
+      try {
+        for (const each of ops) await this.do(task, each);
+      } catch (error) {
+        if (!/cancel/.test(String(error))) throw error;
+        this.note(task, "cancelled");
+      }
+    });
+    this.#handles.value = [...this.#handles.value, handle];
   }
 
   outcome(): string {
@@ -125,15 +125,15 @@ class Machine {
           return;
         }
       case "abort":
-        this.handles[item.task]?.abort(new Error("cancel"));
+        this.#handles.value[item.task]?.abort(new Error("cancel"));
         return;
       case "cancel": {
         this.controller.abort(new Error("cancel"));
         return;
       }
       case "join":
-        if (this.handles[item.task] && this.handles[item.task]!.task !== task)
-          await this.x.join(this.handles[item.task]!);
+        if (this.#handles.value[item.task] && this.#handles.value[item.task]!.task !== task)
+          await this.x.join(this.#handles.value[item.task]!);
         return;
       case "task": {
         this.task(`${task.name}'`, item.inside);

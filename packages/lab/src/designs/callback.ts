@@ -1,5 +1,6 @@
 import type { Task } from "@vfiokit/lockdep";
-import type { Migration, ResetDevice, ResetInitiator, ResetStrategy } from "@vfiokit/core";
+import type { Migration } from "@vfiokit/core/migration";
+import type { ResetDevice, ResetInitiator, ResetStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
 import { getStateLocked, lockAndResetMigration } from "./kernel.js";
 

@@ -1,5 +1,6 @@
 import { Mutex, Shared, type Task } from "@vfiokit/lockdep";
-import type { Migration, ResetStrategy } from "@vfiokit/core";
+import type { Migration } from "@vfiokit/core/migration";
+import type { ResetStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
 import { getStateLocked, lock, preempt, resetMigration } from "./kernel.js";
 

@@ -1,4 +1,4 @@
-import { generationStrategy } from "@vfiokit/core";
+import { generationStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
 
 /**

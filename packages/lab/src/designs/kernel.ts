@@ -1,4 +1,5 @@
-import type { Migration, MigrationState, ResetStrategy } from "@vfiokit/core";
+import type { Migration, MigrationState } from "@vfiokit/core/migration";
+import type { ResetStrategy } from "@vfiokit/core/lab";
 import type { Mutex, Task } from "@vfiokit/lockdep";
 
 // What the kernel's designs share. The kernel is preemptive: another task can run before each access to what tasks

@@ -1,4 +1,4 @@
-import type { ResetStrategy } from "@vfiokit/core";
+import type { ResetStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
 import { getStateLocked, lockAndResetMigration } from "./kernel.js";
 

@@ -4,12 +4,12 @@ import type { LockGraph, LockOrder } from "./lock-graph.js";
 /** The order that the core follows, outermost first (docs/architecture.md); what it does not know comes last. */
 const CORE_ORDER = [
   "deviceSet.lock",
-  "deviceLock",
   "stateMutex",
   "resetLock",
   "session.lock",
   "mmapLock",
   "memoryLock",
+  "deviceLock",
   "igate",
 ];
 

@@ -1,18 +1,15 @@
-import { ambientTask } from "../node/index.js";
-import { Task } from "../task.js";
 import { E_ALREADY_LOCKED, E_TIMEOUT } from "./errors.js";
-import { exclusively } from "./semaphore.js";
 import {
   TAKE,
   type MutexInterface,
-  type Releaser,
   type Request,
   type SemaphoreInterface,
   type Takeable,
+  type Ticket,
 } from "./types.js";
+import { acquire, checkWeight, exclusively } from "./weighted-lock.js";
 
 type Sync = MutexInterface | SemaphoreInterface;
-type Ticket = [value: number, release: Releaser];
 
 /** Requests that wait for longer than `timeout` milliseconds fail with `error`. */
 export function withTimeout(mutex: MutexInterface, timeout: number, error?: Error): MutexInterface;
@@ -24,7 +21,10 @@ export function withTimeout(
 export function withTimeout(sync: Sync, timeout: number, error: Error = E_TIMEOUT): Sync {
   const inner = takeable(sync);
   const take = (request: Request): Promise<Ticket> =>
-    limited(inner[TAKE](request), timeout, error, ([, release]) => release());
+    // Of two limits, the shorter ends the wait.
+    inner[TAKE](
+      request.limit && request.limit.timeout <= timeout ? request : { ...request, limit: { timeout, error } },
+    );
   return decorate(sync, take, (wait) => limited(wait, timeout, error));
 }
 
@@ -37,18 +37,12 @@ export function tryAcquire(sync: Sync, error: Error = E_ALREADY_LOCKED): Sync {
   return decorate(sync, take, (wait) => limited(wait, 0, error));
 }
 
-/** Fails when the time is over; what comes later goes `back`. */
-async function limited<T>(
-  promise: Promise<T>,
-  timeout: number,
-  error: Error,
-  back: (value: T) => void = () => undefined,
-): Promise<T> {
+/** Fails when the time is over. */
+async function limited<T>(promise: Promise<T>, timeout: number, error: Error): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const limit = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(error), timeout);
   });
-  limit.catch(() => promise.then(back, () => undefined));
   try {
     return await Promise.race([promise, limit]);
   } finally {
@@ -62,13 +56,11 @@ function decorate(
   limit: (wait: Promise<void>) => Promise<void>,
 ): Sync {
   const lock: Takeable = { [TAKE]: take };
-  const ask = (weight: number, priority: number): Promise<Ticket> =>
-    take({ task: ambientTask() ?? new Task("acquire()"), weight, priority });
   const common = { ...lock, isLocked: () => sync.isLocked(), cancel: () => sync.cancel() };
   if (!isSemaphore(sync)) {
     return {
       ...common,
-      acquire: async (priority = 0) => (await ask(1, priority))[1],
+      acquire: async (priority = 0) => (await acquire(lock, 1, priority))[1],
       runExclusive: (callback, priority = 0) => exclusively(lock, () => callback(), 1, priority),
       waitForUnlock: (priority) => limit(sync.waitForUnlock(priority)),
       release: () => sync.release(),
@@ -76,7 +68,10 @@ function decorate(
   }
   return {
     ...common,
-    acquire: (weight = 1, priority = 0) => ask(weight, priority),
+    acquire: (weight = 1, priority = 0) => {
+      checkWeight(weight);
+      return acquire(lock, weight, priority);
+    },
     runExclusive: (callback, weight = 1, priority = 0) => exclusively(lock, callback, weight, priority),
     waitForUnlock: (weight, priority) => limit(sync.waitForUnlock(weight, priority)),
     release: (weight) => sync.release(weight),

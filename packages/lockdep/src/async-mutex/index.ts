@@ -3,4 +3,4 @@ export { Mutex } from "./mutex.js";
 export { Semaphore } from "./semaphore.js";
 export { withTimeout, tryAcquire } from "./decorators.js";
 export { E_TIMEOUT, E_ALREADY_LOCKED, E_CANCELED } from "./errors.js";
-export type { MutexInterface, SemaphoreInterface, Releaser } from "./types.js";
+export type { MutexInterface, SemaphoreInterface } from "./types.js";

@@ -1,44 +1,42 @@
-import { ambientTask } from "../node/index.js";
-import { Task } from "../task.js";
-import { exclusively, Semaphore } from "./semaphore.js";
-import { TAKE, type MutexInterface, type Releaser, type Request, type Takeable } from "./types.js";
+import { E_CANCELED } from "./errors.js";
+import { TAKE, type MutexInterface, type Request, type Takeable, type Ticket } from "./types.js";
+import { acquire, exclusively, WeightedLock } from "./weighted-lock.js";
 
 /** async-mutex's Mutex, checked by the validator. */
 export class Mutex implements MutexInterface, Takeable {
-  readonly #semaphore: Semaphore;
+  readonly #lock: WeightedLock;
 
-  constructor(cancelError?: Error) {
-    this.#semaphore = new Semaphore(1, cancelError);
+  constructor(cancelError: Error = E_CANCELED) {
+    this.#lock = new WeightedLock(1, cancelError, this, new.target);
   }
 
-  async acquire(priority = 0): Promise<Releaser> {
-    const task = ambientTask() ?? new Task("acquire()");
-    const [, release] = await this[TAKE]({ task, weight: 1, priority });
+  async acquire(priority = 0): Promise<MutexInterface.Releaser> {
+    const [, release] = await acquire(this.#lock, 1, priority);
     return release;
   }
 
-  runExclusive<T>(callback: () => Promise<T> | T, priority = 0): Promise<T> {
-    return exclusively(this, () => callback(), 1, priority);
+  runExclusive<T>(callback: MutexInterface.Worker<T>, priority = 0): Promise<T> {
+    return exclusively(this.#lock, () => callback(), 1, priority);
   }
 
-  [TAKE](request: Request): Promise<[number, Releaser]> {
-    return this.#semaphore[TAKE](request);
+  [TAKE](request: Request): Promise<Ticket> {
+    return this.#lock[TAKE](request);
   }
 
   waitForUnlock(priority = 0): Promise<void> {
-    return this.#semaphore.waitForUnlock(1, priority);
+    return this.#lock.waitForUnlock(1, priority);
   }
 
   isLocked(): boolean {
-    return this.#semaphore.isLocked();
+    return this.#lock.value <= 0;
   }
 
   /** Unlocks it, whoever holds it; a mutex that is not locked stays so. */
   release(): void {
-    if (this.#semaphore.isLocked()) this.#semaphore.release();
+    if (this.isLocked()) this.#lock.give(1);
   }
 
   cancel(): void {
-    this.#semaphore.cancel();
+    this.#lock.cancel();
   }
 }

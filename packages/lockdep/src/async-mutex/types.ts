@@ -1,24 +1,25 @@
 import type { Task } from "../task.js";
 
-/** Lets go of what an `acquire` got; only the first call counts. */
-export type Releaser = () => void;
-
 export interface MutexInterface {
-  acquire(priority?: number): Promise<Releaser>;
-  runExclusive<T>(callback: () => Promise<T> | T, priority?: number): Promise<T>;
+  acquire(priority?: number): Promise<MutexInterface.Releaser>;
+  runExclusive<T>(callback: MutexInterface.Worker<T>, priority?: number): Promise<T>;
   waitForUnlock(priority?: number): Promise<void>;
   isLocked(): boolean;
   release(): void;
   cancel(): void;
 }
 
+// async-mutex names these types as members of its interfaces, which only a namespace can be.
+/* eslint-disable @typescript-eslint/no-namespace */
+export declare namespace MutexInterface {
+  /** Lets go of what an `acquire` got; only the first call counts. */
+  type Releaser = () => void;
+  type Worker<T> = () => Promise<T> | T;
+}
+
 export interface SemaphoreInterface {
-  acquire(weight?: number, priority?: number): Promise<[value: number, release: Releaser]>;
-  runExclusive<T>(
-    callback: (value: number) => Promise<T> | T,
-    weight?: number,
-    priority?: number,
-  ): Promise<T>;
+  acquire(weight?: number, priority?: number): Promise<[value: number, release: SemaphoreInterface.Releaser]>;
+  runExclusive<T>(callback: SemaphoreInterface.Worker<T>, weight?: number, priority?: number): Promise<T>;
   waitForUnlock(weight?: number, priority?: number): Promise<void>;
   isLocked(): boolean;
   getValue(): number;
@@ -27,6 +28,16 @@ export interface SemaphoreInterface {
   cancel(): void;
 }
 
+export declare namespace SemaphoreInterface {
+  /** Lets go of what an `acquire` got; only the first call counts. */
+  type Releaser = () => void;
+  type Worker<T> = (value: number) => Promise<T> | T;
+}
+/* eslint-enable @typescript-eslint/no-namespace */
+
+export type Releaser = MutexInterface.Releaser;
+export type Ticket = [value: number, release: Releaser];
+
 /** One request for a lock. */
 export interface Request {
   readonly task: Task;
@@ -34,10 +45,12 @@ export interface Request {
   readonly priority: number;
   /** Do not wait: fail with this. */
   readonly orElse?: Error;
+  /** Do not wait for longer than so many milliseconds. */
+  readonly limit?: { readonly timeout: number; readonly error: Error };
 }
 
 /** What a mutex, a semaphore and their decorators have in common below the surface. */
 export const TAKE = Symbol("take");
 export interface Takeable {
-  [TAKE](request: Request): Promise<[value: number, release: Releaser]>;
+  [TAKE](request: Request): Promise<Ticket>;
 }

@@ -74,6 +74,10 @@ export function problemGraph(problem: Problem): ProblemGraph {
     case "held-at-exit":
       holds(graph, problem.task, problem.held);
       return graph.build("What the task held when it ended");
+    case "after-exit":
+      holds(graph, problem.task, problem.held);
+      graph.edge(nameOf(problem.task), problem.acquired.class, ["takes, when it is over"], true, "task");
+      return graph.build("A lock of a task that is over");
     case "limit":
       return graph.build(`The bound of ${problem.bound} ${problem.what} is reached`);
   }

@@ -91,6 +91,14 @@ function body(problem: Problem): string[] {
         ...held(problem.task, problem.held),
         ...backtrace(problem.at),
       ];
+    case "after-exit":
+      return [
+        ...header(`${nameOf(problem.task)} was given a lock, and is over!`),
+        use(problem.acquired),
+        "",
+        ...held(problem.task, problem.held),
+        ...backtrace(problem.acquired.at),
+      ];
     case "assert":
       return [
         ...header(`lock (${problem.class}) is not in the state asserted`),
@@ -141,7 +149,10 @@ function body(problem: Problem): string[] {
         ...backtrace(problem.at),
       ];
     case "hang":
-      return [...header("deadlock: tasks wait for each other"), ...problem.tasks.flatMap(stuck)];
+      return [
+        ...header(`deadlock: tasks wait${problem.endedBy ? "ed" : ""} for each other`),
+        ...problem.tasks.flatMap(stuck),
+      ];
     case "long-wait":
       return [...header("a task has waited for a lock for a long time"), ...problem.tasks.flatMap(stuck)];
     case "limit":
@@ -235,9 +246,10 @@ function backtrace(place: LockUse["at"]): string[] {
   return place.length === 0 ? [] : ["", "stack backtrace:", ...stackLines(place, "  ")];
 }
 
-function stuck({ task, waitsFor, waited, held: locks, holders }: StuckTask): string[] {
+function stuck({ task, waitsFor, waited, held: locks, holders, bounded }: StuckTask): string[] {
   return [
     `${nameOf(task)} has waited ${Math.round(waited)} ms for ${call(waitsFor.access, waitsFor.class)}, held by ${holders.map(nameOf).join(", ")}:`,
+    ...(bounded ? [`(a wait that is bounded by a ${bounded})`] : []),
     use(waitsFor),
     ...held(task, locks),
     "",

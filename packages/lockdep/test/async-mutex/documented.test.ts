@@ -1,10 +1,13 @@
+import { lockdep } from "@vfiokit/lockdep";
 import * as original from "async-mutex";
 import * as ours from "@vfiokit/lockdep/async-mutex";
-import { describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { outcome, settle } from "../support/outcome.js";
 import { freshValidator } from "../support/validator.js";
 
 freshValidator();
+// The lock of a test is often asked for by whoever has it: watched, and never refused.
+beforeEach(() => lockdep.configure({ mode: () => undefined }));
 
 // What async-mutex documents, checked of async-mutex itself as well: so that the two cannot drift apart.
 describe.each([

@@ -1,36 +1,29 @@
-import { VfioError } from "@vfiokit/core";
-import { connectUnix } from "../linux/index.js";
-import { LineSocket } from "./line-socket.js";
-import {
-  MAX_REPLY,
-  parseReply,
-  type AdminCommand,
-  type AdminRequest,
-  type AdminResults,
-} from "./protocol.js";
+import { ControlClient, type ControlCallOptions } from "../control/index.js";
+import type { AdminCommand, AdminRequest, AdminResults } from "./protocol.js";
 
 /** A connection to a device's control socket. */
 export class AdminClient implements Disposable {
-  readonly #socket: LineSocket;
+  readonly #control: ControlClient;
 
   /** @throws SyscallError ENOENT, ECONNREFUSED (nobody listens), EACCES … */
   constructor(path: string) {
-    this.#socket = new LineSocket(connectUnix(path), MAX_REPLY);
+    this.#control = new ControlClient(path);
   }
 
   /**
    * Sends a request and waits for its reply; one at a time.
-   * @throws VfioError what the server answers; ECONNRESET: it closed the connection; EPROTO: it is no control socket
+   * @throws VfioError what the server answers; ECONNRESET: it closed the connection; EPROTO: it is no control socket;
+   *   ETIMEDOUT, then and from then on
    */
-  async request<C extends AdminCommand>(request: AdminRequest<C>): Promise<AdminResults[C]> {
-    await this.#socket.writeLine(JSON.stringify(request));
-    const line = await this.#socket.readLine();
-    if (!line) throw new VfioError("ECONNRESET", "the server closed the connection");
-    return parseReply(line) as AdminResults[C];
+  async request<C extends AdminCommand>(
+    request: AdminRequest<C>,
+    options: Pick<ControlCallOptions, "timeoutMs"> = {},
+  ): Promise<AdminResults[C]> {
+    return (await this.#control.request(request, options)) as unknown as AdminResults[C];
   }
 
   close(): void {
-    this.#socket.close();
+    this.#control.close();
   }
 
   [Symbol.dispose](): void {

@@ -1,13 +1,12 @@
+import { VfioError, type PciDevice } from "@vfiokit/core";
 import {
-  VfioError,
   migrationStateName,
   type HandOver,
-  type InjectableError,
   type Migration,
   type MigrationStateName,
-  type PciDevice,
   type StreamLayout,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
+import type { InjectableError } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import type {
   AdminCommand,

@@ -2,24 +2,21 @@
  * The control socket's protocol: each request and each reply is one line of JSON, and replies come in the order of the
  * requests (docs/administration.md).
  */
+import { VfioError } from "@vfiokit/core";
 import {
-  Errno,
-  VfioError,
-  injectableErrors,
-  type ErrnoName,
+  handOverIdRule,
+  isHandOverId,
   type HandOverOutcome,
   type HandOverPhase,
-  type InjectableError,
   type MigrationStateName,
-  type StopReason,
   type StreamLayout,
-} from "@vfiokit/core";
+} from "@vfiokit/core/migration";
+import { injectableErrors, type InjectableError, type StopReason } from "@vfiokit/core/host";
+import { parseObject, show, type ControlFailure, type JsonObject } from "../control/index.js";
 import type { TaskReport } from "./tasks.js";
 
 /** Bytes of a request at most, without its newline. */
 export const MAX_REQUEST = 4096;
-/** Bytes of a reply at most, without its newline. */
-export const MAX_REPLY = 1024 * 1024;
 
 /** What each command answers. */
 export interface AdminResults {
@@ -59,7 +56,7 @@ export interface DeviceStatus {
   readonly id: string;
   /** A vfio-user client is connected. */
   readonly connected: boolean;
-  /** Files open on it, where it is opened as VFIO files are. */
+  /** How many clients have it open: a server's has from VERSION on. */
   readonly openCount: number;
   readonly paused: boolean;
   /** Why its function begins nothing: empty where it runs. */
@@ -103,11 +100,7 @@ export interface HandOverReport {
 }
 
 /** A request that failed. */
-export interface AdminFailure {
-  readonly errno: number;
-  readonly code: ErrnoName;
-  readonly message: string;
-}
+export type AdminFailure = ControlFailure;
 
 export type AdminReply = { readonly result: AdminResults[AdminCommand] } | { readonly error: AdminFailure };
 
@@ -125,8 +118,8 @@ function oneOf(values: readonly string[]): FieldRule {
 }
 
 const handOverId: FieldRule = {
-  rule: "32 hexadecimal digits, lower case",
-  holds: (value) => /^[0-9a-f]{32}$/.test(value),
+  rule: handOverIdRule,
+  holds: isHandOverId,
   optional: ({ step }) => step === "status",
 };
 
@@ -169,47 +162,7 @@ export function parseRequest(line: Uint8Array): AdminRequest {
   return request as unknown as AdminRequest;
 }
 
-/** @throws VfioError EPROTO: this is no reply of a control socket; otherwise what the reply says */
-export function parseReply(line: Uint8Array): AdminResults[AdminCommand] {
-  let reply: Partial<Record<string, unknown>>;
-  try {
-    reply = parseObject("reply", line);
-  } catch {
-    throw new VfioError("EPROTO", `the answer is no JSON object: is it a control socket?`);
-  }
-  const { result, error } = reply;
-  if (typeof result === "object" && result !== null) return result as AdminResults[AdminCommand];
-  const { code, message } = (error ?? {}) as Partial<Record<string, unknown>>;
-  if (typeof code !== "string" || typeof message !== "string" || !Object.hasOwn(Errno, code))
-    throw new VfioError("EPROTO", `the answer has neither a result nor an error: is it a control socket?`);
-  throw new VfioError(code as ErrnoName, message);
-}
-
-/** A reply for what an operation threw. */
-export function failureOf(error: VfioError): AdminReply {
-  const { code, errno, message } = error;
-  return { error: { errno, code, message: message.replace(`${code}: `, "") } };
-}
-
-function parseObject(what: string, line: Uint8Array): Record<string, unknown> {
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(line);
-  } catch {
-    throw new VfioError("EINVAL", `${what} of ${line.length} bytes: not UTF-8`);
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new VfioError("EINVAL", `${what} ${show(text)}: not JSON`);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new VfioError("EINVAL", `${what} ${show(text)}: not a JSON object`);
-  return value as Record<string, unknown>;
-}
-
-function check(request: Record<string, unknown>, name: string, field: FieldRule): string | undefined {
+function check(request: JsonObject, name: string, field: FieldRule): string | undefined {
   const value = Object.hasOwn(request, name) ? request[name] : undefined;
   if (value === undefined) {
     if (field.optional?.(request)) return undefined;
@@ -218,10 +171,4 @@ function check(request: Record<string, unknown>, name: string, field: FieldRule)
   if (typeof value !== "string" || !field.holds(value))
     throw new VfioError("EINVAL", `${name} ${show(value)}: ${field.rule}`);
   return value;
-}
-
-/** A value of the peer's in a message: quoted, and cut where it is long. */
-function show(value: unknown): string {
-  const text = JSON.stringify(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }

@@ -1,5 +1,6 @@
 import { EventEmitter } from "node:events";
-import { VfioError, type DeviceInfo, type IrqInfo } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { DeviceInfo, IrqInfo } from "@vfiokit/core/host";
 import type { Fd } from "../linux/index.js";
 import {
   capabilityDefaults,
@@ -12,10 +13,9 @@ import {
   type ReplyPayload,
   type RequestPayload,
 } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
+import { type CallOptions, protocolError } from "../socket/index.js";
 import type { RequestOptions } from "./connection.js";
 import { dmaMapping, DmaMaps, SharedDmaMemory, type DmaMapOptions } from "./dma.js";
-import { protocolError } from "./errors.js";
 import { ClientIrq, type IrqCommands } from "./irq.js";
 import { Link, type BackOff } from "./link.js";
 import { ClientMigration } from "./migration.js";
@@ -60,7 +60,7 @@ const TIMEOUT_MS = 30_000;
 /**
  * A vfio-user client. Commands may be given without waiting for earlier ones: the server carries them out in order.
  *
- * Every command rejects with a VfioError: CommandError with the server's errno; EPROTO where the server broke the
+ * Every command rejects with a VfioError: ReplyError with the server's errno; EPROTO where the server broke the
  * protocol; ETIMEDOUT; ECANCELED, by an AbortSignal or `close`; ECONNRESET where the server went away; ENOTCONN
  * afterwards.
  */

@@ -1,13 +1,11 @@
 /** One connection to a server, from negotiation to its end. */
 
-import { Errno, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
 import type { Fd } from "../linux/index.js";
 import {
   Command,
+  commandName,
   decodeMessage,
-  DmaAccess,
-  encodeError,
-  encodeReply,
   encodedSize,
   Header,
   HEADER_SIZE,
@@ -22,10 +20,16 @@ import {
   writeMessage,
   type Message,
 } from "../wire/index.js";
-import { Channel } from "./channel.js";
-import { abortError, Commands, type CallOptions, type TakeReply } from "./commands.js";
+import {
+  abortError,
+  Channel,
+  Outstanding,
+  protocolError,
+  type CallOptions,
+  type TakeReply,
+} from "../socket/index.js";
+import { answerDma } from "./dma-commands.js";
 import type { DmaMaps } from "./dma.js";
-import { protocolError } from "./errors.js";
 import { acceptVersion, versionRequest, type Limits, type Proposal } from "./negotiate.js";
 
 /** Room for headers, and for replies that are no data transfers (capabilities of a region, JSON). */
@@ -39,7 +43,7 @@ export interface RequestOptions extends CallOptions {
 export class Connection {
   readonly #main: Channel;
   #twin: Channel | undefined;
-  readonly #commands = new Commands();
+  readonly #commands = new Outstanding("the server");
   /** Rejections of posted commands that the kernel does not have yet. */
   readonly #unsent = new Set<(error: Error) => void>();
   #limits: Limits | undefined;
@@ -58,7 +62,7 @@ export class Connection {
   /**
    * Negotiates with the server at the other end of `fd`, which is taken. `onEnd` is called when the server ends the
    * connection, during negotiation as well.
-   * @throws VfioError CommandError where the server refuses; EPROTO; ECONNRESET; ETIMEDOUT
+   * @throws VfioError ReplyError where the server refuses; EPROTO; ECONNRESET; ETIMEDOUT
    */
   static async open(
     fd: Fd,
@@ -97,7 +101,7 @@ export class Connection {
   }
 
   get outstanding(): number {
-    return this.#commands.outstanding;
+    return this.#commands.count;
   }
 
   /** Sends a command and waits for its reply. */
@@ -107,10 +111,9 @@ export class Connection {
     options: RequestOptions,
     take: TakeReply<T>,
   ): Promise<T> {
-    return this.#start(options, command, (id) => {
+    const send = (id: number): void =>
       this.#send({ kind: "request", command, msg_id: id, no_reply: false, payload } as Message, options.fds);
-      return this.#commands.wait(id, command, Command[command], options, take);
-    });
+    return this.#start(options, command, () => this.#commands.request(command, options, send, take));
   }
 
   /** `request` for a reply that is its payload. Its byte arrays are the caller's. */
@@ -124,8 +127,9 @@ export class Connection {
 
   /** Sends a command without a reply (No_reply). Fulfilled once the kernel has it. */
   post<C extends CommandName>(command: C, payload: RequestPayload<C>, options: CallOptions): Promise<void> {
-    return this.#start(options, command, (id) => {
-      this.#send({ kind: "request", command, msg_id: id, no_reply: true, payload } as Message);
+    return this.#start(options, command, () => {
+      const msg_id = this.#commands.nextId();
+      this.#send({ kind: "request", command, msg_id, no_reply: true, payload } as Message);
       return new Promise((resolve, reject) => {
         this.#unsent.add(reject);
         this.#main.whenSent(() => {
@@ -138,27 +142,29 @@ export class Connection {
 
   /** Reads at most `maxDataXferSize` bytes of a region. @returns how many the server gave */
   readRegion(region: number, offset: number, into: Uint8Array, options: CallOptions): Promise<number> {
-    return this.#start(options, "REGION_READ", (id) => {
-      this.#sendAccess(id, Command.REGION_READ, region, offset, into.length);
-      return this.#commands.wait(id, "REGION_READ", Command.REGION_READ, options, (message, view) => {
-        const count = replyCount(message, view, into.length);
-        const data = message.subarray(HEADER_SIZE + RegionAccess.size);
-        if (data.length !== count)
-          throw protocolError(`count is ${count}: the message holds ${data.length} bytes`);
-        into.set(data);
-        return count;
-      });
-    });
+    const send = (id: number): void => this.#sendAccess(id, Command.REGION_READ, region, offset, into.length);
+    const take = (message: Uint8Array, view: DataView): number => {
+      const count = replyCount(message, view, into.length);
+      const data = message.subarray(HEADER_SIZE + RegionAccess.size);
+      if (data.length !== count)
+        throw protocolError(`count is ${count}: the message holds ${data.length} bytes`);
+      into.set(data);
+      return count;
+    };
+    return this.#start(options, "REGION_READ", () =>
+      this.#commands.request("REGION_READ", options, send, take),
+    );
   }
 
   /** Writes at most `maxDataXferSize` bytes of a region. @returns how many the server took */
   writeRegion(region: number, offset: number, from: Uint8Array, options: CallOptions): Promise<number> {
-    return this.#start(options, "REGION_WRITE", (id) => {
+    const send = (id: number): void =>
       this.#sendAccess(id, Command.REGION_WRITE, region, offset, from.length, from);
-      return this.#commands.wait(id, "REGION_WRITE", Command.REGION_WRITE, options, (message, view) =>
+    return this.#start(options, "REGION_WRITE", () =>
+      this.#commands.request("REGION_WRITE", options, send, (message, view) =>
         replyCount(message, view, from.length),
-      );
-    });
+      ),
+    );
   }
 
   /** Ends the connection: everything outstanding fails with `reason`. */
@@ -173,10 +179,10 @@ export class Connection {
   }
 
   /** Errors of starting a command are rejections, as those of its end are. */
-  async #start<T>(options: CallOptions, what: string, run: (id: number) => Promise<T>): Promise<T> {
+  async #start<T>(options: CallOptions, what: string, run: () => Promise<T>): Promise<T> {
     if (options.signal?.aborted) throw abortError(what, options.signal);
     if (this.#ended) throw new VfioError("ENOTCONN", `${what}: the connection is closed`);
-    return run(this.#commands.nextId());
+    return run();
   }
 
   /** Written in place: an image's messages are large. @throws WireError, with nothing sent */
@@ -214,7 +220,11 @@ export class Connection {
           this.onEnd(this, reason);
         },
       },
-      { maxMessage: this.proposal.maxDataXferSize + MESSAGE_ROOM, maxFds: this.proposal.maxMsgFds },
+      {
+        name: "the server",
+        maxMessage: this.proposal.maxDataXferSize + MESSAGE_ROOM,
+        maxFds: this.proposal.maxMsgFds,
+      },
     );
     return channel;
   }
@@ -223,48 +233,14 @@ export class Connection {
     const flags = view.getUint32(message.byteOffset + Header.offset.flags, true);
     const type = flags & TYPE_MASK;
     if (type === Type.REPLY && channel === this.#main) {
-      this.#commands.reply(message, view, fds);
-      return;
+      if (this.#commands.reply(message, view, fds)) return;
+      const { msg_id, cmd } = Header.decode(message);
+      throw protocolError(`a reply ${msg_id} to ${commandName(cmd) ?? cmd}, which was not sent`);
     }
     for (const fd of fds) fd.close();
     if (type !== Type.COMMAND) throw protocolError(`a message of type ${type} from the server`);
-    this.#serve(channel, message, (flags & HeaderFlags.NO_REPLY) !== 0);
-  }
-
-  /** A command of the server: DMA_READ or DMA_WRITE. */
-  #serve(channel: Channel, message: Uint8Array, quiet: boolean): void {
-    const { msg_id, cmd } = Header.decode(message);
-    let reply: Uint8Array;
-    try {
-      reply = this.#answer(message);
-    } catch (error) {
-      reply = encodeError(cmd, msg_id, error instanceof VfioError ? error.errno : Errno.EIO);
-    }
-    if (!quiet) channel.answer(reply);
-  }
-
-  /** @throws VfioError that says what to answer */
-  #answer(message: Uint8Array): Uint8Array {
-    const request = decodeMessage(message);
-    const { msg_id, command } = request;
-    if (request.kind !== "request" || (command !== "DMA_READ" && command !== "DMA_WRITE")) {
-      throw new VfioError("EINVAL", `${command} is not for a client`);
-    }
-    const { address, count } = request.payload as DmaAccess;
-    const limit = this.proposal.maxDataXferSize;
-    if (count > BigInt(limit))
-      throw new VfioError("E2BIG", `count is ${count}: max_data_xfer_size is ${limit}`);
-    if (command === "DMA_READ") {
-      const data = new Uint8Array(Number(count));
-      const errno = this.maps.access(address, data, "read");
-      return errno
-        ? encodeError(Command.DMA_READ, msg_id, errno)
-        : encodeReply("DMA_READ", msg_id, { address, count, data });
-    }
-    const data = message.subarray(HEADER_SIZE + DmaAccess.size);
-    const errno = this.maps.access(address, data, "write");
-    if (errno) return encodeError(Command.DMA_WRITE, msg_id, errno);
-    return encodeReply("DMA_WRITE", msg_id, { written: { address, count } });
+    const answer = answerDma(message, this.maps, this.proposal.maxDataXferSize);
+    if (!(flags & HeaderFlags.NO_REPLY)) channel.answer(answer);
   }
 }
 

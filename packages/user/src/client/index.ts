@@ -1,9 +1,9 @@
 /** The vfio-user client: what a virtual machine monitor does, as an API. */
 
 export { VfioUserClient, type ClientEvents, type ClientOptions } from "./client.js";
-export type { CallOptions } from "./commands.js";
+export type { CallOptions } from "../socket/index.js";
 export { SharedDmaMemory, type DmaMapOptions, type DmaMemory } from "./dma.js";
-export { CommandError } from "./errors.js";
+export { ReplyError } from "../socket/index.js";
 export { ClientIrq, type TriggerListener } from "./irq.js";
 export type { BackOff } from "./link.js";
 export { ClientMigration, type DmaRange } from "./migration.js";

@@ -3,7 +3,7 @@
 import { VfioError } from "@vfiokit/core";
 import { createEventFd, reactor, type Fd, type Watch } from "../linux/index.js";
 import { IrqSetFlags, type IrqSet } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
+import type { CallOptions } from "../socket/index.js";
 
 export type TriggerListener = (vector: number, count: number) => void;
 

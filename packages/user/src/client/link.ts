@@ -3,10 +3,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { VfioError } from "@vfiokit/core";
 import { connectUnix, SyscallError, type Fd } from "../linux/index.js";
-import { abortError, type CallOptions } from "./commands.js";
+import { abortError, asVfioError, type CallOptions } from "../socket/index.js";
 import { Connection } from "./connection.js";
 import type { DmaMaps } from "./dma.js";
-import { asVfioError } from "./errors.js";
 import type { Proposal } from "./negotiate.js";
 
 export interface BackOff {

@@ -1,6 +1,7 @@
 /** Migration and dirty logging over DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE. */
 
-import { Errno, VfioError, type PrecopyInfo } from "@vfiokit/core";
+import { Errno, VfioError } from "@vfiokit/core";
+import { MigrationState, type MigrationStateName, type PrecopyInfo } from "@vfiokit/core/migration";
 import {
   bitmapSize,
   DeviceFeature,
@@ -15,14 +16,11 @@ import {
   FeatureMigState,
   FeaturePrecopyInfo,
   MigrationData,
-  MigState,
   PrecopyInfoFlags,
-  type MigStateName,
   type ReplyPayload,
   type RequestPayload,
 } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
-import { CommandError, protocolError } from "./errors.js";
+import { type CallOptions, ReplyError, protocolError } from "../socket/index.js";
 
 /** What migration needs of the client. */
 export interface MigrationCommands {
@@ -60,14 +58,14 @@ export class ClientMigration {
     }
   }
 
-  async state(options: CallOptions = {}): Promise<MigStateName> {
+  async state(options: CallOptions = {}): Promise<MigrationStateName> {
     const data = await this.get(Feature.MIG_DEVICE_STATE, FeatureMigState.size, NO_DATA, options);
     return stateName(FeatureMigState.decode(data).device_state);
   }
 
   /** Takes the device to another state, on whatever way there is. Fulfilled once it is there. */
-  async setState(state: MigStateName, options: CallOptions = {}): Promise<void> {
-    const data = FeatureMigState.encode({ device_state: MigState[state], data_fd: -1 });
+  async setState(state: MigrationStateName, options: CallOptions = {}): Promise<void> {
+    const data = FeatureMigState.encode({ device_state: MigrationState[state], data_fd: -1 });
     await this.set(Feature.MIG_DEVICE_STATE, data, options);
   }
 
@@ -192,7 +190,7 @@ export class ClientMigration {
       await this.#feature(PROBE | wanted | feature, DeviceFeature.size, NO_DATA, options);
       return true;
     } catch (error) {
-      if (error instanceof CommandError) return false;
+      if (error instanceof ReplyError) return false;
       throw error;
     }
   }
@@ -222,11 +220,13 @@ export class ClientMigration {
 /** VFIO uAPI: ENOTTY for a feature that does not exist; libvfio-user answers EINVAL. */
 function isAbsent(error: unknown): boolean {
   const absent: readonly number[] = [Errno.ENOTTY, Errno.EINVAL, Errno.EOPNOTSUPP];
-  return error instanceof CommandError && absent.includes(error.errno);
+  return error instanceof ReplyError && absent.includes(error.errno);
 }
 
-function stateName(state: number): MigStateName {
-  const name = (Object.keys(MigState) as MigStateName[]).find((one) => MigState[one] === state);
+function stateName(state: number): MigrationStateName {
+  const name = (Object.keys(MigrationState) as MigrationStateName[]).find(
+    (one) => MigrationState[one] === state,
+  );
   if (!name) throw protocolError(`the migration state is ${state}`);
   return name;
 }

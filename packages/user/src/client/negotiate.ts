@@ -7,7 +7,7 @@ import {
   type ReplyPayload,
   type RequestPayload,
 } from "../wire/index.js";
-import { protocolError } from "./errors.js";
+import { protocolError } from "../socket/index.js";
 
 const MAJOR = 0;
 const MINOR = 1;

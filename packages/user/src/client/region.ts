@@ -1,6 +1,6 @@
 /** Regions of the device as the client sees them, and as memory where the server lets it map them. */
 
-import { RegionFlags, type MmapArea } from "@vfiokit/core";
+import { RegionFlags, type MmapArea } from "@vfiokit/core/host";
 import { Mapping, type Fd } from "../linux/index.js";
 import type {
   RegionCapability,
@@ -9,9 +9,8 @@ import type {
   StructValue,
   SubRegion,
 } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
+import { type CallOptions, protocolError } from "../socket/index.js";
 import { payloadOf, type Connection } from "./connection.js";
-import { protocolError } from "./errors.js";
 
 /** Room for a region's capabilities, or for its sub-regions, at the first try. */
 const INFO_ROOM = 4096;

@@ -1,7 +1,7 @@
 /** A new server in the old one's place: the DMA maps and interrupts that the client had set up. */
 
 import { DmaMap, DmaMapFlags, IrqSet } from "../wire/index.js";
-import type { CallOptions } from "./commands.js";
+import type { CallOptions } from "../socket/index.js";
 import type { Connection } from "./connection.js";
 import type { DmaMapping, DmaMaps } from "./dma.js";
 import type { ClientIrq, IrqCommands } from "./irq.js";

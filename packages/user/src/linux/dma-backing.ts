@@ -1,7 +1,8 @@
-import { VfioError, type DmaBacking } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { DmaBacking } from "@vfiokit/core/host";
 import type { Fd } from "./fd.js";
 import { errno, libc } from "./libc.js";
-import { Mapping, MAX_MAPPING_LENGTH, requireFile } from "./mapping.js";
+import { canMap, Mapping, requireFile } from "./mapping.js";
 import { getSystemErrorName } from "node:util";
 
 export interface BackingOptions {
@@ -24,8 +25,8 @@ export interface BackingOptions {
  */
 export function createBacking(fd: Fd, options: BackingOptions): DmaBacking {
   const { offset, length, writable } = options;
-  // More than a view can show: correct, if slower.
-  if (options.access === "file" || length > MAX_MAPPING_LENGTH) {
+  // More than can be mapped: correct, if slower.
+  if (options.access === "file" || !canMap(length)) {
     try {
       requireFile(fd, offset, length);
     } catch (error) {

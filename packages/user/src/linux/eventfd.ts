@@ -1,5 +1,6 @@
 import { readlinkSync } from "node:fs";
-import { VfioError, type IrqTrigger } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { IrqTrigger } from "@vfiokit/core/host";
 import { Fd } from "./fd.js";
 import { check, libc } from "./libc.js";
 import { isWritable } from "./poll.js";

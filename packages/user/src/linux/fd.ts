@@ -30,7 +30,7 @@ export class Fd implements Disposable {
 
   /** A second descriptor of the same open file. */
   duplicate(): Fd {
-    return new Fd(check(libc.fcntl(this.number, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
+    return duplicate(this.number);
   }
 
   /** Gives the number away: it is no longer ours to close. */
@@ -52,5 +52,21 @@ export class Fd implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+function duplicate(number: number): Fd {
+  return new Fd(check(libc.fcntl(number, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
+}
+
+/** Second descriptors of all of these, or of none. @throws SyscallError EMFILE … */
+export function duplicateAll(fds: readonly { readonly number: number }[]): Fd[] {
+  const duplicates: Fd[] = [];
+  try {
+    for (const { number } of fds) duplicates.push(duplicate(number));
+    return duplicates;
+  } catch (error) {
+    for (const fd of duplicates) fd.close();
+    throw error;
   }
 }

@@ -15,10 +15,21 @@ const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
 const PAGE_SIZE = 4096;
 
-/** The longest mapping that one Uint8Array can show, in bytes: 4 GiB with Node 20. */
-export const MAX_MAPPING_LENGTH = bufferConstants.MAX_LENGTH;
+/** The longest mapping that one Uint8Array can show, in bytes: 4 GiB with Node 20, and none that matters since Node 22. */
+const MAX_VIEW = bufferConstants.MAX_LENGTH;
+
+/**
+ * Bytes that all mappings of this process may take together: an eighth of the addresses that Linux gives a
+ * process on x86-64. A client may map a sparse file of any size, and as often as it likes: an engine that finds no addresses for
+ * its own heap aborts the process.
+ */
+export const MAX_MAPPED = 2 ** 44;
 
 let open = 0;
+let mappedBytes = 0;
+
+/** Whether there is room for one more mapping, of `length` bytes. */
+export const canMap = (length: number): boolean => length <= MAX_VIEW && mappedBytes + length <= MAX_MAPPED;
 
 /** How many mappings this module owns at the moment. For leak tests. */
 export const openMappings = (): number => open;
@@ -26,7 +37,7 @@ export const openMappings = (): number => open;
 export interface MapOptions {
   /** Bytes into the file; a multiple of 4096. */
   readonly offset?: number;
-  /** Bytes; at least 1, at most MAX_MAPPING_LENGTH. */
+  /** Bytes; at least 1. */
   readonly length: number;
   /** Whether stores reach the file. Without it they are lost, and need no write permission on the file. */
   readonly writable: boolean;
@@ -45,19 +56,23 @@ export class Mapping implements Disposable {
     this.#length = length;
     this.bytes = bytes;
     open++;
+    mappedBytes += length;
   }
 
   /**
    * Maps a regular file, which may be closed afterwards.
    *
    * @throws VfioError EINVAL, when the file is shorter than the mapping (a touch beyond its end is SIGBUS), has
-   *   no length at all, or `offset` is unaligned; ENOMEM, when no view can be that long.
+   *   no length at all, or `offset` is unaligned; ENOMEM, when no view can be that long, or `MAX_MAPPED` is reached.
    * @throws SyscallError from mmap
    */
   static ofFile(fd: Fd, { offset = 0, length, writable }: MapOptions): Mapping {
     requireFile(fd, offset, length);
-    if (length > MAX_MAPPING_LENGTH)
-      throw new VfioError("ENOMEM", `a mapping of ${length} bytes: at most ${MAX_MAPPING_LENGTH}`);
+    if (!canMap(length))
+      throw new VfioError(
+        "ENOMEM",
+        `a mapping of ${length} bytes: at most ${MAX_VIEW}, and ${MAX_MAPPED} together with the ${mappedBytes} there are`,
+      );
     // hugetlbfs maps whole huge pages only, and reports their size as the block size.
     const unit = Math.max(PAGE_SIZE, fstatSync(fd.number).blksize);
     const head = offset % unit;
@@ -79,6 +94,7 @@ export class Mapping implements Disposable {
     detach(this.bytes.buffer as ArrayBuffer);
     libc.munmap(this.#address, this.#length);
     open--;
+    mappedBytes -= this.#length;
   }
 }
 

@@ -1,5 +1,6 @@
 import { ftruncateSync } from "node:fs";
-import { VfioError, type MemoryProvider, type SharedMemory } from "@vfiokit/core";
+import { VfioError, type MemoryProvider } from "@vfiokit/core";
+import type { SharedMemory } from "@vfiokit/core/host";
 import { Fd } from "./fd.js";
 import { check, libc } from "./libc.js";
 import { Mapping } from "./mapping.js";

@@ -1,4 +1,5 @@
-import { VfioError, type DeclaredSection } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { DeclaredSection } from "@vfiokit/core/migration";
 import type { EndpointDescription } from "./endpoint.js";
 
 /**

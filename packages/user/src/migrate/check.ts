@@ -1,4 +1,5 @@
-import { describeIdentity, MigrationFlags, VfioError, type DeviceIdentity } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { describeIdentity, MigrationFlags, type DeviceIdentity } from "@vfiokit/core/migration";
 import type { EndpointDescription } from "./endpoint.js";
 
 /** Fields of the identity, as lspci calls them, with the hex digits that each has. */

@@ -1,4 +1,4 @@
-import { isFrom } from "@vfiokit/core";
+import { isFrom } from "@vfiokit/core/migration";
 import type { HandOverReport, HandOverStep } from "../admin/index.js";
 
 /** What one side of a hand-over says of itself, or what becomes of asking it. */

@@ -1,4 +1,4 @@
-import type { DeviceIdentity, MigrationStateName, StreamLayout } from "@vfiokit/core";
+import type { DeviceIdentity, MigrationStateName, StreamLayout } from "@vfiokit/core/migration";
 
 /** What one end of a migration is, before anything moves: enough to refuse a pair that cannot work. */
 export interface EndpointDescription {
@@ -29,7 +29,7 @@ export interface PrecopyProgress {
 /** The end that gives the device away. */
 export interface MigrationSource {
   describe(): Promise<EndpointDescription>;
-  /** @throws CommandError what the device answers: ECANCELED, when a reset overtook the transition */
+  /** @throws ReplyError what the device answers: ECANCELED, when a reset overtook the transition */
   setState(state: "RUNNING" | "PRE_COPY" | "STOP_COPY" | "STOP"): Promise<void>;
   /** In PRE_COPY. Undefined: the server does not tell. */
   precopy(): Promise<PrecopyProgress | undefined>;

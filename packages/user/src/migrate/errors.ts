@@ -47,6 +47,6 @@ export function isReset(error: unknown): boolean {
 
 /** The message of whatever was thrown, without its error code. */
 export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error instanceof VfioError ? error.message.replace(`${error.code}: `, "") : error.message;
+  if (error instanceof VfioError) return error.detail;
+  return error instanceof Error ? error.message : String(error);
 }

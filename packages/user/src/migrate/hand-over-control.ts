@@ -1,5 +1,13 @@
-import { VfioError, type StreamLayout } from "@vfiokit/core";
-import { AdminClient, type HandOverReport, type HandOverStep } from "../admin/index.js";
+import { VfioError } from "@vfiokit/core";
+import type { StreamLayout } from "@vfiokit/core/migration";
+import {
+  AdminClient,
+  type AdminRequest,
+  type AdminResults,
+  type HandOverReport,
+  type HandOverStep,
+} from "../admin/index.js";
+import { controlPath } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
 import { EndpointGoneError, isAnswer } from "./errors.js";
 
@@ -10,9 +18,6 @@ const TIMEOUT_MS = 30_000;
 
 /** A device's part in the hand-over, through its control socket. The connection lives as long as the server. */
 export class HandOverControl implements Disposable {
-  /** A request was not answered in time: its answer may come yet, and would be taken for that of the next. */
-  #late: VfioError | undefined;
-
   private constructor(
     readonly path: string,
     private readonly admin: AdminClient,
@@ -21,23 +26,23 @@ export class HandOverControl implements Disposable {
 
   /**
    * @param socket path of the device's socket
-   * @param controlPath of the control socket; default: the device's and ".ctl"
+   * @param ctl path of the control socket; default: the device's and ".ctl"
    * @param timeoutMs that each request may take
    * @returns undefined: there is none, or the device has no hand-over
    * @throws VfioError EACCES: it is not for this user; EPROTO: it is no control socket
    */
   static async open(
     socket: string,
-    controlPath?: string,
+    ctl?: string,
     timeoutMs = TIMEOUT_MS,
   ): Promise<HandOverControl | undefined> {
-    const path = controlPath ?? `${socket}.ctl`;
+    const path = ctl ?? controlPath(socket);
     let admin: AdminClient;
     try {
       admin = new AdminClient(path);
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
-      if (NOBODY.has(error.code) && controlPath === undefined) return undefined;
+      if (NOBODY.has(error.code) && ctl === undefined) return undefined;
       throw new VfioError(
         "EACCES",
         `${path}: the control socket is needed for the hand-over: ${error.message}`,
@@ -57,15 +62,13 @@ export class HandOverControl implements Disposable {
   }
 
   status(id?: string): Promise<HandOverReport> {
-    return this.#within(() =>
-      this.admin.request({ command: "hand-over", step: "status", ...(id !== undefined && { id }) }),
-    );
+    return this.#ask({ command: "hand-over", step: "status", ...(id !== undefined && { id }) });
   }
 
   /** What the device's stream is made of; undefined where the server does not tell. */
   async stream(): Promise<StreamLayout | undefined> {
     try {
-      return await this.#within(() => this.admin.request({ command: "stream" }));
+      return await this.#ask({ command: "stream" });
     } catch (error) {
       if (isAnswer(error)) return undefined;
       throw error;
@@ -77,7 +80,7 @@ export class HandOverControl implements Disposable {
    *   it was done
    */
   step(step: Exclude<HandOverStep, "status">, id: string): Promise<HandOverReport> {
-    return this.#within(() => this.admin.request({ command: "hand-over", step, id }));
+    return this.#ask({ command: "hand-over", step, id });
   }
 
   /** Drops the state that was given away in hand-over `id`, by a reset, and lets the device run again without it. */
@@ -93,28 +96,13 @@ export class HandOverControl implements Disposable {
     this.close();
   }
 
-  async #within<T>(send: () => Promise<T>): Promise<T> {
-    if (this.#late) throw this.#late;
-    const request = send();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(new VfioError("ETIMEDOUT", `${this.path}: no answer within ${this.timeoutMs / 1000} s`));
-      }, this.timeoutMs);
-    });
+  async #ask<C extends "hand-over" | "stream">(request: AdminRequest<C>): Promise<AdminResults[C]> {
     try {
-      return await Promise.race([request, late]);
+      return await this.admin.request(request, { timeoutMs: this.timeoutMs });
     } catch (error) {
-      if (isAnswer(error)) throw error;
-      if (error instanceof VfioError && error.code === "ETIMEDOUT") {
-        request.catch(() => undefined);
-        this.#late = error;
-        throw error;
-      }
+      if (isAnswer(error) || (error instanceof VfioError && error.code === "ETIMEDOUT")) throw error;
       // The server closes this connection only at its end, and the kernel does when it is killed.
       throw new EndpointGoneError(`${this.path}: the server has ended`);
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

@@ -1,4 +1,5 @@
-import { VfioError, type DeviceIdentity } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { DeviceIdentity } from "@vfiokit/core/migration";
 import type { EndpointDescription } from "./endpoint.js";
 import { isAnswer, isReset, reasonOf } from "./errors.js";
 import { LocalEnd, type LocalEndOptions } from "./local-end.js";

@@ -1,20 +1,13 @@
-import { RegionIndex, VfioError, type DeviceIdentity, type MigrationStateName } from "@vfiokit/core";
+import { RegionIndex, VfioError } from "@vfiokit/core";
+import { PciHeader } from "@vfiokit/core/pci";
+import type { DeviceIdentity, MigrationStateName } from "@vfiokit/core/migration";
 import type { HandOverReport } from "../admin/index.js";
-import { CommandError, VfioUserClient } from "../client/index.js";
+import { ReplyError, VfioUserClient } from "../client/index.js";
 import { Feature } from "../wire/index.js";
 import type { EndpointDescription } from "./endpoint.js";
 import { HandOverControl } from "./hand-over-control.js";
 
-/** Header of the configuration space (PCI 3.0 §6.1). */
-const ConfigOffset = {
-  VENDOR: 0x00,
-  DEVICE: 0x02,
-  REVISION: 0x08,
-  /** 24 bits. */
-  CLASS: 0x09,
-  SUBSYSTEM_VENDOR: 0x2c,
-  SUBSYSTEM_DEVICE: 0x2e,
-} as const;
+/** Bytes of the configuration space's header (PCI 3.0 §6.1). */
 const CONFIG_HEADER = 0x40;
 
 export interface LocalEndOptions {
@@ -88,19 +81,13 @@ export class LocalEnd {
     try {
       return await work;
     } catch (error) {
-      throw this.#named(error);
+      throw error instanceof VfioError ? error.at(this.path) : error;
     }
   }
 
   close(): void {
     this.client.close();
     this.control?.close();
-  }
-
-  #named(error: unknown): unknown {
-    if (!(error instanceof VfioError)) return error;
-    const message = error.message.replace(`${error.code}: `, "");
-    return new VfioError(error.code, `${this.path}: ${message}`);
   }
 
   async #identity(): Promise<DeviceIdentity> {
@@ -110,12 +97,12 @@ export class LocalEnd {
       throw new VfioError("EPROTO", `${this.path}: the configuration space has ${count} bytes`);
     const view = new DataView(bytes.buffer);
     return {
-      vendor: view.getUint16(ConfigOffset.VENDOR, true),
-      device: view.getUint16(ConfigOffset.DEVICE, true),
-      subsystemVendor: view.getUint16(ConfigOffset.SUBSYSTEM_VENDOR, true),
-      subsystemDevice: view.getUint16(ConfigOffset.SUBSYSTEM_DEVICE, true),
-      classCode: view.getUint32(ConfigOffset.REVISION, true) >>> 8,
-      revision: view.getUint8(ConfigOffset.REVISION),
+      vendor: view.getUint16(PciHeader.VENDOR_ID, true),
+      device: view.getUint16(PciHeader.DEVICE_ID, true),
+      subsystemVendor: view.getUint16(PciHeader.SUBSYSTEM_VENDOR_ID, true),
+      subsystemDevice: view.getUint16(PciHeader.SUBSYSTEM_ID, true),
+      classCode: view.getUint32(PciHeader.REVISION_ID, true) >>> 8,
+      revision: view.getUint8(PciHeader.REVISION_ID),
     };
   }
 
@@ -124,7 +111,7 @@ export class LocalEnd {
     try {
       return await this.client.migration.state();
     } catch (error) {
-      if (error instanceof CommandError) return "RUNNING";
+      if (error instanceof ReplyError) return "RUNNING";
       throw error;
     }
   }

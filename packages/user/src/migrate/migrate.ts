@@ -1,4 +1,5 @@
-import { isFrom, newHandOverId, VfioError, type ErrnoName } from "@vfiokit/core";
+import { VfioError, type ErrnoName } from "@vfiokit/core";
+import { isFrom, newHandOverId } from "@vfiokit/core/migration";
 import { canPrecopy, checkEnds } from "./check.js";
 import { checkStream } from "./check-stream.js";
 import { realClock } from "./clock.js";

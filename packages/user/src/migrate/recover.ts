@@ -1,5 +1,6 @@
 import { VfioError } from "@vfiokit/core";
 import { AdminClient, type AdminRequest, type HandOverReport } from "../admin/index.js";
+import { controlPath } from "../control/index.js";
 import { connectUnix, SyscallError } from "../linux/index.js";
 import {
   decideRecovery,
@@ -75,18 +76,18 @@ const ENDED: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 const TIMEOUT_MS = 30_000;
 
 /** A vfio-user server on this host, by the path of its socket; its control socket is beside that. */
-export function localSide(path: string, controlPath = `${path}.ctl`): RecoverySide {
+export function localSide(path: string, ctl = controlPath(path)): RecoverySide {
   return {
     name: path,
     async state(id) {
       const request = { command: "hand-over", step: "status", ...(id !== undefined && { id }) } as const;
       try {
-        return { kind: "answers", name: path, report: await ask(controlPath, request) };
+        return { kind: "answers", name: path, report: await ask(ctl, request) };
       } catch (error) {
         return stateWithout(error, path);
       }
     },
-    step: (step, id) => ask(controlPath, { command: "hand-over", step, id }),
+    step: (step, id) => ask(ctl, { command: "hand-over", step, id }),
   };
 }
 
@@ -124,12 +125,5 @@ async function ask(path: string, request: AdminRequest<"hand-over">): Promise<Ha
 
 async function askOnce(path: string, request: AdminRequest<"hand-over">): Promise<HandOverReport> {
   using client = new AdminClient(path);
-  const late = AbortSignal.timeout(TIMEOUT_MS);
-  late.addEventListener("abort", () => client.close(), { once: true });
-  try {
-    return await client.request(request);
-  } catch (error) {
-    if (late.aborted) throw new VfioError("ETIMEDOUT", `no answer within ${TIMEOUT_MS / 1000} s`);
-    throw error;
-  }
+  return await client.request(request, { timeoutMs: TIMEOUT_MS });
 }

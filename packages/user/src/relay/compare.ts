@@ -1,4 +1,5 @@
-import { RegionFlags, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import { DeviceInfo, IrqInfo, type Capabilities } from "../wire/index.js";
 import { withinLimits } from "./negotiation.js";
 import type { ServerLink } from "./server-link.js";

@@ -1,4 +1,5 @@
-import { PciCapId, PciHeader, PciStatus, RegionIndex } from "@vfiokit/core";
+import { RegionIndex } from "@vfiokit/core";
+import { PciCapId, PciHeader, PciStatus } from "@vfiokit/core/pci";
 import { HEADER_SIZE, readU64AsNumber, RegionAccess } from "../wire/index.js";
 import type { ServerLink } from "./server-link.js";
 
@@ -46,7 +47,7 @@ export class ConfigShadow {
     }
   }
 
-  /** Writes it to a device at power-on. @throws CommandError */
+  /** Writes it to a device at power-on. @throws ReplyError */
   async restore(link: ServerLink): Promise<void> {
     const space = await link.call("REGION_READ", { region: RegionIndex.CONFIG, offset: 0n, count: SIZE });
     for (const [offset, count] of HEADER_FIELDS) await this.#write(link, offset, count);

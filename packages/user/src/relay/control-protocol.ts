@@ -4,8 +4,10 @@
  * error. The line {"command":"cancel"} cancels it, as far as it still can be; so does hanging up. All other commands but
  * `info` go to the server of the moment.
  */
-import { Errno, VfioError, type ErrnoName } from "@vfiokit/core";
-import { MigrateError, type MigrateEvent, type MigrateOptions } from "../migrate/index.js";
+import { VfioError } from "@vfiokit/core";
+import { handOverIdRule, isHandOverId } from "@vfiokit/core/migration";
+import { asObject, parseObject, show, type ControlFailure, type JsonObject } from "../control/index.js";
+import { MigrateError, type MigrateOptions } from "../migrate/index.js";
 
 /** What `migrate` may be told. */
 export type RemoteMoveOptions = Pick<
@@ -19,31 +21,27 @@ export type RelayRequest =
   /** Of a move that is over. */
   | { readonly command: "cancel" }
   /** For the server. */
-  | { readonly command: "other" };
+  | { readonly command: "other"; readonly request: JsonObject };
 
-export interface MoveFailure {
-  readonly code: ErrnoName;
-  readonly message: string;
+/** What the answer to a move that failed says besides. */
+interface MoveFailure extends ControlFailure {
   readonly phase?: MigrateError["phase"];
   readonly runs?: MigrateError["runs"];
 }
-
-export type RelayLine =
-  { readonly event: MigrateEvent } | { readonly result: unknown } | { readonly error: MoveFailure };
 
 const numbers = ["maxDowntime_ms", "maxRounds", "bandwidth_Bps", "maxRestarts"] as const;
 const MAX_PATH = 4096;
 
 /** @throws VfioError EINVAL naming the field, the value and the rule */
 export function parseRelayRequest(line: Uint8Array): RelayRequest {
-  const request = objectOf("request", JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line)));
+  const request = parseObject("request", line);
   if (request["command"] === "info" || request["command"] === "cancel")
     return { command: request["command"] };
-  if (request["command"] !== "migrate") return { command: "other" };
+  if (request["command"] !== "migrate") return { command: "other", request };
   const { to } = request;
   if (typeof to !== "string" || !to.startsWith("/") || to.length > MAX_PATH)
     throw wrong("to", to, "an absolute path");
-  const given = objectOf("options", request["options"] ?? {});
+  const given = asObject("options", request["options"] ?? {});
   const known: readonly string[] = [...numbers, "id", "dryRun"];
   for (const name of Object.keys(given))
     if (!known.includes(name)) throw wrong(`options.${name}`, given[name], `one of ${known.join(", ")}`);
@@ -54,20 +52,15 @@ export function parseRelayRequest(line: Uint8Array): RelayRequest {
   }
   for (const name of ["maxDowntime_ms", "maxRounds"] as const)
     if (given[name] === undefined) throw wrong(`options.${name}`, undefined, "needed");
-  if (given["id"] !== undefined && (typeof given["id"] !== "string" || !/^[0-9a-f]{32}$/.test(given["id"])))
-    throw wrong("options.id", given["id"], "32 hexadecimal digits, lower case");
+  if (given["id"] !== undefined && (typeof given["id"] !== "string" || !isHandOverId(given["id"])))
+    throw wrong("options.id", given["id"], handOverIdRule);
   if (given["dryRun"] !== undefined && typeof given["dryRun"] !== "boolean")
     throw wrong("options.dryRun", given["dryRun"], "true or false");
   return { command: "migrate", to, options: given as unknown as RemoteMoveOptions };
 }
 
-export function moveFailure(error: unknown): MoveFailure {
-  if (!(error instanceof Error)) return { code: "EIO", message: String(error) };
-  const code = (error as { code?: unknown }).code;
-  const name = typeof code === "string" && Object.hasOwn(Errno, code) ? (code as ErrnoName) : "EIO";
-  const message = error.message.replace(`${name}: `, "");
-  if (!(error instanceof MigrateError)) return { code: name, message };
-  return { code: name, message, phase: error.phase, runs: error.runs };
+export function aboutMove(error: unknown): object {
+  return error instanceof MigrateError ? { phase: error.phase, runs: error.runs } : {};
 }
 
 export function moveError({ code, message, phase, runs }: MoveFailure): VfioError {
@@ -75,15 +68,7 @@ export function moveError({ code, message, phase, runs }: MoveFailure): VfioErro
   return new MigrateError(code, message, phase, runs);
 }
 
-function objectOf(name: string, value: unknown): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw wrong(name, value, "a JSON object");
-  return value as Record<string, unknown>;
-}
-
 function wrong(name: string, value: unknown, rule: string): VfioError {
-  return new VfioError(
-    "EINVAL",
-    `${name} is ${value === undefined ? "missing" : JSON.stringify(value)}: ${rule}`,
-  );
+  const detail = `${name} is ${show(value)}: ${rule}`;
+  return new VfioError("EINVAL", { field: name, value: show(value), rule, detail });
 }

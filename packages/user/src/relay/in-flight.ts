@@ -1,5 +1,5 @@
 import { Header, HEADER_SIZE, RegionAccess } from "../wire/index.js";
-import type { Inbox } from "../server/inbox.js";
+import type { Inbox } from "../socket/index.js";
 import type { StatefulRequest } from "./stateful.js";
 
 /** Requests of a client that can be under way at a time; further ones wait in its socket. */

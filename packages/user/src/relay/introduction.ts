@@ -16,7 +16,7 @@ export class Introduction {
     private readonly link: ServerLink,
   ) {}
 
-  /** DMA maps: what has changed since this was called last. @throws CommandError */
+  /** DMA maps: what has changed since this was called last. @throws ReplyError */
   async maps(): Promise<void> {
     const present = new Set(this.ledger.maps);
     const gone = [...this.#told].filter((map) => !present.has(map));
@@ -32,7 +32,7 @@ export class Introduction {
     });
   }
 
-  /** Eventfds and masks of interrupts: all of them, in place of what this told it before. @throws CommandError */
+  /** Eventfds and masks of interrupts: all of them, in place of what this told it before. @throws ReplyError */
   async irqs(): Promise<void> {
     const { ledger, link } = this;
     const requests = [...ledger.irqRequests(link.capabilities.max_msg_fds!)];

@@ -1,5 +1,7 @@
-import { IrqIndex, PciCommand, PciHeader, PciStatus, RegionIndex, VfioError } from "@vfiokit/core";
+import { IrqIndex, RegionIndex, VfioError } from "@vfiokit/core";
+import { PciCommand, PciHeader, PciStatus } from "@vfiokit/core/pci";
 import { AdminClient, type DeviceStatus } from "../admin/index.js";
+import { controlPath } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
 import { HandOverControl } from "../migrate/hand-over-control.js";
 import {
@@ -53,7 +55,7 @@ export async function move(
 ): Promise<MoveResult> {
   const old = session.link;
   if (!old) throw new VfioError("EBUSY", "the relay is busy with another server");
-  if (session.ledger.logging)
+  if (session.requests.ledger.logging)
     throw new VfioError("EBUSY", "the client has started dirty logging: it is migrating itself");
   const next = await NextServer.open(session, to);
   const pause = new Pause(session, replyLimit);
@@ -149,10 +151,10 @@ class NextServer {
     private readonly server: OpenServer,
     session: Session,
   ) {
-    this.introduction = new Introduction(session.ledger, server.link);
+    this.introduction = new Introduction(session.requests.ledger, server.link);
   }
 
-  /** @throws SyscallError ENOENT, ECONNREFUSED …; CommandError; VfioError */
+  /** @throws SyscallError ENOENT, ECONNREFUSED …; ReplyError; VfioError */
   static async open(session: Session, path: string): Promise<NextServer> {
     return new NextServer(await openServer(path, session.proposal), session);
   }
@@ -188,7 +190,7 @@ class NextServer {
    * delivered again when the client has unmasked it, and not before.
    */
   async #carryIntxMask(session: Session, old: ServerLink): Promise<void> {
-    if (!session.ledger.triggerOf(IrqIndex.INTX, 0)) return;
+    if (!session.requests.ledger.triggerOf(IrqIndex.INTX, 0)) return;
     const masked = (await masksIntx(old.path)) ?? (await assertsIntx(old));
     await this.link.call("DEVICE_SET_IRQS", maskIntx(masked));
   }
@@ -197,7 +199,7 @@ class NextServer {
 /** Undefined: the server does not tell. */
 async function masksIntx(path: string): Promise<boolean | undefined> {
   try {
-    using admin = new AdminClient(`${path}.ctl`);
+    using admin = new AdminClient(controlPath(path));
     return ((await admin.request({ command: "info" })) as Partial<DeviceStatus>).intxMasked;
   } catch (error) {
     if (error instanceof SyscallError || error instanceof VfioError) return undefined;

@@ -15,7 +15,7 @@ export interface OpenServer {
 /**
  * Connects to a server that is to take over. A device there that was given away in an earlier move is dropped, and used
  * again.
- * @throws SyscallError ENOENT, ECONNREFUSED …; CommandError; VfioError where it cannot be talked to
+ * @throws SyscallError ENOENT, ECONNREFUSED …; ReplyError; VfioError where it cannot be talked to
  */
 export async function openServer(path: string, version: RequestPayload<"VERSION">): Promise<OpenServer> {
   const control = await HandOverControl.open(path);

@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { IrqIndex, VfioError } from "@vfiokit/core";
 import { EventFdTrigger, SyscallError } from "../linux/index.js";
-import { CommandError } from "../client/errors.js";
+import { ReplyError } from "../socket/index.js";
 import type { Log } from "../server/options.js";
 import { assertSameShape, shapeOf } from "./compare.js";
 import type { InFlight } from "./in-flight.js";
 import { Introduction } from "./introduction.js";
 import { openServer } from "./next-server.js";
 import type { ServerLink } from "./server-link.js";
-import { dropRequests, type Session } from "./session.js";
+import { dropRequests } from "./client-requests.js";
+import type { Session } from "./session.js";
 import { restoreSnapshot } from "./snapshot.js";
 
 /**
@@ -52,7 +53,7 @@ export async function recover(
   try {
     const link = await find(session, settings, (found) => takeOver(session, lost, found, settings));
     session.use(link);
-    session.sendAgain(lost.inFlight, link);
+    session.requests.sendAgain(lost.inFlight, link);
     session.release();
     return link;
   } finally {
@@ -62,7 +63,7 @@ export async function recover(
 }
 
 function answerAll(session: Session, lost: InFlight): void {
-  for (const slot of lost.slots()) session.answerLost(lost, slot);
+  for (const slot of lost.slots()) session.requests.answerLost(lost, slot);
 }
 
 /** @param prepare of a server that was found. Where it fails, the next one is tried */
@@ -120,10 +121,10 @@ async function takeOver(
   link: ServerLink,
   { log, onLoss, snapshot }: RecoverySettings,
 ): Promise<void> {
-  const introduction = new Introduction(session.ledger, link);
+  const introduction = new Introduction(session.requests.ledger, link);
   await introduction.maps();
   // Which pages the lost server wrote is not known: the client's next report has to fail.
-  session.ledger.logging = undefined;
+  session.requests.ledger.logging = undefined;
   if (link.instance !== undefined && link.instance === lost.instance) {
     await introduction.irqs();
     log("info", `${link.path}: the same server, connected again: nothing is lost`);
@@ -132,10 +133,10 @@ async function takeOver(
   const restored = onLoss !== "reset" && (await restore(link, snapshot, log));
   if (!restored) {
     if (onLoss === "reset") await link.call("DEVICE_RESET", {});
-    await session.config.restore(link);
+    await session.requests.config.restore(link);
   }
   await introduction.irqs();
-  const complete = restored && !session.touched;
+  const complete = restored && !session.requests.touched;
   const what = restored ? "the last snapshot" : "its power-on state";
   if (complete) {
     log("info", `${link.path} goes on with the last snapshot, after which nothing was asked of the device`);
@@ -156,7 +157,7 @@ async function restore(
     await restoreSnapshot(link, snapshot);
     return true;
   } catch (error) {
-    if (!(error instanceof CommandError)) throw error;
+    if (!(error instanceof ReplyError)) throw error;
     log("warn", `${link.path} does not take the last snapshot: ${error.message}`);
     await link.call("DEVICE_RESET", {});
     return false;
@@ -164,7 +165,7 @@ async function restore(
 }
 
 /** The ERR interrupt of the device, in its stead: the client learns it whatever server there is. */
-function reportError({ ledger }: Session, log: Log): void {
+function reportError({ requests: { ledger } }: Session, log: Log): void {
   const fd = ledger.triggerOf(IrqIndex.ERR, 0);
   if (!fd) {
     log("warn", "the client does not listen for device errors");

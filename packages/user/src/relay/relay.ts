@@ -1,5 +1,6 @@
 import { VfioError } from "@vfiokit/core";
-import { peerCredentials, reactor, UnixListener, type Fd, type Watch } from "../linux/index.js";
+import { peerCredentials, type Fd } from "../linux/index.js";
+import { Listener } from "../socket/index.js";
 import type { Log } from "../server/options.js";
 import type { RequestPayload } from "../wire/index.js";
 import { LocalSource, LocalTarget, migrate, type MigrateEvent } from "../migrate/index.js";
@@ -7,7 +8,8 @@ import { move, type MoveOptions, type MoveResult } from "./move.js";
 import { openServer } from "./next-server.js";
 import { recover, type OnLoss } from "./recovery.js";
 import type { ServerLink } from "./server-link.js";
-import { dropRequests, Session, type SessionHost } from "./session.js";
+import { dropRequests } from "./client-requests.js";
+import { Session, type SessionHost } from "./session.js";
 import { Snapshots } from "./snapshot.js";
 
 export interface RelayOptions {
@@ -57,8 +59,7 @@ export interface RelayStatus {
 export class Relay implements SessionHost {
   readonly log: Log;
   readonly versionTimeout: number;
-  #listener: UnixListener | undefined;
-  #watch: Watch | undefined;
+  #listener: Listener | undefined;
   #session: Session | undefined;
   #serverPath: string;
   #moving = false;
@@ -80,9 +81,7 @@ export class Relay implements SessionHost {
 
   /** @throws SyscallError EADDRINUSE: somebody listens at the path, or it holds something else; EACCES … */
   listen(): void {
-    const listener = new UnixListener(this.options.listenPath);
-    this.#listener = listener;
-    this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
+    this.#listener = new Listener(this.options.listenPath, this.log, (fd) => this.#admit(fd));
   }
 
   /** Takes a snapshot now. @returns false: there is no client, something else goes on, or the device cannot */
@@ -172,7 +171,6 @@ export class Relay implements SessionHost {
 
   /** Stops listening, disconnects the client and removes the socket. */
   async close(): Promise<void> {
-    this.#watch?.remove();
     this.#listener?.close();
     const session = this.#session;
     session?.end("the relay closes");
@@ -207,12 +205,6 @@ export class Relay implements SessionHost {
     const snapshot = this.#snapshots?.latest;
     const settings = { ...this.#settings, log: this.log, paths: [...new Set(paths)], snapshot };
     this.#serverPath = (await recover(session, lost, settings)).path;
-  }
-
-  #accept(listener: UnixListener): boolean {
-    const fd = listener.accept();
-    if (fd) this.#admit(fd);
-    return fd !== undefined;
   }
 
   #admit(fd: Fd): void {

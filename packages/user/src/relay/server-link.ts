@@ -2,12 +2,8 @@ import { VfioError } from "@vfiokit/core";
 import type { Fd } from "../linux/index.js";
 import {
   capabilityDefaults,
-  Command,
-  decodeMessage,
   encodeRequest,
   Header,
-  HEADER_SIZE,
-  HeaderFlags,
   Type,
   TYPE_MASK,
   type Capabilities,
@@ -15,10 +11,10 @@ import {
   type ReplyPayload,
   type RequestPayload,
 } from "../wire/index.js";
-import { CommandError, protocolError } from "../client/errors.js";
+import { MessageSocket, Outstanding, protocolError, type TakeReply } from "../socket/index.js";
+import { payloadOf } from "../client/connection.js";
 import { acceptVersion } from "../client/negotiate.js";
 import { InFlight, MAX_IN_FLIGHT } from "./in-flight.js";
-import { Port } from "./port.js";
 
 /** Largest transfer that the relay passes on: what both sides are told, whatever they could do. Bytes. */
 export const MAX_DATA_XFER = 1024 * 1024;
@@ -30,10 +26,10 @@ export const MAX_MESSAGE = MAX_DATA_XFER + MESSAGE_ROOM;
 
 /** Who uses a link: the session of a client. */
 export interface LinkUser {
-  /** The answer to a request of the client, at the head of `port`'s inbox. */
-  onReply(link: ServerLink, port: Port, slot: number, size: number): void;
+  /** The answer to a request of the client, at the head of `socket`'s inbox. */
+  onReply(link: ServerLink, socket: MessageSocket, slot: number, size: number): void;
   /** A command of the server. */
-  onCommand(link: ServerLink, port: Port, size: number): void;
+  onCommand(link: ServerLink, socket: MessageSocket, size: number): void;
   /** The client does not read: take nothing more from the server. */
   readonly clientBlocked: boolean;
   /** The server takes requests again. */
@@ -43,27 +39,20 @@ export interface LinkUser {
   onServerEnd(link: ServerLink, reason: VfioError): void;
 }
 
-interface OwnCall {
-  readonly command: CommandName;
-  readonly resolve: (reply: { payload: unknown; fds: Fd[] }) => void;
-  readonly reject: (error: VfioError) => void;
-  readonly timer: NodeJS.Timeout;
-}
-
 /** Longest wait for the answer to a command of the relay's own, in milliseconds. */
 const CALL_TIMEOUT_MS = 30_000;
 
 /** The relay's connection to one server: the client's requests go over it, and the relay's own between them. */
 export class ServerLink {
-  readonly main: Port;
-  #twin: Port | undefined;
+  readonly main: MessageSocket;
+  #twin: MessageSocket | undefined;
   /** Requests of the client. */
   readonly inFlight = new InFlight();
   /** Of the device in that very server process, where it tells: another one has lost what this one had. */
   instance: string | undefined;
   #user: LinkUser | undefined;
-  readonly #calls = new Map<number, OwnCall>();
-  #lastId = MAX_IN_FLIGHT;
+  /** Commands of the relay's own. */
+  readonly #calls: Outstanding;
   #ended: VfioError | undefined;
   /** The server's answer to VERSION. */
   #version: ReplyPayload<"VERSION"> | undefined;
@@ -72,12 +61,13 @@ export class ServerLink {
     fd: Fd,
     readonly path: string,
   ) {
-    this.main = this.#port(fd);
+    this.#calls = new Outstanding(this.#name, MAX_IN_FLIGHT);
+    this.main = this.#socket(fd);
   }
 
   /**
    * Negotiates with the server at the other end of `fd`, which is taken.
-   * @throws CommandError: the server refuses; VfioError EPROTO, ECONNRESET, ETIMEDOUT
+   * @throws ReplyError: the server refuses; VfioError EPROTO, ECONNRESET, ETIMEDOUT
    */
   static async open(
     fd: Fd,
@@ -87,20 +77,17 @@ export class ServerLink {
   ): Promise<ServerLink> {
     const link = new ServerLink(fd, path);
     try {
-      const { payload, fds } = await link.#call("VERSION", version, [], timeoutMs);
-      const proposed = version.data?.capabilities;
       const proposal = {
         maxMsgFds: MAX_MSG_FDS,
         maxDataXferSize: MAX_DATA_XFER,
-        twinSocket: proposed?.twin_socket?.supported === true,
+        twinSocket: version.data?.capabilities?.twin_socket?.supported === true,
       };
-      try {
+      link.#version = await link.#call("VERSION", version, [], timeoutMs, (message, _view, fds) => {
+        const payload = payloadOf("VERSION", message.slice());
         const { twin } = acceptVersion(payload, fds, proposal);
-        if (twin) link.#twin = link.#port(twin);
-      } finally {
-        for (const stray of fds) stray.close();
-      }
-      link.#version = payload;
+        if (twin) link.#twin = link.#socket(twin);
+        return payload;
+      });
       return link;
     } catch (error) {
       link.close();
@@ -144,14 +131,14 @@ export class ServerLink {
   }
 
   /** Sends a command of the relay's own and waits for its reply. Descriptors stay the caller's. */
-  async call<C extends CommandName>(
+  call<C extends CommandName>(
     command: C,
     payload: RequestPayload<C>,
     fds: readonly Fd[] = [],
   ): Promise<ReplyPayload<C>> {
-    const reply = await this.#call(command, payload, fds, CALL_TIMEOUT_MS);
-    for (const fd of reply.fds) fd.close();
-    return reply.payload;
+    return this.#call(command, payload, fds, CALL_TIMEOUT_MS, (message) =>
+      payloadOf(command, message.slice()),
+    );
   }
 
   /** The server is not needed any more. */
@@ -160,68 +147,39 @@ export class ServerLink {
     this.#ended = reason;
     this.main.close();
     this.#twin?.close();
-    for (const { timer, reject } of this.#calls.values()) {
-      clearTimeout(timer);
-      reject(reason);
-    }
-    this.#calls.clear();
+    this.#calls.fail(reason);
   }
 
-  #call<C extends CommandName>(
+  get #name(): string {
+    return `the server at ${this.path}`;
+  }
+
+  async #call<C extends CommandName, T>(
     command: C,
     payload: RequestPayload<C>,
     fds: readonly Fd[],
     timeoutMs: number,
-  ): Promise<{ payload: ReplyPayload<C>; fds: Fd[] }> {
-    return new Promise((resolve, reject) => {
-      if (this.#ended) {
-        reject(this.#ended);
-        return;
-      }
-      const id = this.#nextId();
-      const message = encodeRequest(command, id, payload);
-      const expire = (): void => {
-        // The id stays taken: the answer may come yet.
-        this.#calls.set(id, { ...this.#calls.get(id)!, resolve: drop, reject: () => undefined });
-        reject(new VfioError("ETIMEDOUT", `${command}: ${this.path} has not answered in ${timeoutMs} ms`));
-      };
-      this.#calls.set(id, {
-        command,
-        resolve: resolve as OwnCall["resolve"],
-        reject,
-        timer: setTimeout(expire, timeoutMs),
-      });
-      // Duplicates: the caller's may be closed before the kernel has them.
-      this.main.give(
-        message,
-        fds.map((fd) => fd.duplicate()),
-      );
-      this.main.flush();
-    });
+    take: TakeReply<T>,
+  ): Promise<T> {
+    if (this.#ended) throw this.#ended;
+    const send = (id: number): void => this.main.send(encodeRequest(command, id, payload), fds);
+    return this.#calls.request(command, { timeoutMs }, send, take);
   }
 
-  #nextId(): number {
-    if (this.#calls.size === 0x1_0000 - MAX_IN_FLIGHT)
-      throw new VfioError("EBUSY", "too many commands are under way");
-    do this.#lastId = this.#lastId === 0xffff ? MAX_IN_FLIGHT : this.#lastId + 1;
-    while (this.#calls.has(this.#lastId));
-    return this.#lastId;
-  }
-
-  #port(fd: Fd): Port {
-    const port: Port = new Port(fd, `the server at ${this.path}`, MAX_MESSAGE, MAX_MSG_FDS, {
-      onMessages: () => this.#onMessages(port),
+  #socket(fd: Fd): MessageSocket {
+    const socket: MessageSocket = new MessageSocket(fd, this.#name, MAX_MESSAGE, MAX_MSG_FDS, {
+      onMessages: () => this.#onMessages(socket),
       onUnblocked: () => this.#user?.onServerUnblocked(),
       onEnd: (reason) => {
         this.close(reason);
         this.#user?.onServerEnd(this, reason);
       },
     });
-    return port;
+    return socket;
   }
 
-  #onMessages(port: Port): boolean {
-    const { inbox } = port;
+  #onMessages(socket: MessageSocket): boolean {
+    const { inbox } = socket;
     let any = false;
     while (this.#isOpen() && !this.#user?.clientBlocked) {
       const size = inbox.next();
@@ -232,10 +190,10 @@ export class ServerLink {
       if (type === Type.COMMAND) {
         // Commands wait for a client to serve them.
         if (!this.#user) break;
-        this.#user.onCommand(this, port, size);
+        this.#user.onCommand(this, socket, size);
       } else if (type !== Type.REPLY) throw protocolError(`a message of type ${type}`);
-      else if (id >= MAX_IN_FLIGHT) this.#onOwnReply(port, id, size);
-      else this.#onClientsReply(port, id, size);
+      else if (id >= MAX_IN_FLIGHT) this.#onOwnReply(socket, size);
+      else this.#onClientsReply(socket, id, size);
       if (!this.#isOpen()) return true;
       inbox.drop(size);
       any = true;
@@ -248,38 +206,18 @@ export class ServerLink {
     return this.#ended === undefined;
   }
 
-  #onClientsReply(port: Port, slot: number, size: number): void {
-    const { view, head } = port.inbox;
+  #onClientsReply(socket: MessageSocket, slot: number, size: number): void {
+    const { view, head } = socket.inbox;
     const cmd = view.getUint16(head + Header.offset.cmd, true);
     if (!this.inFlight.has(slot) || this.inFlight.commandOf(slot) !== cmd)
       throw protocolError(`a reply ${slot} to command ${cmd}, which was not sent`);
-    this.#user!.onReply(this, port, slot, size);
+    this.#user!.onReply(this, socket, slot, size);
   }
 
-  #onOwnReply({ inbox }: Port, id: number, size: number): void {
-    const call = this.#calls.get(id);
-    const cmd = inbox.view.getUint16(inbox.head + Header.offset.cmd, true);
-    if (!call || Command[call.command] !== cmd)
-      throw protocolError(`a reply ${id} to command ${cmd}, which was not sent`);
-    this.#calls.delete(id);
-    clearTimeout(call.timer);
-    const message = inbox.bytes.slice(inbox.head, inbox.head + size);
-    const header = Header.decode(message.subarray(0, HEADER_SIZE));
-    if (header.flags & HeaderFlags.ERROR) {
-      call.reject(new CommandError(call.command, header.error_no));
-      return;
-    }
-    const { fds } = inbox.fdsOf(size);
-    try {
-      const reply = decodeMessage(message) as { payload?: unknown };
-      call.resolve({ payload: reply.payload, fds });
-    } catch (error) {
-      for (const fd of fds) fd.close();
-      call.reject(protocolError(`reply to ${call.command}: ${String(error)}`));
-    }
+  #onOwnReply({ inbox }: MessageSocket, size: number): void {
+    const message = inbox.bytes.subarray(inbox.head, inbox.head + size);
+    if (this.#calls.reply(message, inbox.view, inbox.fdsOf(size).fds)) return;
+    const { msg_id, cmd } = Header.decode(message);
+    throw protocolError(`a reply ${msg_id} to command ${cmd}, which was not sent`);
   }
-}
-
-function drop({ fds }: { readonly fds: readonly Fd[] }): void {
-  for (const fd of fds) fd.close();
 }

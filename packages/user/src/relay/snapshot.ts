@@ -1,5 +1,5 @@
 import { VfioError } from "@vfiokit/core";
-import { MigrationFlags } from "../wire/index.js";
+import { MigrationFlags } from "@vfiokit/core/migration";
 import type { Log } from "../server/options.js";
 import { clientOf } from "./link-client.js";
 import type { ServerLink } from "./server-link.js";
@@ -75,7 +75,7 @@ export class Snapshots {
       await session.drained();
       await migration.setState("STOP_COPY");
       await readAll();
-      session.touched = false;
+      session.requests.touched = false;
     } finally {
       await migration.setState("RUNNING");
     }
@@ -93,7 +93,7 @@ export class Snapshots {
   }
 }
 
-/** Loads a snapshot into a device, which runs with it. @throws CommandError: the device does not take it */
+/** Loads a snapshot into a device, which runs with it. @throws ReplyError: the device does not take it */
 export async function restoreSnapshot(link: ServerLink, pieces: readonly Uint8Array[]): Promise<void> {
   const { migration } = clientOf(link);
   await migration.setState("RESUMING");

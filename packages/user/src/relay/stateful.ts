@@ -1,4 +1,5 @@
-import { RegionFlags, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import type { Fd } from "../linux/index.js";
 import {
   Command,
@@ -107,10 +108,12 @@ const handlers: { readonly [C in StatefulCommand]: Handler<C> } = {
   /** A region that the client maps could not be moved from under it: only messages reach regions. */
   DEVICE_GET_REGION_INFO(_request, reply, { msg_id }) {
     const capabilities = reply.capabilities.filter(({ kind }) => kind !== "sparse-mmap");
-    // With more capabilities than there was room for, argsz says how much room they take: it still does.
-    const complete = !(reply.flags & RegionFlags.CAPS) || reply.cap_offset !== 0;
-    let flags = reply.flags & ~RegionFlags.MMAP;
-    if (complete && capabilities.length === 0) flags &= ~RegionFlags.CAPS;
+    // With more capabilities than there was room for, argsz says how much room they take: it still does. CAPS is set
+    // where the capabilities are: QEMU 11 takes it with cap_offset 0 as an error.
+    const complete = reply.cap_offset !== 0 || reply.argsz <= RegionInfo.size;
+    const flags =
+      (reply.flags & ~(RegionFlags.MMAP | RegionFlags.CAPS)) |
+      (capabilities.length > 0 ? RegionFlags.CAPS : 0);
     const payload = {
       ...reply,
       flags,

@@ -1,24 +1,17 @@
-import { Errno, VfioError, type PciDevice } from "@vfiokit/core";
+import { Errno, VfioError, type OpenOptions, type PciDevice } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import {
-  type Fd,
-  hasHungUp,
-  reactor,
-  socketPair,
-  SyscallError,
-  type Watch,
-  WOULD_BLOCK,
-} from "../linux/index.js";
+import { type Fd, reactor, socketPair, SyscallError } from "../linux/index.js";
+import { Channel, MessageSocket, type Inbox, type MessageFds, type Outbox } from "../socket/index.js";
 import {
   Command,
   commandName,
   decodeMessage,
   encodeError,
-  encodeMessage,
   encodedSize,
   Header,
   HEADER_SIZE,
   HeaderFlags,
+  RegionAccess,
   Type,
   TYPE_MASK,
   WireError,
@@ -29,69 +22,66 @@ import {
 } from "../wire/index.js";
 import { DmaClient } from "./dma-client.js";
 import { handlers } from "./handlers.js";
-import { Inbox, type MessageFds } from "./inbox.js";
 import { IoEventFds } from "./io-event-fds.js";
 import type { ConnectionSettings } from "./options.js";
-import { Outbox } from "./outbox.js";
 import { RegionAccesses } from "./region-access.js";
 import type { Answer, AnyHandler, Session } from "./session.js";
-import { TwinSocket } from "./twin-socket.js";
-import { negotiate, type PeerLimits } from "./version.js";
+import { negotiate, type Negotiated, type PeerLimits } from "./version.js";
 
 /** Commands carried out before other connections, and the peer's reading of replies, get their turn. */
 const COMMANDS_PER_TURN = 64;
 
 const { offset: HEADER } = Header;
+/** Where the data of an access to a region or to memory begins in its message. */
+const DATA_OFFSET = HEADER_SIZE + RegionAccess.size;
 
 /**
  * One client, from its connection to its end.
  *
  * Commands are carried out in the order in which they arrive, one at a time. One that has to wait makes those
- * behind it wait, but not the replies to our own DMA messages, which it may be waiting for. `onReadable` is the
+ * behind it wait, but not the replies to our own DMA messages, which it may be waiting for. `#onMessages` is the
  * hot path: a batch of commands in, a batch of replies out, nothing allocated for accesses to regions.
  */
 export class Connection {
   /** Settles when the client is gone and everything of it is released. Never rejects. */
   readonly closed: Promise<void>;
 
+  readonly #socket: MessageSocket;
   readonly #inbox: Inbox;
   readonly #outbox: Outbox;
   readonly #accesses: RegionAccesses;
-  readonly #watch: Watch;
   readonly #abort = new AbortController();
   readonly #ioEventFds: IoEventFds;
   /** Undefined until VERSION. */
   #session: Session | undefined;
   #dma: DmaClient | undefined;
-  #twin: TwinSocket | undefined;
+  /** For our commands to the client and their replies (vfio-user: twin-socket mode). */
+  #twin: Channel | undefined;
   /** The command that has to wait. */
   #pending: Promise<void> | undefined;
+  /** The device is open for this client. */
+  #isOpen = false;
   #ended = false;
   #settle!: () => void;
-  readonly #versionTimer: ReturnType<typeof setTimeout>;
 
   /** Serves the client on `fd`, which the connection takes over. */
   constructor(
-    private readonly fd: Fd,
+    fd: Fd,
     private readonly device: PciDevice,
     private readonly settings: ConnectionSettings,
   ) {
     this.closed = new Promise((resolve) => (this.#settle = resolve));
     // The longest command is a REGION_WRITE of max_data_xfer_size.
-    const maxMessage = HEADER_SIZE + 16 + settings.maxDataXferSize;
-    this.#inbox = new Inbox(maxMessage, settings.maxMsgFds);
-    this.#outbox = new Outbox(fd, (blocked) => this.#onBlocked(blocked));
+    const maxMessage = DATA_OFFSET + settings.maxDataXferSize;
+    this.#socket = new MessageSocket(fd, "the client", maxMessage, settings.maxMsgFds, {
+      onMessages: () => this.#onMessages(),
+      onUnblocked: () => this.#socket.wake(),
+      onEnd: (reason) => this.#onEnd(reason),
+    });
+    ({ inbox: this.#inbox, outbox: this.#outbox } = this.#socket);
+    this.#socket.expect("VERSION", settings.versionTimeout);
     this.#accesses = new RegionAccesses(this.#inbox, this.#outbox);
     this.#ioEventFds = new IoEventFds(device, settings.log);
-    this.#versionTimer = setTimeout(
-      () => this.#end(`no VERSION within ${settings.versionTimeout} ms`),
-      settings.versionTimeout,
-    );
-    this.#watch = reactor.add(fd, {
-      onReadable: () => this.#onReadable(),
-      onWritable: () => this.#guard(() => this.#outbox.flush()),
-      onHangup: () => this.#end("the client went away"),
-    });
   }
 
   /** Ends the connection; `closed` tells when. */
@@ -106,27 +96,11 @@ export class Connection {
 
   /** Whether the client has gone or is being dropped: then the next one need not be turned away. */
   isOver(): boolean {
-    return this.#ended || hasHungUp(this.fd);
-  }
-
-  #onReadable(): boolean {
-    try {
-      const count = this.#inbox.receive(this.fd);
-      if (count === 0) {
-        this.#end("the client closed the connection");
-        return true;
-      }
-      const more = this.#processCommands();
-      this.#outbox.flush();
-      return more || count !== WOULD_BLOCK;
-    } catch (error) {
-      this.#fail(error);
-      return true;
-    }
+    return this.#ended || this.#socket.hungUp;
   }
 
   /** Returns whether there is more to do at once. */
-  #processCommands(): boolean {
+  #onMessages(): boolean {
     let done = 0;
     while (!this.#pending && !this.#outbox.blocked && !this.#ended) {
       const size = this.#inbox.next();
@@ -136,8 +110,6 @@ export class Connection {
       this.#command(size);
     }
     if (this.#dma?.waiting && !this.#twin) this.#inbox.takeFrom(this.#takeReply);
-    // With no room left nothing can be received; the end of the current command, or of the blockade, wakes us.
-    if (this.#inbox.full) this.#watch.setReadable(false);
     return done > 0;
   }
 
@@ -148,15 +120,14 @@ export class Connection {
     const type = view.getUint32(head + HEADER.flags, true) & TYPE_MASK;
     let wait: Promise<void> | undefined;
     try {
-      if (!this.#session) this.#version(cmd, type, size);
-      else if (type === Type.REPLY) this.#reply(size);
+      if (!this.#session) wait = this.#version(cmd, type, size);
+      else if (type === Type.REPLY) this.#takeDmaReply(this.#message(size));
       else if (type !== Type.COMMAND) throw new VfioError("EINVAL", `message type ${type}: 0 or 1`);
       else if (cmd === Command.REGION_READ || cmd === Command.REGION_WRITE)
         wait = this.#accesses.run(this.#session, size);
       else wait = this.#handle(this.#session, cmd, size);
     } catch (error) {
-      this.#refuse(error);
-      if (!this.#session) this.#end("no version was agreed on");
+      this.#refuseCommand(error);
     }
     if (wait) this.#waitFor(wait, size);
     else this.#inbox.drop(size);
@@ -167,19 +138,14 @@ export class Connection {
     // What the promise is waiting for may run as soon as we return.
     reactor.yield();
     this.#pending = wait
-      .catch((error: unknown) => this.#refuse(error))
+      .catch((error: unknown) => this.#refuseCommand(error))
       .then(() => {
         this.#pending = undefined;
         this.#inbox.drop(size);
         if (this.#ended) return;
-        this.#guard(() => this.#outbox.flush());
-        this.#resume();
+        this.#socket.flush();
+        this.#socket.wake();
       });
-  }
-
-  #resume(): void {
-    this.#watch.setReadable(true);
-    this.#watch.wake();
   }
 
   #handle(session: Session, cmd: number, size: number): Promise<void> | undefined {
@@ -210,19 +176,13 @@ export class Connection {
     if (this.#ended || view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
     const msg_id = view.getUint16(head + HEADER.msg_id, true);
     const reply = { kind: "reply", command, msg_id, payload } as Message;
-    if (fds) {
-      this.#outbox.append(encodeMessage(reply), fds);
-      return;
-    }
-    const size = encodedSize(reply);
-    const at = this.#outbox.reserve(size);
-    try {
-      writeMessage(reply, this.#outbox.target.bytes.subarray(at, at + size).fill(0));
-    } catch (error) {
-      this.#outbox.cancel();
-      throw error;
-    }
-    this.#outbox.commit();
+    this.#outbox.append(encodedSize(reply), (into) => writeMessage(reply, into.fill(0)), fds);
+  }
+
+  /** A client whose VERSION is refused has no session, and no second try. */
+  #refuseCommand(error: unknown): void {
+    this.#refuse(error);
+    if (!this.#session) this.#end("no version was agreed on");
   }
 
   /** Answers the command at the inbox's head with an error: the header alone. */
@@ -235,11 +195,11 @@ export class Connection {
     const text = expected ? error.message : `a bug: ${error instanceof Error ? error.stack : String(error)}`;
     this.settings.log(expected ? "debug" : "error", `${commandName(cmd) ?? `command ${cmd}`}: ${text}`);
     if (view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
-    this.#outbox.append(encodeError(cmd, id, expected ? error.errno : Errno.EIO));
+    this.#socket.append(encodeError(cmd, id, expected ? error.errno : Errno.EIO));
   }
 
   /** vfio-user: "the client must send a VFIO_USER_VERSION message" first. Anything else ends the connection. */
-  #version(cmd: number, type: number, size: number): void {
+  #version(cmd: number, type: number, size: number): Promise<void> {
     if (cmd !== Command.VERSION || type !== Type.COMMAND)
       throw new VfioError(
         "EINVAL",
@@ -247,45 +207,59 @@ export class Connection {
       );
     closeAll(this.#fdsOf(size));
     const request = decodeMessage(this.#message(size)) as { payload: RequestPayload<"VERSION"> };
-    const { reply, peer, twinSocket } = negotiate(request.payload, this.settings);
+    const negotiated = negotiate(request.payload, this.settings);
+    this.#socket.expect("VERSION", undefined);
+    return this.#open(request.payload, negotiated);
+  }
+
+  /** Opens the device for the client, who hears of a failure in the answer to VERSION. */
+  async #open({ major, minor }: RequestPayload<"VERSION">, negotiated: Negotiated): Promise<void> {
+    const task = new Task("client", { signal: this.#abort.signal });
+    await this.device.openDevice(task, this.#openOptions());
+    this.#isOpen = true;
+    if (this.#ended) return;
+    const { reply, peer, twinSocket } = negotiated;
     const twin = twinSocket ? socketPair() : undefined;
     try {
-      this.#answer("VERSION", { payload: reply, ...(twin && { fds: [twin[0].number] }) });
+      this.#answer("VERSION", { payload: reply, ...(twin && { fds: [twin[0]] }) });
       this.#outbox.flush();
     } finally {
       twin?.[0].close();
     }
     try {
-      this.#startSession(peer, twin?.[1]);
+      this.#startSession(task, peer, twin?.[1]);
     } catch (error) {
       twin?.[1].close();
       throw error;
     }
-    const { major, minor } = request.payload;
     const mode = twin ? ", twin socket" : "";
     this.settings.log("info", `client speaks ${major}.${minor}${mode}`);
   }
 
-  #startSession(peer: PeerLimits, twin: Fd | undefined): void {
+  #startSession(task: Task, peer: PeerLimits, twin: Fd | undefined): void {
     const { device, settings } = this;
-    this.#twin = twin && new TwinSocket(twin, peer, settings, (reason) => this.#end(reason));
-    const send = this.#twin
-      ? (message: Uint8Array) => this.#twin!.send(message)
-      : (message: Uint8Array) => {
-          this.#outbox.append(message);
-          this.#guard(() => this.#outbox.flush());
-        };
+    this.#twin = twin && this.#openTwin(twin, peer);
+    const send = (message: Uint8Array): void =>
+      this.#twin ? this.#twin.send(message.length, (into) => into.set(message)) : this.#socket.send(message);
     this.#dma = new DmaClient(send, peer.maxDataXferSize, settings.dmaTimeout);
-    if (this.#twin) this.#twin.dma = this.#dma;
-    clearTimeout(this.#versionTimer);
-    const task = new Task("client", { signal: this.#abort.signal });
     this.#session = { device, task, settings, peer, ioEventFds: this.#ioEventFds };
-    device.connect(this.#dma);
+    device.dma.clientMemory = this.#dma;
   }
 
-  /** A reply at the inbox's head. */
-  #reply(size: number): void {
-    if (!this.#dma!.take(this.#message(size))) this.settings.log("debug", "a reply that nobody waits for");
+  #openTwin(fd: Fd, peer: PeerLimits): Channel {
+    const { maxDataXferSize } = this.settings;
+    const events = {
+      onMessage: (message: Uint8Array) => this.#takeDmaReply(message),
+      onEnd: (reason: VfioError) => this.#end(`twin socket: ${reason.message}`),
+    };
+    // The longest reply is a DMA_READ's, of the client's max_data_xfer_size at most; ours bounds what we ask for.
+    const maxMessage = DATA_OFFSET + Math.min(peer.maxDataXferSize, maxDataXferSize);
+    return new Channel(fd, events, { name: "the client", maxMessage, maxFds: 0 });
+  }
+
+  #takeDmaReply(message: Uint8Array): void {
+    const isReply = (message[HEADER.flags]! & TYPE_MASK) === Type.REPLY;
+    if (!isReply || !this.#dma!.take(message)) this.settings.log("debug", "a reply that nobody waits for");
   }
 
   /** The same behind a command that waits. */
@@ -306,64 +280,43 @@ export class Connection {
     return this.#inbox.hasFds ? this.#inbox.fdsOf(size) : { fds: [], lost: false };
   }
 
-  #onBlocked(blocked: boolean): void {
-    if (this.#ended) return;
-    this.#watch.setWritable(blocked);
-    if (!blocked) this.#resume();
-  }
-
-  #guard(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
-  #fail(error: unknown): void {
-    if (error instanceof WireError && !this.#ended) {
-      // The stream cannot be trusted any more. The header that says so is the inbox's first, unless that one waits.
-      if (!this.#pending) this.#refuse(error);
-      this.#end(error.message);
-    } else if (error instanceof SyscallError) {
-      this.#end(`the client went away (${error.code})`);
-    } else {
-      this.settings.log("error", `a bug: ${error instanceof Error ? error.stack : String(error)}`);
-      this.#end("after a bug");
-    }
+  #onEnd(reason: VfioError): void {
+    // The stream cannot be trusted any more. The header that says so is the inbox's first, unless that one waits.
+    if (reason instanceof WireError && !this.#pending) this.#refuse(reason);
+    if (reason.cause !== undefined) this.settings.log("error", reason.message);
+    this.#end(reason.message);
   }
 
   #end(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    try {
-      this.#outbox.flush(); // a last error reply
-    } catch {
-      // Nobody reads it any more.
-    }
-    this.#watch.remove();
+    this.#socket.stop(); // with a last error reply
     this.#twin?.close();
     this.#dma?.close();
     this.#ioEventFds.close();
-    clearTimeout(this.#versionTimer);
     this.#abort.abort(new VfioError("ENOTCONN", reason));
     this.settings.log("info", `connection ended: ${reason}`);
     void this.#release();
   }
 
-  /** vfio-user, "Client Disconnection": what is the client's is dropped, the device's state is kept. */
+  /** A device that a hand-over keeps is not reset by a client that comes or goes: its image is still wanted. */
+  #openOptions(): OpenOptions {
+    const phase = this.device.handOver?.status().phase ?? "none";
+    return { reset: this.settings.onDisconnect === "reset" && phase === "none" };
+  }
+
+  /** vfio-user, "Client Disconnection": what is the client's is dropped. */
   async #release(): Promise<void> {
     await this.#pending;
     try {
-      await this.device.disconnect(new Task("disconnect"));
+      if (this.#isOpen) await this.device.closeDevice(new Task("disconnect"), this.#openOptions());
     } catch (error) {
       this.settings.log(
         "error",
         `while disconnecting: ${error instanceof Error ? error.stack : String(error)}`,
       );
     }
-    this.#inbox.close();
-    this.fd.close();
+    this.#socket.close();
     this.#settle();
   }
 }

@@ -1,11 +1,6 @@
-import {
-  dirtyBitmapSize,
-  MigrationFlags,
-  MigrationState,
-  migrationStateName,
-  VfioError,
-  type Migration,
-} from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { MigrationFlags, MigrationState, migrationStateName, type Migration } from "@vfiokit/core/migration";
+import { dirtyBitmapSize } from "@vfiokit/core/host";
 import {
   DeviceFeature,
   Feature,

@@ -1,4 +1,5 @@
-import { RegionFlags, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   IoEventFdFlags,
   IoFdType,
@@ -36,10 +37,11 @@ export const getRegionInfo: Handler<"DEVICE_GET_REGION_INFO"> = ({ device, peer 
           },
         ]
       : [];
+  // QEMU 11 takes CAPS with cap_offset 0 as an error: the flag is set where the capabilities are.
   const flags =
     (info.flags & ~(RegionFlags.MMAP | RegionFlags.CAPS)) |
     (mappable ? RegionFlags.MMAP : 0) |
-    (areas.length > 0 ? RegionFlags.CAPS : 0);
+    (capabilities.length > 0 ? RegionFlags.CAPS : 0);
   return {
     payload: {
       argsz: needed,
@@ -50,7 +52,7 @@ export const getRegionInfo: Handler<"DEVICE_GET_REGION_INFO"> = ({ device, peer 
       offset: 0n,
       capabilities,
     },
-    ...(mappable && { fds: [info.fd] }),
+    ...(mappable && { fds: [{ number: info.fd }] }),
   };
 };
 
@@ -75,7 +77,7 @@ export const getRegionIoFds: Handler<"DEVICE_GET_REGION_IO_FDS"> = (session, { a
     padding: 0,
     datamatch: BigInt(event.dataMatch ?? 0),
   }));
-  return { payload: { ...payload, sub_regions }, fds: events.map(({ fd }) => fd.number) };
+  return { payload: { ...payload, sub_regions }, fds: events.map(({ fd }) => fd) };
 };
 
 export const getIrqInfo: Handler<"DEVICE_GET_IRQ_INFO"> = ({ device }, { index }) => {

@@ -1,4 +1,6 @@
-import { errnoName, errnoOf, PciHeader, RegionIndex, type IoEvent, type PciDevice } from "@vfiokit/core";
+import { errnoName, errnoOf, RegionIndex, type PciDevice } from "@vfiokit/core";
+import { PciHeader } from "@vfiokit/core/pci";
+import type { IoEvent } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { createEventFd, reactor, type Fd, type Watch } from "../linux/index.js";
 import type { Log } from "./options.js";

@@ -1,7 +1,8 @@
-import { VfioError, type IrqAction, type IrqData } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import type { IrqAction, IrqData } from "@vfiokit/core/host";
 import { EventFdTrigger } from "../linux/index.js";
 import { IrqSetFlags, type RequestPayload } from "../wire/index.js";
-import type { MessageFds } from "./inbox.js";
+import type { MessageFds } from "../socket/index.js";
 import type { Handler } from "./session.js";
 
 export const setIrqs: Handler<"DEVICE_SET_IRQS"> = ({ device, task }, request, attached) => {
@@ -26,6 +27,8 @@ function actionOf(flags: number): IrqAction {
 }
 
 function dataOf({ flags, count, data }: RequestPayload<"DEVICE_SET_IRQS">, { fds }: MessageFds): IrqData {
+  if (!(flags & IrqSetFlags.DATA_EVENTFD) && fds.length > 0)
+    throw new VfioError("EINVAL", `${fds.length} descriptors: only DATA_EVENTFD takes any`);
   if (flags & IrqSetFlags.DATA_NONE) return "none";
   // A copy: the receive buffer is reused, and setting may have to wait.
   if (flags & IrqSetFlags.DATA_BOOL) return { bools: data.slice() };

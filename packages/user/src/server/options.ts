@@ -13,7 +13,7 @@ export interface ServerOptions {
    */
   readonly fd?: number;
   readonly log?: Log;
-  /** Descriptors that a client may send in one message (max_msg_fds). Default 8; QEMU accepts up to 16. */
+  /** Descriptors that a client may send in one message (max_msg_fds). Default 16: cloud-hypervisor sends that many at once. */
   readonly maxMsgFds?: number;
   /** Largest count of an access in bytes (max_data_xfer_size). Default 1 MiB. */
   readonly maxDataXferSize?: number;
@@ -31,6 +31,12 @@ export interface ServerOptions {
    * the device from others. Default 10,000.
    */
   readonly versionTimeout?: number;
+  /**
+   * What becomes of the device's state between two clients. "keep" (default): the next one finds it as it was left.
+   * "reset": as Linux does when VFIO files are opened and closed, the device is reset when a client comes and again when
+   * it goes, and the whole device set when the last of its clients goes, if one function could not be reset alone.
+   */
+  readonly onDisconnect?: "keep" | "reset";
 }
 
 /** The options that a connection needs, with their defaults. */
@@ -42,18 +48,20 @@ export interface ConnectionSettings {
   readonly dmaAccess: "mmap" | "file";
   readonly dmaTimeout: number;
   readonly versionTimeout: number;
+  readonly onDisconnect: "keep" | "reset";
 }
 
 /** @throws VfioError EINVAL */
 export function settingsOf(options: ServerOptions): ConnectionSettings {
   const settings: ConnectionSettings = {
     log: options.log ?? (() => undefined),
-    maxMsgFds: options.maxMsgFds ?? 8,
+    maxMsgFds: options.maxMsgFds ?? 16,
     maxDataXferSize: options.maxDataXferSize ?? 1024 * 1024,
     twinSocket: options.twinSocket ?? true,
     dmaAccess: options.dmaAccess ?? "mmap",
     dmaTimeout: options.dmaTimeout ?? 5000,
     versionTimeout: options.versionTimeout ?? 10_000,
+    onDisconnect: options.onDisconnect ?? "keep",
   };
   requireRange("maxMsgFds", settings.maxMsgFds, 1, 253);
   requireRange("maxDataXferSize", settings.maxDataXferSize, 4096, 64 * 1024 * 1024);

@@ -9,8 +9,7 @@ import {
   Type,
   writeU64FromNumber,
 } from "../wire/index.js";
-import type { Inbox } from "./inbox.js";
-import type { Outbox } from "./outbox.js";
+import type { Inbox, Outbox } from "../socket/index.js";
 import type { Handler, Session } from "./session.js";
 
 const { offset: HEADER } = Header;
@@ -148,7 +147,9 @@ async function sendAfter(wait: Promise<void>, send: () => void, noReply: boolean
  * REGION_WRITE_MULTI: the writes in order, up to the first that fails. The reply says how many were done; none is
  * an error.
  */
-export const regionWriteMulti: Handler<"REGION_WRITE_MULTI"> = async ({ device, task }, { wrs }) => {
+export const regionWriteMulti: Handler<"REGION_WRITE_MULTI"> = async ({ device, task, peer }, { wrs }) => {
+  if (!peer.writeMultiple)
+    throw new VfioError("EINVAL", "REGION_WRITE_MULTI: write_multiple was not negotiated");
   let done = 0;
   try {
     for (const { offset, region, count, data } of wrs) {

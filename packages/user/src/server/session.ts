@@ -1,7 +1,7 @@
 import type { PciDevice } from "@vfiokit/core";
 import type { Task } from "@vfiokit/lockdep";
 import type { CommandName, ReplyPayload, RequestPayload } from "../wire/index.js";
-import type { MessageFds } from "./inbox.js";
+import type { Lent, MessageFds } from "../socket/index.js";
 import type { IoEventFds } from "./io-event-fds.js";
 import type { ConnectionSettings } from "./options.js";
 import type { PeerLimits } from "./version.js";
@@ -19,7 +19,7 @@ export interface Session {
 export interface Answer<C extends CommandName> {
   readonly payload: ReplyPayload<C>;
   /** Sent along; they stay the owner's. */
-  readonly fds?: readonly number[];
+  readonly fds?: Lent;
 }
 
 /**

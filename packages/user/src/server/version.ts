@@ -19,6 +19,8 @@ const PAGE_SIZES = 4096;
 export interface PeerLimits {
   readonly maxMsgFds: number;
   readonly maxDataXferSize: number;
+  /** Both have agreed on REGION_WRITE_MULTI. */
+  readonly writeMultiple: boolean;
 }
 
 export interface Negotiated {
@@ -41,6 +43,7 @@ export function negotiate(request: RequestPayload<"VERSION">, settings: Connecti
   const peer: PeerLimits = {
     maxMsgFds: proposed.max_msg_fds ?? capabilityDefaults.max_msg_fds,
     maxDataXferSize: proposed.max_data_xfer_size ?? capabilityDefaults.max_data_xfer_size,
+    writeMultiple: proposed.write_multiple === true,
   };
   const twinSocket = settings.twinSocket && proposed.twin_socket?.supported === true && peer.maxMsgFds > 0;
   const capabilities: Capabilities = {
@@ -49,7 +52,7 @@ export function negotiate(request: RequestPayload<"VERSION">, settings: Connecti
     max_dma_maps: MAX_DMA_MAPS,
     pgsizes: PAGE_SIZES,
     ...(twinSocket && { twin_socket: { supported: true, fd_index: 0 } }),
-    ...(proposed.write_multiple === true && { write_multiple: true }),
+    ...(peer.writeMultiple && { write_multiple: true }),
   };
   const reply = { major: MAJOR, minor: Math.min(request.minor, MINOR), data: { capabilities } };
   return { reply, peer, twinSocket };

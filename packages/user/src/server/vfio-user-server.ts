@@ -1,10 +1,9 @@
 import { VfioError, type PciDevice } from "@vfiokit/core";
 import type { Task } from "@vfiokit/lockdep";
-import { Fd, peerCredentials, reactor, UnixListener, type Watch } from "../linux/index.js";
+import { Fd, peerCredentials } from "../linux/index.js";
+import { Listener } from "../socket/index.js";
 import { Connection } from "./connection.js";
 import { settingsOf, type ConnectionSettings, type ServerOptions } from "./options.js";
-
-const ACCEPT_RETRY_MS = 100;
 
 /**
  * Serves a device to vfio-user clients, one after the other.
@@ -18,8 +17,7 @@ export class VfioUserServer {
   readonly ended: Promise<void>;
 
   readonly #settings: ConnectionSettings;
-  #listener: UnixListener | undefined;
-  #watch: Watch | undefined;
+  #listener: Listener | undefined;
   #connection: Connection | undefined;
   /** Connected while the connection before it was still being released. */
   #next: Fd | undefined;
@@ -49,9 +47,7 @@ export class VfioUserServer {
       this.#serve(new Fd(fd));
       return;
     }
-    const listener = new UnixListener(socketPath!);
-    this.#listener = listener;
-    this.#watch = reactor.add(listener.fd, { onReadable: () => this.#accept(listener) });
+    this.#listener = new Listener(socketPath!, this.#settings.log, (one) => this.#admit(one));
   }
 
   /** Whether a client is connected. */
@@ -68,27 +64,12 @@ export class VfioUserServer {
   /** Stops listening, disconnects the client and removes the socket. The device stays open. */
   async close(): Promise<void> {
     this.#closing = true;
-    this.#watch?.remove();
     this.#listener?.close();
     this.#next?.close();
     const connection = this.#connection;
     connection?.close();
     await connection?.closed;
     this.#settle();
-  }
-
-  #accept(listener: UnixListener): boolean {
-    try {
-      const fd = listener.accept();
-      if (fd) this.#admit(fd);
-      return fd !== undefined;
-    } catch (error) {
-      // EMFILE, ENOMEM …: the client stays in the backlog. Trying again at once would be trying without end.
-      this.#settings.log("warn", `a client cannot be accepted for now: ${String(error)}`);
-      this.#watch?.setReadable(false);
-      setTimeout(() => this.#watch?.setReadable(true), ACCEPT_RETRY_MS).unref();
-      return false;
-    }
   }
 
   #admit(fd: Fd): void {

@@ -1,7 +1,7 @@
 /** The JSON in VFIO_USER_VERSION: what each side can do. */
 
-import { WireError } from "./errors.js";
-import type { DescribedField, Tail } from "./struct.js";
+import { WireError } from "../layout/errors.js";
+import type { DescribedField, Tail } from "../layout/struct.js";
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export interface JsonObject {
@@ -52,24 +52,39 @@ export const capabilityDefaults = {
 const MAX_TEXT = 64 * 1024;
 const MAX_DEPTH = 16;
 
-type Shape = "number" | "boolean" | { readonly [key: string]: Shape };
+/** Linux passes at most 253 descriptors with a message (SCM_MAX_FD); a proposal far beyond that is a mistake. */
+const MAX_MSG_FDS = 1024;
+
+type Shape = "number" | "power of two" | "boolean" | Limited | { readonly [key: string]: Shape };
+/** An unsigned integer up to this. */
+interface Limited {
+  readonly largest: number;
+}
 
 /** Every known key with its type. All are optional. */
 const shape: Shape = {
   capabilities: {
-    max_msg_fds: "number",
+    max_msg_fds: { largest: MAX_MSG_FDS },
     max_data_xfer_size: "number",
     max_dma_maps: "number",
     pgsizes: "number",
     twin_socket: { supported: "boolean", fd_index: "number" },
     write_multiple: "boolean",
-    migration: { pgsize: "number", max_bitmap_size: "number" },
+    migration: { pgsize: "power of two", max_bitmap_size: "number" },
   },
 };
 
 function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+const isUnsigned = (value: unknown, largest: number): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= largest;
+
+const isPowerOfTwo = (value: number): boolean => value > 0 && (BigInt(value) & (BigInt(value) - 1n)) === 0n;
+
+const isLimited = (shape: object): shape is Limited =>
+  "largest" in shape && typeof shape.largest === "number";
 
 const shown = (value: unknown): string => {
   const text = isObject(value) ? "an object" : Array.isArray(value) ? "an array" : JSON.stringify(value);
@@ -79,11 +94,14 @@ const shown = (value: unknown): string => {
 function checkShape(path: string, value: unknown, expected: Shape, largest: number): void {
   if (expected === "boolean") {
     if (typeof value !== "boolean") throw new WireError(path, shown(value), "true or false");
-  } else if (expected === "number") {
+  } else if (expected === "number" || expected === "power of two") {
     // Masks of page sizes go up to 2^64: JSON has them exactly, as their low bits are zero.
-    if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > largest) {
-      throw new WireError(path, shown(value), "an unsigned integer");
-    }
+    if (!isUnsigned(value, largest)) throw new WireError(path, shown(value), "an unsigned integer");
+    if (expected === "power of two" && !isPowerOfTwo(value))
+      throw new WireError(path, shown(value), "a power of two");
+  } else if (isLimited(expected)) {
+    if (!isUnsigned(value, expected.largest))
+      throw new WireError(path, shown(value), `an unsigned integer up to ${expected.largest}`);
   } else {
     if (!isObject(value)) throw new WireError(path, shown(value), "a JSON object");
     for (const [key, below] of Object.entries(expected)) {

@@ -4,9 +4,9 @@ import { errnoName } from "@vfiokit/core";
 import { describeFeature } from "./features.js";
 import { commandName, Header, HEADER_SIZE, HeaderFlags, TYPE_MASK } from "./header.js";
 import { decodeMessage, messages, type Message } from "./message.js";
-import { WireError } from "./errors.js";
-import { bytesText } from "./field.js";
-import type { DescribedField, Fields, Struct } from "./struct.js";
+import { WireError } from "../layout/errors.js";
+import { bytesText } from "../layout/field.js";
+import type { DescribedField, Fields, Struct } from "../layout/struct.js";
 
 export interface Description {
   /** "DMA_MAP request 7, 48 bytes". */

@@ -1,8 +1,16 @@
 /** VFIO_USER_DEVICE_FEATURE: its struct, and the data of each feature (VFIO uAPI: struct vfio_device_feature_*). */
 
-import { choice, flags, nameOf, s32, u32, u64, U64_END } from "./field.js";
-import { Struct, struct, type DescribedField, type Fields, type StructValue, type Tail } from "./struct.js";
-import { arrayOf, rest } from "./tail.js";
+import { MigrationFlags, MigrationState } from "@vfiokit/core/migration";
+import { choice, flags, nameOf, s32, u32, u64, U64_END } from "../layout/field.js";
+import {
+  Struct,
+  struct,
+  type DescribedField,
+  type Fields,
+  type StructValue,
+  type Tail,
+} from "../layout/struct.js";
+import { arrayOf, rest } from "../layout/tail.js";
 
 /** VFIO_DEVICE_FEATURE_*. */
 export const Feature = {
@@ -31,26 +39,12 @@ export const DeviceFeature = struct("vfio_user_device_feature", {
 });
 export type DeviceFeature = StructValue<typeof DeviceFeature>;
 
-export const MigrationFlags = { STOP_COPY: 1 << 0, P2P: 1 << 1, PRE_COPY: 1 << 2 } as const;
 export const FeatureMigration = struct("vfio_user_device_feature_migration", {
   flags: flags(u64, MigrationFlags),
 });
 
-/** enum vfio_device_mig_state. */
-export const MigState = {
-  ERROR: 0,
-  STOP: 1,
-  RUNNING: 2,
-  STOP_COPY: 3,
-  RESUMING: 4,
-  RUNNING_P2P: 5,
-  PRE_COPY: 6,
-  PRE_COPY_P2P: 7,
-} as const;
-export type MigStateName = keyof typeof MigState;
-
 export const FeatureMigState = struct("vfio_user_device_feature_mig_state", {
-  device_state: choice(u32, MigState),
+  device_state: choice(u32, MigrationState),
   /** Unused: MIG_DATA_READ and MIG_DATA_WRITE take its place. */
   data_fd: s32,
 });

@@ -1,8 +1,8 @@
 /** The 16 bytes before every message (vfio-user: "Header"). */
 
-import { WireError } from "./errors.js";
-import { choice, flags, u16, u32, type Names } from "./field.js";
-import { struct } from "./struct.js";
+import { WireError } from "../layout/errors.js";
+import { choice, flags, u16, u32, type Names } from "../layout/field.js";
+import { struct } from "../layout/struct.js";
 
 /** Commands of the protocol by name. 14 was DIRTY_PAGES, which DEVICE_FEATURE replaced. */
 export const Command = {

@@ -9,7 +9,7 @@ export {
   type VersionData,
 } from "./capabilities.js";
 export { describeMessage, formatDescription, type Description } from "./describe.js";
-export { WireError } from "./errors.js";
+export { WireError } from "../layout/errors.js";
 export {
   bitmapSize,
   DeviceFeature,
@@ -25,12 +25,9 @@ export {
   FeatureMigration,
   FeatureMigState,
   FeaturePrecopyInfo,
-  MigrationFlags,
-  MigState,
   PrecopyInfoFlags,
-  type MigStateName,
 } from "./features.js";
-export { type Field } from "./field.js";
+export { type Field } from "../layout/field.js";
 export {
   Command,
   commandName,
@@ -69,7 +66,14 @@ export {
   TypeCap,
   type RegionCapability,
 } from "./region-caps.js";
-export { Struct, struct, type DescribedField, type Fields, type StructValue, type Tail } from "./struct.js";
+export {
+  Struct,
+  struct,
+  type DescribedField,
+  type Fields,
+  type StructValue,
+  type Tail,
+} from "../layout/struct.js";
 export {
   DeviceInfo,
   DmaAccess,

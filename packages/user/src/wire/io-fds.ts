@@ -1,8 +1,8 @@
 /** Sub-regions that are reached by descriptors: VFIO_USER_DEVICE_GET_REGION_IO_FDS. */
 
-import { WireError } from "./errors.js";
-import { choice, flags, u32, u64 } from "./field.js";
-import { struct, type FixedValues, type StructValue, type Tail } from "./struct.js";
+import { WireError } from "../layout/errors.js";
+import { choice, flags, u32, u64 } from "../layout/field.js";
+import { struct, type FixedValues, type StructValue, type Tail } from "../layout/struct.js";
 
 /** IOEVENTFD_SHADOW is libvfio-user's. */
 export const IoFdType = { IOEVENTFD: 0, IOREGIONFD: 1, IOEVENTFD_SHADOW: 2 } as const;

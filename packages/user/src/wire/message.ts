@@ -13,7 +13,7 @@ import {
 } from "./header.js";
 import * as rules from "./rules.js";
 import type { Rule } from "./rules.js";
-import type { Fields, Struct, StructValue } from "./struct.js";
+import type { Fields, Struct, StructValue } from "../layout/struct.js";
 import * as s from "./structs.js";
 
 /** Who sends the request. */

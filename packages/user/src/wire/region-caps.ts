@@ -1,10 +1,10 @@
 /** Capabilities of a region: a chain of blocks behind vfio_region_info (VFIO uAPI: vfio_info_cap_header). */
 
-import { RegionFlags } from "@vfiokit/core";
-import { WireError } from "./errors.js";
-import { bytesText, choice, u16, u32, u64 } from "./field.js";
-import { struct, type FixedValues, type StructValue, type Tail } from "./struct.js";
-import { arrayOf } from "./tail.js";
+import { RegionFlags } from "@vfiokit/core/host";
+import { WireError } from "../layout/errors.js";
+import { bytesText, choice, u16, u32, u64 } from "../layout/field.js";
+import { struct, type FixedValues, type StructValue, type Tail } from "../layout/struct.js";
+import { arrayOf } from "../layout/tail.js";
 
 export const RegionCapId = { SPARSE_MMAP: 1, TYPE: 2, MSIX_MAPPABLE: 3 } as const;
 

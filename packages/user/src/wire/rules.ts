@@ -6,8 +6,8 @@
  * GET_REGION_IO_FDS only), and clients that ask again with a larger argsz send back what they got: neither do we.
  */
 
-import { U64_END, type FlagsField } from "./field.js";
-import type { Fields, Struct, StructValue } from "./struct.js";
+import { U64_END, type FlagsField } from "../layout/field.js";
+import type { Fields, Struct, StructValue } from "../layout/struct.js";
 import {
   DeviceInfo,
   DmaAccess,

@@ -1,12 +1,12 @@
 /** The payloads of vfio-user, in the order of the specification. Names of structs are libvfio-user's. */
 
-import { DeviceFlags, IrqFlags, RegionFlags } from "@vfiokit/core";
+import { DeviceFlags, IrqFlags, RegionFlags } from "@vfiokit/core/host";
 import { versionData } from "./capabilities.js";
-import { bytes, flags, u16, u32, u64 } from "./field.js";
+import { bytes, flags, u16, u32, u64 } from "../layout/field.js";
 import { regionCapabilities } from "./region-caps.js";
-import { struct, type StructValue, type Tail } from "./struct.js";
+import { struct, type StructValue, type Tail } from "../layout/struct.js";
 import { subRegions } from "./io-fds.js";
-import { arrayOf, dataOf, rest } from "./tail.js";
+import { arrayOf, dataOf, rest } from "../layout/tail.js";
 
 export const Empty = struct("(no payload)", {});
 

@@ -1,13 +1,7 @@
 import { describe, expect, it } from "vitest";
-import {
-  IrqIndex,
-  MigrationState,
-  newHandOverId,
-  PciErr,
-  PciErrCor,
-  PciErrUncor,
-  RegionIndex,
-} from "@vfiokit/core";
+import { IrqIndex, RegionIndex } from "@vfiokit/core";
+import { PciErr, PciErrCor, PciErrUncor, PciExp, PciExpDevsta } from "@vfiokit/core/pci";
+import { MigrationState, newHandOverId } from "@vfiokit/core/migration";
 import { Mutex, Task } from "@vfiokit/lockdep";
 import { DeviceAdmin } from "@vfiokit/user";
 import { BAR_REGISTERS, Fixture, testDevice, VALUE } from "../server/support.js";
@@ -46,13 +40,13 @@ describe("info", () => {
     });
   });
 
-  it("knows whether a client is connected, and how many files are open", async () => {
+  it("knows whether a client is connected, and how many clients have it open", async () => {
     const fixture = await Fixture.open();
     const admin = new DeviceAdmin(fixture.device, fixture.server);
     const task = new Task("test");
-    expect(admin.info().connected).toBe(true);
+    expect(admin.info()).toMatchObject({ connected: true, openCount: 1 });
     await fixture.device.openDevice(task);
-    expect(admin.info().openCount).toBe(1);
+    expect(admin.info().openCount).toBe(2);
     await fixture.device.closeDevice(task);
     await fixture.close();
     expect(admin.info()).toMatchObject({ connected: false, openCount: 0 });
@@ -107,12 +101,12 @@ describe("inject", () => {
     device.config.get32(device.capabilities.aer!.offset + register);
 
   it.each([
-    ["correctable", PciErr.COR_STATUS, PciErrCor.BAD_TLP, 0],
-    ["nonfatal", PciErr.UNCOR_STATUS, PciErrUncor.COMP_TIME, 1],
-    ["fatal", PciErr.UNCOR_STATUS, PciErrUncor.MALF_TLP, 1],
+    ["correctable", PciErr.COR_STATUS, PciErrCor.BAD_TLP, 0, PciExpDevsta.CED],
+    ["nonfatal", PciErr.UNCOR_STATUS, PciErrUncor.COMP_TIME, 1, PciExpDevsta.NFED],
+    ["fatal", PciErr.UNCOR_STATUS, PciErrUncor.MALF_TLP, 1, PciExpDevsta.FED],
   ] as const)(
-    "%s: the AER status has it; ERR tells of an uncorrectable one",
-    (kind, register, bit, signals) => {
+    "%s: Device Status and the AER status have it; ERR tells of an uncorrectable one",
+    (kind, register, bit, signals, detected) => {
       const { admin, device, task } = setUp();
       let signalled = 0;
       const trigger = { signal: () => (signalled += 1), close: () => undefined };
@@ -126,6 +120,8 @@ describe("inject", () => {
       expect(admin.inject(kind)).toEqual({ error: kind });
       expect(aerOf(device, register) & bit).toBe(bit);
       expect(signalled).toBe(signals);
+      const { express } = device.capabilities;
+      expect(device.config.get16(express!.offset + PciExp.DEVSTA) & 7).toBe(detected);
     },
   );
 });

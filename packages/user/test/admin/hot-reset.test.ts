@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { DeviceSet, IrqIndex, PciCommand, PciDevice, PciHeader, RegionIndex } from "@vfiokit/core";
+import { DeviceSet, IrqIndex, PciDevice, RegionIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { counterCard, counterRegisters as reg } from "@vfiokit/devices";
 import { lockdep, Task } from "@vfiokit/lockdep";
 import {
   AdminClient,
   AdminServer,
-  CommandError,
+  ReplyError,
   DeviceAdmin,
   VfioUserClient,
   VfioUserServer,
@@ -109,7 +110,7 @@ afterEach(async () => {
   expect(lockdep.takeProblems()).toEqual([]);
 });
 
-const codeOf = (error: unknown) => (error instanceof CommandError ? error.code : error);
+const codeOf = (error: unknown) => (error instanceof ReplyError ? error.code : error);
 
 describe("a hot reset while one function is being migrated", () => {
   it("ends the migration: RUNNING, and the old session answers ENODEV", async () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Errno, IrqIndex, VfioError } from "@vfiokit/core";
 import { socketPair } from "@vfiokit/user/linux";
 import { encodeReply } from "@vfiokit/user/wire";
-import { CommandError, VfioUserClient } from "../../src/client/index.js";
+import { ReplyError, VfioUserClient } from "../../src/client/index.js";
 import { connected, FakeServer, LIMITS } from "./fake-server.js";
 
 describe("negotiation", () => {
@@ -87,10 +87,10 @@ describe("commands", () => {
   test("an error has the errno of the reply, also one that has no name here", async () => {
     let errno: number = Errno.EBUSY;
     const { client } = await connected({ DEVICE_RESET: () => errno });
-    const refusal = async (): Promise<CommandError> =>
+    const refusal = async (): Promise<ReplyError> =>
       client.reset().then(
         () => expect.unreachable(),
-        (error: unknown) => error as CommandError,
+        (error: unknown) => error as ReplyError,
       );
     expect(await refusal()).toMatchObject({ code: "EBUSY", errno: 16, command: "DEVICE_RESET" });
     expect(await refusal()).toBeInstanceOf(VfioError);

@@ -1,7 +1,8 @@
 /** A scripted server: answers as a test tells it to, well-formed or not. */
 
 import { onTestFinished } from "vitest";
-import { Errno, RegionFlags, VfioError } from "@vfiokit/core";
+import { Errno, VfioError } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import { socketPair, UnixListener, reactor, type Fd, type Watch } from "@vfiokit/user/linux";
 import {
   Command,
@@ -16,7 +17,7 @@ import {
   type RequestPayload,
 } from "@vfiokit/user/wire";
 import { VfioUserClient, type ClientOptions } from "../../src/client/index.js";
-import { Channel } from "../../src/client/channel.js";
+import { Channel } from "../../src/socket/index.js";
 
 /** What a handler may answer: a payload; an errno; nothing yet. */
 type Answer<C extends CommandName> = ReplyPayload<C> | number | undefined;
@@ -80,7 +81,7 @@ export class FakeServer {
         },
         onEnd: (reason) => end(reason),
       },
-      { maxMessage: 1 << 21, maxFds: 253 },
+      { name: "the peer", maxMessage: 1 << 21, maxFds: 253 },
     );
     onTestFinished(() => this.close());
   }

@@ -20,7 +20,7 @@ import {
   type Message,
 } from "@vfiokit/user/wire";
 import { VfioUserClient } from "../../src/client/index.js";
-import { Channel } from "../../src/client/channel.js";
+import { Channel } from "../../src/socket/index.js";
 import { message, payloads } from "../wire/arbitrary.js";
 import { connected, LIMITS } from "./fake-server.js";
 
@@ -140,7 +140,7 @@ function play(fd: Fd, { moves, fds }: Script, negotiate: boolean): void {
       },
       onEnd: () => undefined,
     },
-    { maxMessage: 1 << 21, maxFds: 253 },
+    { name: "the peer", maxMessage: 1 << 21, maxFds: 253 },
   );
 }
 
@@ -197,7 +197,7 @@ describe("a hostile server", () => {
         await new Promise(setImmediate);
         expect({ fds: openFds(), mappings: openMappings() }).toEqual(before);
       }),
-      { numRuns: 200, interruptAfterTimeLimit: 15_000 },
+      { numRuns: 200, plugins: [fc.interruptAfterTimeLimit(15_000)] },
     );
   });
 

@@ -1,6 +1,7 @@
 import { readFileSync, fstatSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { Errno, RegionFlags } from "@vfiokit/core";
+import { Errno } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import { createMemfd, Mapping, socketPair } from "@vfiokit/user/linux";
 import { encodeRequest } from "@vfiokit/user/wire";
 import { VfioUserClient } from "../../src/client/index.js";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Errno } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import {
   Feature,
   FEATURE_MASK,
@@ -10,14 +11,13 @@ import {
   FeatureMigration,
   FeatureMigState,
   FeaturePrecopyInfo,
-  MigState,
   PrecopyInfoFlags,
 } from "@vfiokit/user/wire";
 import { connected } from "./fake-server.js";
 
 /** A server whose migration is a stream of bytes, handed out in chunks. */
 async function migratable(stream = new Uint8Array(10_000).map((_, i) => i)) {
-  let state: number = MigState.RUNNING;
+  let state: number = MigrationState.RUNNING;
   let at = 0;
   const written: number[] = [];
   const { client, server } = await connected({

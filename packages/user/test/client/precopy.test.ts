@@ -4,15 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import {
-  definePciDevice,
-  MigrationFlags,
-  MigrationState,
-  PciDevice,
-  sections,
-  TrackedMemory,
-  trackedMemory,
-} from "@vfiokit/core";
+import { definePciDevice, PciDevice, sections, TrackedMemory, trackedMemory } from "@vfiokit/core";
+import { MigrationFlags, MigrationState } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { Feature } from "@vfiokit/user/wire";
 import { VfioUserClient } from "../../src/client/index.js";

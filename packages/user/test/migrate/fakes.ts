@@ -1,4 +1,5 @@
-import { MigrationFlags, VfioError, type MigrationStateName, type StreamLayout } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { MigrationFlags, type MigrationStateName, type StreamLayout } from "@vfiokit/core/migration";
 import {
   EndpointGoneError,
   type EndpointDescription,

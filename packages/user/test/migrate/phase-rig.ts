@@ -4,15 +4,8 @@ import {
   DeviceSet,
   express,
   memory,
-  migrationStateName,
-  PciAf,
-  PciAfCtrl,
   PciDevice,
-  PciExp,
-  PciExpDevctl,
-  PciPm,
   pm,
-  PowerState,
   RegionIndex,
   sections,
   TrackedMemory,
@@ -22,8 +15,10 @@ import {
   type FunctionHost,
   type IdlePower,
   type PciFunction,
-  type ResetInitiator,
 } from "@vfiokit/core";
+import { PciAf, PciAfCtrl, PciExp, PciExpDevctl, PciPm, PowerState } from "@vfiokit/core/pci";
+import { migrationStateName } from "@vfiokit/core/migration";
+import type { ResetInitiator } from "@vfiokit/core/lab";
 import { Task } from "@vfiokit/lockdep";
 import {
   AdminServer,

@@ -1,15 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  definePciDevice,
-  MigrationState,
-  newHandOverId,
-  PciDevice,
-  sections,
-  u32,
-  VfioError,
-  type HandOverOutcome,
-} from "@vfiokit/core";
+import { definePciDevice, PciDevice, sections, u32, VfioError } from "@vfiokit/core";
+import { MigrationState, newHandOverId, type HandOverOutcome } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import {
   decideRecovery,

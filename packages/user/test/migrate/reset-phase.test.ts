@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { initiators, type ResetInitiator } from "@vfiokit/core";
+import { initiators, type ResetInitiator } from "@vfiokit/core/lab";
 import { migrate, MigrateError, type MigrateResult } from "@vfiokit/user";
 import { expectDocument } from "../../../core/test/reset/document.js";
 import { Card } from "./phase-rig.js";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { MigrationFlags } from "@vfiokit/core";
+import { MigrationFlags } from "@vfiokit/core/migration";
 import { migrate, type MigrateClock, type MigrateOptions } from "@vfiokit/user";
 import { fakeEnds, type FakeSource } from "./fakes.js";
 import { FakeClock, recorder, usual } from "./support.js";

@@ -1,14 +1,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  migrationStateName,
-  PciDevice,
-  RegionIndex,
-  type DeviceIdentity,
-  type MigrationStateName,
-  type PciDeviceDefinition,
-} from "@vfiokit/core";
+import { PciDevice, RegionIndex, type PciDeviceDefinition } from "@vfiokit/core";
+import { migrationStateName, type DeviceIdentity, type MigrationStateName } from "@vfiokit/core/migration";
 import { memoryCard, memoryCardRegisters as Register, type MemoryCardOptions } from "@vfiokit/devices";
 import { Task } from "@vfiokit/lockdep";
 import {

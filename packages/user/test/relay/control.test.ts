@@ -2,7 +2,7 @@
 
 import { expect, onTestFinished, test } from "vitest";
 import { AdminClient } from "../../src/admin/index.js";
-import { LineSocket } from "../../src/admin/line-socket.js";
+import { LineSocket } from "../../src/control/line-socket.js";
 import { connectUnix } from "../../src/linux/index.js";
 import type { MigrateEvent } from "../../src/migrate/index.js";
 import { RelayClient, RelayControl, type Relay, type RelayOptions } from "../../src/relay/index.js";
@@ -105,8 +105,8 @@ test("commands for a device go to the server of the moment", async () => {
 });
 
 test.each([
-  ["no JSON", "{", "a request of 1 bytes: not JSON"],
-  ["an array", "[]", "request is []: a JSON object"],
+  ["no JSON", "{", 'request "{": not JSON'],
+  ["an array", "[]", 'request "[]": not a JSON object'],
   ["no target", '{"command":"migrate"}', "to is missing: an absolute path"],
   ["a relative target", '{"command":"migrate","to":"x"}', 'to is "x": an absolute path'],
   [
@@ -121,5 +121,5 @@ test.each([
   ],
 ])("%s is refused", async (_name, line, message) => {
   const { place } = await setup();
-  expect(await ask(place, line)).toEqual({ error: { code: "EINVAL", message } });
+  expect(await ask(place, line)).toEqual({ error: { errno: 22, code: "EINVAL", message } });
 });

@@ -1,7 +1,9 @@
 /** A client and a server that cannot tell that there is a relay between them. */
 
 import { describe, expect, onTestFinished, test } from "vitest";
-import { IrqIndex, PciCommand, PciHeader, RegionFlags } from "@vfiokit/core";
+import { IrqIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
+import { RegionFlags } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
 import { encodeRequest, HeaderFlags, Header } from "@vfiokit/user/wire";

@@ -1,7 +1,8 @@
 /** The server behind a relay goes away. Its client waits for the next one, and goes on. */
 
 import { describe, expect, test } from "vitest";
-import { IrqIndex, PciCommand, PciHeader } from "@vfiokit/core";
+import { IrqIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
 import type { VfioUserClient } from "../../src/client/index.js";

@@ -1,4 +1,7 @@
-import { IrqIndex, MigrationState, PciCommand, PciHeader, RegionFlags } from "@vfiokit/core";
+import { IrqIndex } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
+import { MigrationState } from "@vfiokit/core/migration";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   createEventFd,
   createMemfd,
@@ -120,7 +123,8 @@ describe("DEVICE_GET_REGION_INFO", () => {
     const { payload, fds } = await ask(BAR_MEMORY, 32);
     for (const fd of fds) fd.close();
     expect(payload).toMatchObject({ argsz: 64, cap_offset: 0, capabilities: [] });
-    expect(payload.flags & RegionFlags.CAPS).not.toBe(0);
+    // QEMU 11: "failed to get region 2 info: Invalid argument" where CAPS has no cap_offset.
+    expect(payload.flags & RegionFlags.CAPS).toBe(0);
   });
 
   it("answers size 0 for a region that the device does not have", async () => {
@@ -349,6 +353,25 @@ describe("REGION_WRITE_MULTI", () => {
     expect(fixture.fn.value).toBe(1);
     const bad = { wr_cnt: 1n, wrs: [single(0, 0, 8)] };
     await expect(fixture.client.call("REGION_WRITE_MULTI", bad)).rejects.toThrow("errno 22");
+  });
+});
+
+describe("requests that the peers have not agreed on", () => {
+  it("REGION_WRITE_MULTI without write_multiple: EINVAL, and nothing is written", async () => {
+    await fixture.close();
+    fixture = await Fixture.open({ negotiated: false });
+    await fixture.client.negotiate({ max_msg_fds: 8 });
+    const wrs = [{ offset: BigInt(VALUE), region: BAR_REGISTERS, count: 4, data: new Uint8Array(8) }];
+    await expect(fixture.client.call("REGION_WRITE_MULTI", { wr_cnt: 1n, wrs })).rejects.toThrow("errno 22");
+    expect(fixture.fn.writes).toEqual([]);
+  });
+
+  it.each(["DATA_NONE", "DATA_BOOL"] as const)("descriptors with %s: EINVAL", async (kind) => {
+    const fd = createEventFd();
+    const flags = IrqSetFlags[kind] | IrqSetFlags.ACTION_TRIGGER;
+    const data = kind === "DATA_BOOL" ? { data: Uint8Array.of(1) } : {};
+    await expect(setIrqs(IrqIndex.MSIX, flags, 0, 1, { ...data, fds: [fd] })).rejects.toThrow("errno 22");
+    fd.close();
   });
 });
 

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { join } from "node:path";
-import { MigrationState } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { createEventFd, createMemfd, type Fd } from "@vfiokit/user/linux";
 import {

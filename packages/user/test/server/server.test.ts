@@ -1,6 +1,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { MigrationState, newHandOverId, type PciDevice } from "@vfiokit/core";
+import type { PciDevice } from "@vfiokit/core";
+import { MigrationState, newHandOverId } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { createEventFd, createMemfd, socketPair } from "@vfiokit/user/linux";
 import { Feature, FeatureFlags, FeatureMigState, IrqSetFlags } from "@vfiokit/user/wire";

@@ -14,6 +14,7 @@ import {
   sections,
   u32,
   type FunctionHost,
+  type PciDeviceOptions,
   type PciFunction,
 } from "@vfiokit/core";
 import {
@@ -59,6 +60,7 @@ export class TestFunction implements PciFunction {
   readonly writes: string[] = [];
   /** What a reset has to wait for. */
   resetGate: Promise<void> | undefined;
+  resetFails = false;
   resets = 0;
 
   constructor(readonly host: FunctionHost) {}
@@ -75,6 +77,7 @@ export class TestFunction implements PciFunction {
   }
 
   reset(): void | Promise<void> {
+    if (this.resetFails) throw new Error("the firmware does not answer");
     this.resets++;
     this.value = 0;
     return this.resetGate;
@@ -88,7 +91,7 @@ export class TestFunction implements PciFunction {
   });
 }
 
-export function testDevice(options: { migratable?: boolean } = {}): {
+export function testDevice(options: PciDeviceOptions & { migratable?: boolean } = {}): {
   device: PciDevice;
   fn: TestFunction;
 } {
@@ -123,7 +126,7 @@ export function testDevice(options: { migratable?: boolean } = {}): {
       return fn;
     },
   });
-  return { device: new PciDevice(definition, { memory: memfdMemory }), fn };
+  return { device: new PciDevice(definition, { memory: memfdMemory, ...options }), fn };
 }
 
 export interface RawReply {
@@ -214,7 +217,9 @@ export class RawClient implements Disposable {
     return this.next();
   }
 
-  async negotiate(capabilities: VersionData["capabilities"] = { max_msg_fds: 8 }): Promise<{
+  async negotiate(
+    capabilities: VersionData["capabilities"] = { max_msg_fds: 8, write_multiple: true },
+  ): Promise<{
     payload: ReplyPayload<"VERSION">;
     fds: Fd[];
   }> {

@@ -1,7 +1,7 @@
 /** Arbitrary valid messages: for round trips here, and to mutate in fuzz tests. */
 
 import fc from "fast-check";
-import { RegionFlags } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   bitmapSize,
   Command,
@@ -56,7 +56,10 @@ const version = fc.record({
             pgsizes: fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
             twin_socket: fc.record({ supported: fc.boolean(), fd_index: fc.nat(8) }, { requiredKeys: [] }),
             write_multiple: fc.boolean(),
-            migration: fc.record({ pgsize: u32, max_bitmap_size: u32 }, { requiredKeys: [] }),
+            migration: fc.record(
+              { pgsize: fc.nat(31).map((bit) => 2 ** bit), max_bitmap_size: u32 },
+              { requiredKeys: [] },
+            ),
             x_of_a_newer_peer: fc.oneof(fc.string(), fc.boolean(), fc.constant(null), fc.array(fc.nat())),
           },
           { requiredKeys: [] },

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { RegionFlags } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   describeMessage,
   encodeError,
@@ -10,7 +11,6 @@ import {
   FeatureMigState,
   formatDescription,
   IrqSetFlags,
-  MigState,
 } from "@vfiokit/user/wire";
 
 const text = (bytes: Uint8Array): string => formatDescription(describeMessage(bytes));
@@ -67,7 +67,7 @@ test("a feature: its name, its operation, its data", () => {
   const bytes = encodeRequest("DEVICE_FEATURE", 1, {
     argsz: 16,
     flags: FeatureFlags.SET | Feature.MIG_DEVICE_STATE,
-    data: FeatureMigState.encode({ device_state: MigState.STOP_COPY, data_fd: -1 }),
+    data: FeatureMigState.encode({ device_state: MigrationState.STOP_COPY, data_fd: -1 }),
   });
   expect(text(bytes)).toContain(
     "flags 0x20002 MIG_DEVICE_STATE|SET\n  device_state 3 STOP_COPY\n  data_fd -1",

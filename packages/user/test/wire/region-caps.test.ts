@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { RegionFlags } from "@vfiokit/core";
+import { RegionFlags } from "@vfiokit/core/host";
 import {
   CapHeader,
   IoFdType,

@@ -172,6 +172,8 @@ describe("VERSION", () => {
     ["null", "vfio_user_version.data.capabilities"],
     ['{"max_msg_fds":"8"}', "vfio_user_version.data.capabilities.max_msg_fds"],
     ['{"max_msg_fds":-1}', "vfio_user_version.data.capabilities.max_msg_fds"],
+    ['{"max_msg_fds":1025}', "vfio_user_version.data.capabilities.max_msg_fds"],
+    ['{"migration":{"pgsize":4095}}', "vfio_user_version.data.capabilities.migration.pgsize"],
     ['{"max_data_xfer_size":1.5}', "vfio_user_version.data.capabilities.max_data_xfer_size"],
     ['{"max_data_xfer_size":1e300}', "vfio_user_version.data.capabilities.max_data_xfer_size"],
     ['{"max_dma_maps":null}', "vfio_user_version.data.capabilities.max_dma_maps"],

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { Queue, QueueEvents } from "bullmq";
 import type { Elsewhere, LabPart, LabPartResult } from "@vfiokit/lab";
 import { CommandError } from "../../errors.js";
 import { version } from "../../version.js";
@@ -29,7 +30,6 @@ interface Waiting {
 /** Opens a queue that workers find. @throws CommandError if Redis cannot be used */
 export async function openRun(target: RedisTarget): Promise<QueuedRun> {
   const redis = await connect(target);
-  const { Queue, QueueEvents } = await import("bullmq"); // not before it is needed: commands start quickly
   const run: Run = { id: randomBytes(6).toString("hex"), version };
   let over = false;
   const options = { connection: connectionOf(target, () => over), prefix: PREFIX };
@@ -66,8 +66,15 @@ export async function openRun(target: RedisTarget): Promise<QueuedRun> {
     take(jobId)?.reject(new CommandError(`${jobId}: a worker could not do it: ${failedReason}`)),
   );
 
-  await events.waitUntilReady();
-  await announce(redis, run);
+  try {
+    await events.waitUntilReady();
+    await announce(redis, run);
+  } catch (error) {
+    over = true;
+    redis.disconnect();
+    await Promise.all([events.close(), queue.close()]).catch(ignore);
+    throw new CommandError(`Redis at ${target.shown} takes no run: ${messageOf(error)}`, { cause: error });
+  }
   let heard = performance.now();
   const heartbeat = setInterval(() => {
     stillThere(redis, run).then((there) => {
@@ -100,7 +107,13 @@ export async function openRun(target: RedisTarget): Promise<QueuedRun> {
           waiting.set(id, { part, resolve, reject });
           queue
             .add("part", part, { jobId: id, removeOnComplete: true, removeOnFail: true })
-            .catch((error: unknown) => take(id)?.reject(error));
+            .catch((error: unknown) =>
+              take(id)?.reject(
+                new CommandError(`Redis at ${target.shown} does not take ${id}: ${messageOf(error)}`, {
+                  cause: error,
+                }),
+              ),
+            );
         });
       } finally {
         signal.removeEventListener("abort", abort);

@@ -10,7 +10,8 @@ const footprint = { type: "array", items: { ...text, pattern: "^(\\*$|[+-])" } }
 const count = { type: "integer", minimum: 0 };
 const sleep = { type: "object", propertyNames: thread, additionalProperties: footprint };
 const knowledge = closed({
-  queued: { type: "array", items: text },
+  locks: { type: "object", additionalProperties: { enum: [1, 2, 3] } },
+  aborted: { type: "array", items: text },
   identified: { type: "boolean" },
   footprints: { type: "object", propertyNames: { pattern: "^[0-9]" }, additionalProperties: footprint },
 });
@@ -34,6 +35,7 @@ const result = closed({
   ended: { type: "boolean" },
   bounded: { type: "boolean" },
   outdated: { type: "boolean" },
+  unknown: { type: "array", items: text },
   failures: {
     type: "array",
     items: closed({

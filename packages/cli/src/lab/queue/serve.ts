@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import type { Worker } from "bullmq";
+import { Worker } from "bullmq";
 import type { LabPart, LabPartResult } from "@vfiokit/lab";
 import { version } from "../../version.js";
 import { startThreads } from "../threads.js";
@@ -39,7 +39,6 @@ export async function serveRuns({ target, concurrency, say, signal }: ServeOptio
   const news = redis.duplicate();
   const ignore = (): void => undefined;
   news.on("error", ignore);
-  const { Worker } = await import("bullmq");
   await using threads = await startThreads(concurrency);
   const serving = new Map<string, Serving>();
   const refused = new Set<string>();

@@ -4,16 +4,16 @@ import { msixPbaSize, msixTableSize } from "./msix.js";
 
 /**
  * The MSI-X table and pending bits as a client sees them in a BAR. It holds the values and says which vectors'
- * masks changed; whoever delivers interrupts decides what a mask means. PCI 3.0 §6.8.2
+ * masks were written; whoever delivers interrupts decides what a mask means. PCI 3.0 §6.8.2
  */
 export class MsixTable {
   private readonly entries: DataView;
   private readonly pending: DataView;
 
-  /** `maskChanged` is called for each write that changes a vector's mask bit, and not for a reset. */
+  /** `maskWritten` is called for each write of a vector's mask bit, and not for a reset. */
   constructor(
     readonly vectors: number,
-    private readonly maskChanged: (vector: number, masked: boolean) => void,
+    private readonly maskWritten: (vector: number, masked: boolean) => void,
   ) {
     this.entries = new DataView(new ArrayBuffer(msixTableSize(vectors)));
     this.pending = new DataView(new ArrayBuffer(msixPbaSize(vectors)));
@@ -67,10 +67,9 @@ export class MsixTable {
   }
 
   private writeControl(vector: number, control: number): void {
-    const at = vector * PciMsixEntry.SIZE + PciMsixEntry.VECTOR_CTRL;
-    if (this.entries.getUint32(at, true) === control) return;
-    this.entries.setUint32(at, control, true);
-    this.maskChanged(vector, control !== 0);
+    // Also where the bit stays: a mask that is written counts, the one from power-on does not (MessageVectors).
+    this.entries.setUint32(vector * PciMsixEntry.SIZE + PciMsixEntry.VECTOR_CTRL, control, true);
+    this.maskWritten(vector, control !== 0);
   }
 
   isMasked(vector: number): boolean {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { isIP, connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { VfioError } from "@vfiokit/core";
-import { WireError } from "../../wire/errors.js";
+import { WireError } from "../../layout/errors.js";
 import { hostAndPort, loopbackAddress, type RemoteAddress } from "./address.js";
 import { BrokenConnection, FrameSocket } from "./frame-socket.js";
 import { failureOf, MAGIC, PROOF_SIZE, SESSION_SIZE, VERSION, type FrameValue } from "./protocol.js";
@@ -64,7 +64,7 @@ export async function openLink(
 /** What went wrong while reading: a broken connection, or bytes that no receiver sends. */
 export function explainRead(error: unknown, where: string): unknown {
   if (!(error instanceof VfioError)) return error;
-  const message = `${where}: ${error.message.replace(`${error.code}: `, "")}`;
+  const message = `${where}: ${error.detail}`;
   if (error instanceof BrokenConnection) return new BrokenConnection(error.code, message);
   // What the receiver refuses has its own words.
   return error instanceof WireError || error.code === "EPROTO" ? new VfioError("EPROTO", message) : error;

@@ -3,20 +3,18 @@
  * All numbers are little-endian.
  */
 
+import { Errno, errnoName, VfioError, type ErrnoName } from "@vfiokit/core";
 import {
-  Errno,
-  errnoName,
+  checkHandOverId,
+  MigrationFlags,
   MigrationState,
-  VfioError,
-  type ErrnoName,
   type MigrationStateName,
-} from "@vfiokit/core";
-import { WireError } from "../../wire/errors.js";
-import { bytes, bytesText, choice, flags, nameOf, u16, u32, u64, type Names } from "../../wire/field.js";
-import { MigrationFlags } from "../../wire/features.js";
-import { struct, type Struct, type StructValue, type Tail } from "../../wire/struct.js";
-import { rest } from "../../wire/tail.js";
-import { asVfioError } from "../../client/errors.js";
+} from "@vfiokit/core/migration";
+import { WireError } from "../../layout/errors.js";
+import { bytes, bytesText, choice, flags, nameOf, u16, u32, u64, type Names } from "../../layout/field.js";
+import { struct, type Struct, type StructValue, type Tail } from "../../layout/struct.js";
+import { rest } from "../../layout/tail.js";
+import { asVfioError } from "../../socket/errors.js";
 import { EndpointGoneError } from "../errors.js";
 import { MAX_NAME } from "./address.js";
 
@@ -255,11 +253,11 @@ export function encodeFrame<N extends FrameName>(name: N, value: FrameValue<N>):
 
 /** An error for the other side. */
 export function failure(error: unknown): Failure {
-  const { code, errno, message } = asVfioError(error);
+  const { errno, detail } = asVfioError(error);
   return {
     errno,
     flags: error instanceof EndpointGoneError ? FailureFlags.GONE : 0,
-    message: message.replace(`${code}: `, "").slice(0, MAX_MESSAGE / 4),
+    message: detail.slice(0, MAX_MESSAGE / 4),
   };
 }
 
@@ -270,10 +268,9 @@ export function failureOf({ errno, flags, message }: Failure): VfioError {
   return new VfioError(name in Errno ? (name as ErrnoName) : "EIO", message);
 }
 
-/** A migration's id as bytes. @throws VfioError EINVAL: it has not 32 hexadecimal digits */
+/** A migration's id as bytes. @throws VfioError EINVAL: it is no id of a hand-over */
 export function migrationBytes(id: string): Uint8Array {
-  if (!/^[0-9a-f]{32}$/i.test(id))
-    throw new VfioError("EINVAL", `migration id ${JSON.stringify(id)}: 32 hexadecimal digits`);
+  checkHandOverId(id);
   return Uint8Array.from(Buffer.from(id, "hex"));
 }
 

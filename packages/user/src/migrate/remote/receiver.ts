@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer as createTcpServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, TLSSocket } from "node:tls";
 import { VfioError } from "@vfiokit/core";
-import { asVfioError } from "../../client/errors.js";
+import { asVfioError } from "../../socket/errors.js";
 import { hostAndPort, isDeviceName, loopbackAddress, MAX_NAME } from "./address.js";
 import { zstd, type Codec } from "./compression.js";
 import type { ReceiverDevice } from "./device.js";

@@ -1,4 +1,5 @@
-import { MigrationState, VfioError } from "@vfiokit/core";
+import { VfioError } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
 import type { HandOverReport } from "../../admin/index.js";
 import type { ReceiverDevice, TargetHandOver } from "./device.js";
 import type { SessionSettings } from "./session.js";

@@ -241,7 +241,7 @@ class RemoteTarget implements MigrationTarget {
       const why = await this.#converse(current);
       if (this.#closing.signal.aborted) return;
       const { url, options } = this.settings;
-      options.log?.("warn", `${url}: the connection broke (${textOf(why)}): connecting again`);
+      options.log?.("warn", `${url}: the connection broke (${why.detail}): connecting again`);
       current = await this.#reconnect(why);
       options.log?.("info", `${url}: connected again`);
     }
@@ -316,8 +316,8 @@ class RemoteTarget implements MigrationTarget {
     for (let delay = 0; ; delay = Math.min(LAST_DELAY_MS, Math.max(FIRST_DELAY_MS, 2 * delay))) {
       const left = deadline - performance.now() - delay;
       if (left <= 0) {
-        const text = `${url}: the connection broke (${textOf(why)}) and could not be made again within`;
-        throw new VfioError("ETIMEDOUT", `${text} ${resumeWindow / 1000} s: ${textOf(last)}`);
+        const text = `${url}: the connection broke (${why.detail}) and could not be made again within`;
+        throw new VfioError("ETIMEDOUT", `${text} ${resumeWindow / 1000} s: ${last.detail}`);
       }
       await sleep(delay, undefined, { signal: this.#closing.signal });
       try {
@@ -377,8 +377,4 @@ function describedBy(value: FrameValue<"DESCRIPTION">, name: string): EndpointDe
     generation: generation === GENERATION_UNKNOWN ? undefined : countOf("generation", generation),
     handOver: (value.handOver & HandOver.SUPPORTED) !== 0,
   };
-}
-
-function textOf(error: VfioError): string {
-  return error.message.replace(`${error.code}: `, "");
 }

@@ -1,6 +1,7 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import { MigrationState, VfioError } from "@vfiokit/core";
-import { asVfioError } from "../../client/errors.js";
+import { VfioError } from "@vfiokit/core";
+import { MigrationState } from "@vfiokit/core/migration";
+import { asVfioError } from "../../socket/errors.js";
 import type { MigrationTarget } from "../endpoint.js";
 import type { Codec } from "./compression.js";
 import type { ReceiverEvent } from "./events.js";

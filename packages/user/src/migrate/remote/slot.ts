@@ -1,5 +1,5 @@
 import { VfioError } from "@vfiokit/core";
-import { asVfioError } from "../../client/errors.js";
+import { asVfioError } from "../../socket/errors.js";
 import type { Codec } from "./compression.js";
 import type { ReceiverDevice } from "./device.js";
 import type { FrameSocket } from "./frame-socket.js";

@@ -1,0 +1,91 @@
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { scratch, Vfiokit } from "./vfiokit.js";
+
+const has = (program: string): boolean => spawnSync(program, ["--version"]).error === undefined;
+const tools = ["gcc", "nm", "addr2line"].every(has);
+const bin = fileURLToPath(new URL("../bin/vfiokit.js", import.meta.url));
+
+/** A program whose `outer` is nothing but a loop that is inlined from `inner`: lines 2 to 5. */
+const PROGRAM = `volatile int sink;
+static inline __attribute__((always_inline)) void inner(int n) {
+  for (int i = 0; i < n; i++)
+    sink += i * n;
+}
+__attribute__((noinline)) void outer(int n) { inner(n); }
+int main(int argc, char **argv) { (void)argv; outer(argc); return 0; }
+`;
+
+const logOf = (symbol: string): string => `WARNING: held lock freed!
+t/1 is freeing memory 1-2, with a lock still held there!
+ffff01 (&l){+.+.}-{4:4}, at: ${symbol}
+1 lock held by t/1:
+ #0: ffff01 (&l){+.+.}-{4:4}, at: ${symbol}
+`;
+
+describe.skipIf(!tools)("vfiokit lockdep explain --decode", () => {
+  function built(folder: { file(name: string): string }): { program: string; start: bigint; size: bigint } {
+    writeFileSync(folder.file("probe.c"), PROGRAM);
+    const program = folder.file("probe");
+    const gcc = spawnSync("gcc", ["-g", "-O1", "-o", program, folder.file("probe.c")], { encoding: "utf8" });
+    expect(gcc.stderr).toBe("");
+    const symbols = spawnSync("nm", ["-n", program], { encoding: "utf8" })
+      .stdout.split("\n")
+      .flatMap((line) => /^([0-9a-f]+) \w (\S+)$/.exec(line)?.slice(1) ?? [])
+      .reduce<{ at: bigint; name: string }[]>((all, part, i, parts) => {
+        if (i % 2 === 0) all.push({ at: BigInt(`0x${part}`), name: parts[i + 1]! });
+        return all;
+      }, []);
+    const outer = symbols.find(({ name }) => name === "outer")!;
+    const next = symbols.find(({ at }) => at > outer.at)!;
+    return { program, start: outer.at, size: next.at - outer.at };
+  }
+
+  it("shows file and line, and the inlined function as part of its caller", async () => {
+    using folder = scratch();
+    const { program, size } = built(folder);
+    const log = folder.file("dmesg");
+    writeFileSync(log, logOf(`outer+0x${(size / 2n).toString(16)}/0x${size.toString(16)}`));
+    const plain = await Vfiokit.run("lockdep", "explain", log);
+    expect(plain.stdout).not.toContain("probe.c");
+    const { stdout, stderr } = await Vfiokit.run("lockdep", "explain", log, "--decode", program);
+    expect(stderr).toBe("");
+    expect(stdout).toMatch(/Taken at: outer\+0x\w+\/0x\w+ \(\S*probe\.c:6\)/);
+  });
+
+  it("a function of another size is another function, and stays as it is", async () => {
+    using folder = scratch();
+    const { program, size } = built(folder);
+    const log = folder.file("dmesg");
+    writeFileSync(log, logOf(`outer+0x1/0x${(size + 16n).toString(16)}`));
+    expect((await Vfiokit.run("lockdep", "explain", log, "--decode", program)).stdout).not.toContain(
+      "probe.c",
+    );
+  });
+
+  it("a file that is no kernel, and one that is not there, are errors that name it", async () => {
+    using folder = scratch();
+    const log = folder.file("dmesg");
+    writeFileSync(log, logOf("outer+0x1/0x2"));
+    const wrong = await Vfiokit.run("lockdep", "explain", log, "--decode", log);
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toContain(`error: ${log}: `);
+    const none = await Vfiokit.run("lockdep", "explain", log, "--decode", folder.file("none"));
+    expect(none).toMatchObject({ code: 1, stderr: `error: ${folder.file("none")}: no such file\n` });
+  });
+
+  it("without binutils one line says what to install, and the report is explained all the same", () => {
+    using folder = scratch();
+    const log = folder.file("dmesg");
+    writeFileSync(log, logOf("outer+0x1/0x2"));
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      [bin, "lockdep", "explain", log, "--decode", log],
+      { encoding: "utf8", env: { ...process.env, PATH: folder.file("nothing") } },
+    );
+    expect(stderr).toMatch(/^--decode needs nm and addr2line: install binutils.*\n$/);
+    expect({ status, stdout: stdout.includes("held lock freed!") }).toEqual({ status: 0, stdout: true });
+  });
+});

@@ -1,0 +1,35 @@
+/** Time as a device sees it: a test or a simulation brings its own. */
+
+export interface Timer {
+  /** Expires once, `milliseconds` (fractions count) from now. A start while it runs replaces it. */
+  start(milliseconds: number): void;
+  stop(): void;
+}
+
+export interface Clock {
+  timer(expired: () => void): Timer;
+}
+
+/** Timers, and the time of day that they go by. */
+export interface WallClock extends Clock {
+  /** Milliseconds, fractions too, since an origin that does not change. */
+  now(): number;
+}
+
+/** The time of this process. Its timers fire late by up to a millisecond, as timers do. */
+export const systemClock: WallClock = {
+  now: () => performance.now(),
+  timer(expired) {
+    let handle: ReturnType<typeof setTimeout> | undefined;
+    return {
+      start(milliseconds) {
+        clearTimeout(handle);
+        handle = setTimeout(expired, milliseconds);
+      },
+      stop() {
+        clearTimeout(handle);
+        handle = undefined;
+      },
+    };
+  },
+};

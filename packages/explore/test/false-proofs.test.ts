@@ -1,0 +1,268 @@
+import { describe, expect, it } from "vitest";
+import { exitCodeOf, explore, formatReport, replay, type Body, type Exploration } from "@vfiokit/explore";
+import { Mutex, RwSemaphore } from "@vfiokit/lockdep";
+
+/** Programs that fail in plain Node, and that were once said to be proved, or had an order that was never run. */
+const programs: Record<string, { readonly body: Body; readonly message: string }> = {
+  "a task that joins while it holds a mutex keeps another from being first": {
+    message: "user: user was before writer",
+    body: (x) => {
+      const m = new Mutex("m");
+      const c = x.shared("c", 0);
+      const writer = x.task("writer", async () => c.set(2));
+      x.task("waiter", async (task) => {
+        await m.lock(task);
+        await x.join(writer);
+        m.unlock(task);
+      });
+      x.task("user", async (task) => {
+        await m.lock(task);
+        const seen = c.current;
+        m.unlock(task);
+        if (seen === 0) throw new Error("user was before writer");
+      });
+    },
+  },
+  "a trylock between the unlock that hands a mutex over and the turn of who gets it": {
+    message: "C: busy, A is out, B has not begun",
+    body: (x) => {
+      const m = new Mutex("m");
+      const a = x.shared("a", 0);
+      const b = x.shared("b", 0);
+      x.task("A", async (task) => {
+        await m.lock(task);
+        await x.step();
+        a.current = 1;
+        m.unlock(task);
+      });
+      x.task("B", async (task) => {
+        await m.lock(task);
+        b.current = 1;
+        m.unlock(task);
+      });
+      x.task("C", async (task) => {
+        await x.step();
+        if (m.tryLock(task)) m.unlock(task);
+        else if (a.current === 1 && b.current === 0) throw new Error("busy, A is out, B has not begun");
+      });
+    },
+  },
+  "a look at the owner between hand-over and turn": {
+    message: "C: B owns it and has not begun",
+    body: (x) => {
+      const m = new Mutex("m");
+      const b = x.shared("b", 0);
+      const second = x.task("B", async (task) => {
+        await m.lock(task);
+        b.current = 1;
+        m.unlock(task);
+      });
+      x.task("C", async () => {
+        await x.step();
+        if (m.owner === second.task && b.current === 0) throw new Error("B owns it and has not begun");
+      });
+    },
+  },
+  "a trylock that meets readers who were woken and have not run": {
+    message: "C: busy, though no reader runs",
+    body: (x) => {
+      const rw = new RwSemaphore("rw");
+      const run = x.shared("run", 0);
+      const out = x.shared("out", 0);
+      x.task("writer", async (task) => {
+        await rw.downWrite(task);
+        await x.step();
+        rw.upWrite(task);
+        out.current = 1;
+      });
+      for (const name of ["r1", "r2"])
+        x.task(name, async (task) => {
+          await rw.downRead(task);
+          run.current++;
+          rw.upRead(task);
+        });
+      x.task("C", async (task) => {
+        await x.step();
+        if (rw.tryDownWrite(task)) rw.upWrite(task);
+        else if (out.current === 1 && run.current === 0) throw new Error("busy, though no reader runs");
+      });
+    },
+  },
+  "abort and unlock in one piece: a waiter is cancelled before it is handed the lock": {
+    message: "the victim was cancelled",
+    body: (x) => {
+      const m = new Mutex("m");
+      let cancelled = false;
+      const victim = x.task("victim", async (task) => {
+        try {
+          await m.lock(task);
+          m.unlock(task);
+        } catch {
+          cancelled = true;
+        }
+      });
+      x.task("holder", async (task) => {
+        await m.lock(task);
+        await x.step();
+        victim.abort();
+        m.unlock(task);
+      });
+      x.finally(() => {
+        if (cancelled) throw new Error("the victim was cancelled");
+      });
+    },
+  },
+  "a deadlock elsewhere does not hide a trylock that is busy": {
+    message: "t0 met a busy lock",
+    body: (x) => {
+      const m = new Mutex("m");
+      const rw = new RwSemaphore("rw");
+      let busy = false;
+      x.task("t0", async (task) => {
+        if (!m.tryLock(task)) {
+          busy = true;
+          return;
+        }
+        await rw.downWrite(task);
+        rw.upWrite(task);
+        m.unlock(task);
+      });
+      x.task("t1", async (task) => {
+        if (!rw.tryDownRead(task)) return;
+        await m.lock(task);
+        await x.step();
+        m.unlock(task);
+        rw.upRead(task);
+      });
+      x.finally(() => {
+        if (busy) throw new Error("t0 met a busy lock");
+      });
+    },
+  },
+};
+
+describe("no false proof:", () => {
+  for (const [symptom, { body, message }] of Object.entries(programs))
+    for (const plainFields of ["conflict", "none"] as const)
+      it(`${symptom} (plain fields: ${plainFields})`, async () => {
+        for (const strategy of ["exhaustive", "all"] as const) {
+          const options = {
+            strategy,
+            plainFields,
+            keepGoing: symptom.startsWith("a deadlock"),
+            lockdep: false,
+          };
+          const report = await explore(body, options);
+          const failure = report.failures.find((each) => each.message === message);
+          expect(failure, strategy).toBeDefined();
+          const again = await replay(body, failure!.schedule, options);
+          expect(again.failures.map((each) => each.message)).toContain(message);
+        }
+      });
+});
+
+describe("plain fields between steps:", () => {
+  const refreshToken = (x: Exploration, touches?: readonly string[]): void => {
+    let valid = "r0";
+    let token = "r0"; // the server takes each refresh token once
+    const step = (label: string): Promise<void> => (touches ? x.step(label, { touches }) : x.step(label));
+    const post = async (sent: string): Promise<string> => {
+      await step("POST /token");
+      if (sent !== valid) throw new Error("invalid_grant");
+      return (valid = `${sent}+`);
+    };
+    for (const name of ["a", "b"])
+      x.task(name, async () => {
+        await step("401");
+        token = await post(token);
+      });
+  };
+
+  it("a token that is refreshed twice", async () => {
+    expect((await explore((x) => refreshToken(x))).verdict).toBe("failed");
+    expect((await explore((x) => refreshToken(x, ["token"]))).verdict).toBe("failed");
+  });
+
+  it("two who make a folder that is not there", async () => {
+    const report = await explore((x) => {
+      const folders = new Set<string>();
+      for (const name of ["copy 1", "copy 2"])
+        x.task(name, async () => {
+          await x.step("stat");
+          if (folders.has("out")) return;
+          await x.step("mkdir");
+          if (folders.has("out")) throw new Error("EEXIST");
+          folders.add("out");
+        });
+    });
+    expect(report.failures[0]!.message).toMatch("EEXIST");
+  });
+
+  it("an answer that comes late overwrites a later one", async () => {
+    const report = await explore((x) => {
+      let [shown, page] = [0, 0];
+      x.task("user", async () => {
+        for (const wanted of [1, 2]) {
+          page = wanted;
+          x.task(`fetch ${wanted}`, async () => {
+            await x.step("response");
+            shown = wanted;
+          });
+          await x.step("click");
+        }
+      });
+      x.finally(() => {
+        if (shown !== page) throw new Error(`on page ${page}, shown ${shown}`);
+      });
+    });
+    expect(report.failures[0]).toMatchObject({ message: "on page 2, shown 1" });
+  });
+
+  it("steps that say that they touch different fields, or none, are taken in one order", async () => {
+    const executions = async (step: (x: Exploration, name: string) => Promise<void>): Promise<number> => {
+      const report = await explore((x) => {
+        for (const name of ["a", "b"]) {
+          x.task(name, async () => {
+            await x.pure();
+            await step(x, name);
+          });
+        }
+      });
+      return report.executions;
+    };
+    const pure = await executions((x) => x.pure());
+    const own = await executions((x, name) => x.step({ touches: [name] }));
+    const same = await executions((x) => x.step({ touches: ["same"] }));
+    expect(own).toBeGreaterThan(pure); // what comes before the first step may use any field
+    expect(same).toBeGreaterThan(own);
+    expect(await executions((x) => x.step())).toBeGreaterThanOrEqual(same);
+  });
+});
+
+describe("the verdict", () => {
+  it("is unknown, and says where, if a task awaits what is not explored", async () => {
+    const report = await explore((x) => {
+      let tell!: () => void;
+      const told = new Promise<void>((resolve) => (tell = resolve));
+      x.task("ann", () => told);
+      x.task("bob", async () => {
+        await x.step();
+        tell();
+      });
+    });
+    expect(report).toMatchObject({ verdict: "unknown", failures: [] });
+    expect(formatReport(report)).toMatch(
+      /^UNKNOWN: ann awaits something that is not explored, after begin\n/,
+    );
+    expect(exitCodeOf(report.verdict)).toBe(4);
+  });
+
+  it("says that it rests on the promise that no plain fields are shared", async () => {
+    const body: Body = (x) => void x.task("a", () => x.step());
+    expect(formatReport(await explore(body))).toMatch(/^PROVED: no interleaving fails\n/);
+    const promised = await explore(body, { plainFields: "none" });
+    expect(formatReport(promised)).toMatch(
+      /^PROVED: no interleaving fails, if tasks share no plain fields\n/,
+    );
+  });
+});
