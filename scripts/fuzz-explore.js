@@ -7,6 +7,8 @@ Explores random programs, and compares what they can end with to a plain enumera
 
   --seconds N   stop after N seconds (default: 60, or no limit with --programs)
   --programs N  stop when N programs have been compared
+  --executions N  pass over programs that need more (default: 500)
+  --no-foreign  tasks await nothing but what the explorer makes: no promises and no async functions of their own
   --seed S      begin with the program of seed S (default: by lot)
 
 Exit code 0: no difference. 1: differences, with the smallest program that shows each. 2: wrong usage.`;
@@ -17,18 +19,20 @@ function refuse(message) {
   process.exit(2);
 }
 
-/** @returns {{ seconds: number, programs: number, seed: number } | undefined} */
+/** @returns {{ seconds: number, programs: number, seed: number, foreign: boolean, maxExecutions: number } | undefined} */
 function readOptions() {
   const text = { type: /** @type {const} */ ("string") };
   const options = {
     seconds: text,
     programs: text,
     seed: text,
+    executions: text,
+    "no-foreign": { type: /** @type {const} */ ("boolean") },
     help: { type: /** @type {const} */ ("boolean") },
   };
   const { values } = parseArgs({ options });
   if (values.help) return undefined;
-  /** @param {"seconds" | "programs" | "seed"} name @param {number} otherwise @param {number} least */
+  /** @param {"seconds" | "programs" | "seed" | "executions"} name @param {number} otherwise @param {number} least */
   const number = (name, otherwise, least) => {
     const value = values[name];
     if (value === undefined) return otherwise;
@@ -41,6 +45,8 @@ function readOptions() {
     programs,
     seconds: number("seconds", programs === Infinity ? 60 : Infinity, 1),
     seed: number("seed", Math.floor(Math.random() * 1e9), 0),
+    maxExecutions: number("executions", 500, 1),
+    foreign: !values["no-foreign"],
   };
 }
 
@@ -54,7 +60,7 @@ if (!options) {
   console.log(USAGE);
   process.exit(0);
 }
-const { seconds, programs, seed } = options;
+const { seconds, programs, seed, foreign, maxExecutions } = options;
 const server = await createServer({
   configFile: "vitest.config.ts",
   server: { middlewareMode: true, watch: null, ws: false },
@@ -79,7 +85,7 @@ const line = ({ compared, skipped, executions }) =>
   `${((performance.now() - begun) / 1000).toFixed(0)} s`;
 const clear = process.stderr.isTTY ? "\r\x1b[K" : "";
 const counts = await campaign({
-  ...{ seed, programs, signal: stop.signal },
+  ...{ seed, programs, foreign, maxExecutions, signal: stop.signal },
   onProgress(counts) {
     const now = performance.now();
     if (now - begun > seconds * 1000) stop.abort();

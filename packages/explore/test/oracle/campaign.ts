@@ -1,5 +1,5 @@
 import { enumerate, type Outcomes } from "./enumerator.js";
-import { flatten, sketch, smaller, type Sketch } from "./generator.js";
+import { flatten, sketch, smaller, withoutForeign, type Sketch } from "./generator.js";
 import { formatProgram, type Program } from "./program.js";
 import { compare, type Difference } from "./runner.js";
 
@@ -22,28 +22,34 @@ export interface CampaignOptions {
   readonly seed: number;
   /** So many programs are compared. */
   readonly programs: number;
+  /** Tasks also await what the explorer did not make: promises of their own, functions of theirs. */
+  readonly foreign?: boolean;
+  /** Programs that need more are too large. */
+  readonly maxExecutions?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (counts: Counts) => void;
   readonly onFinding?: (finding: Finding) => void;
 }
 
-/** More states are too many. */
-const MAX_STATES = 4000;
+/** Per execution that is allowed: more states are too many. */
+const MAX_STATES = 8;
 
 /** Compares random programs, from one seed up. */
 export async function campaign({
   seed,
   programs,
+  foreign = true,
+  maxExecutions = 500,
   signal,
   onProgress,
   onFinding,
 }: CampaignOptions): Promise<Counts> {
   const counts: Counts = { compared: 0, skipped: 0, executions: 0, outcomes: 0 };
   for (let at = seed; counts.compared < programs && !signal?.aborted; at++) {
-    const whole = sketch(at);
-    const found = await differencesIn(whole, counts);
+    const whole = foreign ? sketch(at) : withoutForeign(sketch(at));
+    const found = await differencesIn(whole, maxExecutions, counts);
     if (found.length > 0) {
-      const { program, differences } = await shrink(whole, found);
+      const { program, differences } = await shrink(whole, found, maxExecutions);
       onFinding?.({ seed: at, program, differences });
     }
     onProgress?.(counts);
@@ -51,10 +57,14 @@ export async function campaign({
   return counts;
 }
 
-async function differencesIn(whole: Sketch, counts?: Counts): Promise<readonly Difference[]> {
+async function differencesIn(
+  whole: Sketch,
+  maxExecutions: number,
+  counts?: Counts,
+): Promise<readonly Difference[]> {
   const program = flatten(whole);
-  const expected: Outcomes | undefined = enumerate(program, MAX_STATES);
-  const result = expected && (await compare(program, expected));
+  const expected: Outcomes | undefined = enumerate(program, MAX_STATES * maxExecutions);
+  const result = expected && (await compare(program, expected, { maxExecutions }));
   if (counts) {
     if (result?.compared) counts.compared++;
     else counts.skipped++;
@@ -65,11 +75,15 @@ async function differencesIn(whole: Sketch, counts?: Counts): Promise<readonly D
 }
 
 /** Leaves out whatever is not needed for a difference of the same sort. */
-async function shrink(whole: Sketch, found: readonly Difference[]): Promise<Omit<Finding, "seed">> {
+async function shrink(
+  whole: Sketch,
+  found: readonly Difference[],
+  maxExecutions: number,
+): Promise<Omit<Finding, "seed">> {
   const sort = found[0]!.what;
   for (const less of smaller(whole)) {
-    const differences = await differencesIn(less);
-    if (differences.some(({ what }) => what === sort)) return shrink(less, differences);
+    const differences = await differencesIn(less, maxExecutions);
+    if (differences.some(({ what }) => what === sort)) return shrink(less, differences, maxExecutions);
   }
   return { program: flatten(whole), differences: found };
 }

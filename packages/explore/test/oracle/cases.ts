@@ -247,4 +247,20 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
       ],
     ),
   ],
+  [
+    "a look at who holds a semaphore",
+    program(
+      false,
+      [{ do: "look", lock: "s0", at: "owner" }],
+      [take("s0", "permit", 1), release("s0", "permit")],
+    ),
+  ],
+  [
+    "a wait with a condition is cancelled while another one has the mutex",
+    program(
+      false,
+      [take("m0", "write", 2), take("v0", "wait", 0, { signal: "k0" }), release("m0", "write")],
+      lock("m0", { do: "cancel", signal: "k0" }),
+    ),
+  ],
 ];

@@ -213,9 +213,28 @@ class Maker {
   readonly #one = <T>(...all: readonly T[]): T => all[this.#below(all.length)]!;
 }
 
+/** The program without `await`s of what the explorer did not make: `preempt`s stand for them. */
+export function withoutForeign(whole: Sketch): Sketch {
+  const known = (item: Item): readonly Item[] => {
+    if ("do" in item) return item.do === "gap" || item.do === "await" ? [{ do: "preempt" }] : [item];
+    const inside = item.inside.flatMap(known);
+    // What a once runs is an async function of the program's own.
+    return item.nest === "call" || item.mode === "once" ? inside : [{ ...item, inside }];
+  };
+  return { ...whole, tasks: whole.tasks.map((task) => ({ ...task, items: task.items.flatMap(known) })) };
+}
+
 /** The flat lists that are run and enumerated. */
 export function flatten({ plain, tasks }: Sketch): Program {
-  return { plain, tasks: tasks.map(({ late, items }) => ({ late, code: items.flatMap(flat) })) };
+  const each = (item: Item): readonly Item[] => {
+    if ("nest" in item) return [{ ...item, inside: item.inside.flatMap(each) }];
+    // An access to a cell promises that what follows, up to the next place, uses no plain fields.
+    return plain && (item.do === "get" || item.do === "set") ? [item, { do: "step" }] : [item];
+  };
+  return {
+    plain,
+    tasks: tasks.map(({ late, items }) => ({ late, code: items.flatMap(each).flatMap(flat) })),
+  };
 }
 
 function flat(item: Item): readonly Instr[] {

@@ -137,7 +137,7 @@ export function downgrade(s: Objects, task: string, lock: string): void {
 function handOn(s: Objects, lock: string): void {
   const hand = (wait: Waiting): void => {
     have(s, wait);
-    leave(s, wait);
+    leave(s, wait, s.tasks[wait.task]!.error); // of a wait with a condition, which ended so
   };
   const queue = queueOf(s, lock);
   for (let next = queue.shift(); next && fits(s, next); next = queue.shift()) hand(next);
