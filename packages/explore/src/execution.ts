@@ -125,6 +125,16 @@ export class Execution implements Scheduler {
   /** Runs to the end, or to the first failure. */
   async run(pick: Picker, options: RunOptions): Promise<void> {
     schedule(this);
+    const { prototype } = AbortController;
+    const abort = Object.getOwnPropertyDescriptor(prototype, "abort")!;
+    const onAbort = (signal: AbortSignal): void => this.#aborts(signal);
+    Object.defineProperty(prototype, "abort", {
+      ...abort,
+      value(this: AbortController, reason?: unknown) {
+        onAbort(this.signal);
+        (abort.value as (reason?: unknown) => void).call(this, reason);
+      },
+    });
     try {
       await nextTurn();
       while (!this.again && (options.keepGoing || this.failures.length === 0)) {
@@ -152,6 +162,7 @@ export class Execution implements Scheduler {
         await this.#event(next, options.afterEvent);
       }
     } finally {
+      Object.defineProperty(prototype, "abort", abort);
       schedule(undefined);
     }
   }
@@ -326,6 +337,11 @@ export class Execution implements Scheduler {
       this.needs.abort(name);
       if (!this.#settingUp) this.#unwitnessed.add(signal);
     }
+  }
+
+  /** A signal that no wait has looked at yet. One may, in another order. */
+  #aborts(signal: AbortSignal): void {
+    if (!this.#signals.has(signal)) this.#footprint.add("abort*", true);
   }
 
   #aborted(signal: AbortSignal, name: string): void {
