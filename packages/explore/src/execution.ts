@@ -73,6 +73,8 @@ export class Execution implements Scheduler {
   readonly #signals = new Map<AbortSignal, string>();
   /** Mutexes for which tasks have waited that a signal can cancel. */
   readonly #cancellable = new Map<AbortSignal, Set<string>>();
+  /** Signals that were aborted by whom nobody saw: before anything of them was known. */
+  readonly #unwitnessed = new Set<AbortSignal>();
   /** Mutexes of detail 0 that are taken: since which event. */
   readonly #taken = new Map<string, number>();
   #active: Thread | undefined;
@@ -123,6 +125,16 @@ export class Execution implements Scheduler {
   /** Runs to the end, or to the first failure. */
   async run(pick: Picker, options: RunOptions): Promise<void> {
     schedule(this);
+    const { prototype } = AbortController;
+    const abort = Object.getOwnPropertyDescriptor(prototype, "abort")!;
+    const onAbort = (signal: AbortSignal): void => this.#aborts(signal);
+    Object.defineProperty(prototype, "abort", {
+      ...abort,
+      value(this: AbortController, reason?: unknown) {
+        onAbort(this.signal);
+        (abort.value as (reason?: unknown) => void).call(this, reason);
+      },
+    });
     try {
       await nextTurn();
       while (!this.again && (options.keepGoing || this.failures.length === 0)) {
@@ -150,6 +162,7 @@ export class Execution implements Scheduler {
         await this.#event(next, options.afterEvent);
       }
     } finally {
+      Object.defineProperty(prototype, "abort", abort);
       schedule(undefined);
     }
   }
@@ -320,7 +333,15 @@ export class Execution implements Scheduler {
     if (this.#signals.has(signal)) return;
     this.#signals.set(signal, name);
     if (!signal.aborted) signal.addEventListener("abort", () => this.#aborted(signal, name), { once: true });
-    else if (!this.#settingUp) this.#footprint.addEverything(); // by whom, nobody saw
+    else {
+      this.needs.abort(name);
+      if (!this.#settingUp) this.#unwitnessed.add(signal);
+    }
+  }
+
+  /** A signal that no wait has looked at yet. One may, in another order. */
+  #aborts(signal: AbortSignal): void {
+    if (!this.#signals.has(signal)) this.#footprint.add("abort*", true);
   }
 
   #aborted(signal: AbortSignal, name: string): void {
@@ -410,6 +431,7 @@ export class Execution implements Scheduler {
       if (!each) continue;
       this.#watch(each);
       this.#footprint.add(this.#signals.get(each)!, false);
+      if (this.#unwitnessed.has(each)) this.#footprint.addEverything();
     }
   }
 

@@ -48,6 +48,7 @@ export class Barrier extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

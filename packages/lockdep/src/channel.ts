@@ -128,6 +128,7 @@ export class Channel<T extends Sendable> extends Unowned {
 
   /** Senders or receivers: never both. */
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#senders.first ? this.#senders.waits : this.#receivers.waits;
   }
 

@@ -56,6 +56,7 @@ export class Latch extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

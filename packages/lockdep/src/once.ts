@@ -56,10 +56,12 @@ export class Once<T> extends Lock {
   }
 
   override holders(): readonly Task[] {
+    scheduler?.touching(this, false);
     return this.#state === "running" ? [this.#hold.task] : NOBODY;
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -176,10 +176,12 @@ export class Semaphore extends Lock {
   }
 
   override holders(): readonly Task[] {
+    scheduler?.touching(this, false);
     return this.#holds.map((hold) => hold.task);
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 
