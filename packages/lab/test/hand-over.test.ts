@@ -296,10 +296,9 @@ const scenes: readonly (readonly string[])[] = [
   ["killed after give", "recoverer", targetReset],
 ];
 
-const TIMEOUT = 600_000;
-
 /** Three or more beside each other take minutes: `npm run explore:hand-over` proves these too, CI one of them. */
 const isLong = process.env["VFIOKIT_LONG"] === "1";
+const TIMEOUT = isLong ? 600_000 : 120_000;
 const isShort = (names: readonly string[]): boolean => names.length === 2 || names[2] === targetReset;
 const chosen = scenes.filter((names) => isLong || (isShort(names) && names[0] === "mover"));
 
