@@ -42,9 +42,6 @@ export const ByeFlags = { DISCARD: 1 << 0 } as const;
 const FailureFlags = { GONE: 1 << 0 } as const;
 export const HandOver = { SUPPORTED: 1 << 0 } as const;
 
-/** A DESCRIPTION's generation where the device does not tell. */
-export const GENERATION_UNKNOWN = (1n << 64n) - 1n;
-
 /** UTF-8 to the end of the frame. */
 function text(max: number): Tail<string> {
   const encode = (value: string) => new TextEncoder().encode(value);
@@ -117,6 +114,7 @@ const Description = struct("DESCRIPTION", {
   migrationFlags: flags(u32, MigrationFlags),
   state: choice(u32, MigrationState as Names),
   handOver: flags(u32, HandOver),
+  /** All ones: the device does not tell. */
   generation: u64,
 });
 
