@@ -151,7 +151,7 @@ export class Session implements LinkUser {
     this.#twin?.close();
     this.#link?.close();
     if (this.#link) dropRequests(this.#link.inFlight);
-    this.requests.ledger.close();
+    this.requests.setup.close();
     this.#whenDrained?.();
     this.#settle();
   }

@@ -305,7 +305,7 @@ export class RemoteTarget implements MigrationTarget {
   }
 
   #sayAlive(): void {
-    if (this.#link?.frames.hasRoom) this.#link.frames.send("MOVER_ALIVE", {});
+    if (this.#link?.frames.hasRoom) this.#link.frames.send("CLIENT_ALIVE", {});
   }
 
   #fail(error: Error): void {

@@ -19,7 +19,7 @@ import {
   type FrameValue,
 } from "./protocol.js";
 
-/** How far the device is. Only what is loading, or may be, is discarded when its mover goes away. */
+/** How far the device is. Only what is loading, or may be, is discarded when its migration client goes away. */
 type Phase = "open" | "loading" | "prepared" | "activated";
 
 type Request = Extract<Frame, { readonly frame: "DESCRIBE" | "BEGIN" | "PREPARE" | "ACTIVATE" | "DISCARD" }>;
@@ -27,7 +27,7 @@ type Request = Extract<Frame, { readonly frame: "DESCRIBE" | "BEGIN" | "PREPARE"
 /** How long the end of a session waits for a device that does not answer. Milliseconds. */
 const END_MS = 5000;
 
-/** Why a session is over, and what its mover is told about it. */
+/** Why a session is over, and what its migration client is told about it. */
 interface Farewell {
   readonly reason: string;
   readonly problem?: VfioError;
@@ -41,7 +41,7 @@ export interface SessionSettings {
 }
 
 /**
- * One mover at work on one device, over one connection after the other.
+ * One migration client at work on one device, over one connection after the other.
  *
  * Over 300 lines: the phase that the device is in and the connection that may go on decide what each frame does.
  */
@@ -76,7 +76,7 @@ export class Session {
     this.#image = new IncomingImage(target, agreed);
   }
 
-  /** Whether the mover is away, and is not sending an image: another one may have the device. */
+  /** Whether the migration client is away, and is not sending an image: another one may have the device. */
   get yields(): boolean {
     return this.#ended !== undefined || (!this.#frames && this.#phase !== "loading");
   }
@@ -96,7 +96,7 @@ export class Session {
       return "replaced";
     }
     clearTimeout(this.#timer);
-    // A mover that has connected again knows better than we whether the old connection still works.
+    // A migration client that has connected again knows better than we whether the old connection still works.
     this.#frames?.destroy();
     this.#frames = frames;
     await this.#working;
@@ -140,7 +140,7 @@ export class Session {
   /**
    * Ends the session: what is being loaded is discarded, what is prepared stays so (docs/migration-remote.md). Settles
    * when the target is closed.
-   * @param last what the mover is told, if it is there
+   * @param last what the migration client is told, if it is there
    * @param decided somebody is about to decide what becomes of a device that is prepared
    */
   end(
@@ -200,29 +200,29 @@ export class Session {
     };
   }
 
-  /** @returns why the mover has said goodbye; undefined: it has not. @throws VfioError */
+  /** @returns why the migration client has said goodbye; undefined: it has not. @throws VfioError */
   async #converse(frames: FrameSocket): Promise<Farewell | undefined> {
     for (;;) {
       const frame = await frames.read(this.settings.idle_ms);
       if (!frame || this.#frames !== frames) return undefined;
       if (frame.frame === "BYE") return this.#bye(frame.value);
-      if (frame.frame === "MOVER_ALIVE") continue;
+      if (frame.frame === "CLIENT_ALIVE") continue;
       const work = this.#perform(frame);
       this.#working = work.catch(() => undefined);
       const reply = await work;
       if (this.#frames !== frames) return undefined;
       if (reply) frames.write(reply);
-      // A mover that does not read its answers gets nothing done.
+      // A migration client that does not read its answers gets nothing done.
       await frames.room(this.settings.idle_ms);
     }
   }
 
   #bye({ flags }: FrameValue<"BYE">): Farewell {
     if (flags & ByeFlags.DISCARD && this.#phase === "prepared") this.#phase = "loading";
-    return { reason: "the mover is done" };
+    return { reason: "the migration client is done" };
   }
 
-  /** @returns the answer. @throws VfioError EPROTO: the mover breaks the protocol */
+  /** @returns the answer. @throws VfioError EPROTO: the migration client breaks the protocol */
   async #perform(frame: Frame): Promise<Uint8Array | undefined> {
     switch (frame.frame) {
       case "DATA":
@@ -294,7 +294,7 @@ export class Session {
       await this.target.discard(id);
       this.#phase = "open";
       this.#image.number = 0;
-      this.#report("discarded", "info", "the mover has discarded what was loaded");
+      this.#report("discarded", "info", "the migration client has discarded what was loaded");
     }
   }
 
