@@ -18,6 +18,14 @@ describe.each(documents())("%s", (page) => {
     expect(targets.filter((target) => !exists(folder + target))).toEqual([]);
   });
 
+  it("links to what the repository has at its address", () => {
+    const { homepage } = JSON.parse(read("package.json")) as { homepage: string };
+    const targets = [...text.matchAll(/\]\((https?:[^)#\s]+)[^)]*\)/g)].map((match) => match[1]!);
+    const own = targets.filter((target) => target.startsWith(`${homepage}/`));
+    const paths = own.map((target) => /\/(?:blob|tree|raw)\/main\/(.*)$/.exec(target)?.[1] ?? target);
+    expect(paths.filter((path) => !exists(path))).toEqual([]);
+  });
+
   it("names files that exist", () => {
     const paths = text.match(/(?<![\w/.-])(packages|docs|test|examples|scripts)\/[\w./-]*\w/g) ?? [];
     expect(
