@@ -16,7 +16,7 @@ const mayImport = {
 };
 const everything = Object.keys(mayImport);
 
-/** Folders that must run in a browser: nothing of Node's. */
+/** Folders that must run in a browser: nothing of Node's, and nothing of a command line's. */
 const noNode = [
   "packages/lockdep/src/*.ts",
   "packages/explore/src/**",
@@ -105,7 +105,10 @@ export default defineConfig(
         "error",
         {
           patterns: [
-            { regex: "^(node:|fs$|net$|os$|path$|koffi)", message: "This folder must run without Node." },
+            {
+              regex: "^(node:|fs$|net$|os$|path$|koffi|commander)",
+              message: "This folder must run without Node.",
+            },
           ],
         },
       ],
