@@ -1,6 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { PciDeviceDefinition } from "@vfiokit/core";
-import { counterCard, memoryCard, serialCard } from "@vfiokit/devices";
 import { chardevHelp, chardevSyntax, openChardev, parseChardev, type ChardevSpec } from "./chardev/index.js";
 import type { Logger } from "./log.js";
 import { parseBytes } from "./shared/units.js";
@@ -17,7 +16,7 @@ export interface OpenedDevice {
   readonly usesStdout: boolean;
 }
 
-/** A device that `vfiokit serve` knows. */
+/** A device that `vfiokit serve` knows. What it is made of is loaded when it is opened: help needs none of it. */
 export interface ServedDevice {
   readonly name: string;
   readonly summary: string;
@@ -40,6 +39,7 @@ const serial: ServedDevice = {
       .addHelpText("after", `\nCharacter devices:\n${chardevHelp}`);
   },
   async open(options, log) {
+    const { serialCard } = await import("@vfiokit/devices");
     const chardev = await openChardev(options["chardev"] as ChardevSpec, log);
     return {
       definitions: [serialCard({ backend: chardev.backend })],
@@ -62,13 +62,14 @@ const counter: ServedDevice = {
       )
       .addHelpText("after", "\nSeveral functions listen at PATH.0, PATH.1 and so on.");
   },
-  open(options) {
-    return Promise.resolve({
+  async open(options) {
+    const { counterCard } = await import("@vfiokit/devices");
+    return {
       definitions: counterCard({ functions: options["functions"] as number }),
       ends: {},
       json: {},
       usesStdout: false,
-    });
+    };
   },
 };
 
@@ -93,15 +94,16 @@ const memory: ServedDevice = {
           .default(0),
       );
   },
-  open(options) {
+  async open(options) {
+    const { memoryCard } = await import("@vfiokit/devices");
     const size = options["size"] as number;
     const dirtyRate = options["dirtyRate"] as number;
-    return Promise.resolve({
+    return {
       definitions: [memoryCard({ size, dirtyRate })],
       ends: {},
       json: {},
       usesStdout: false,
-    });
+    };
   },
 };
 
