@@ -11,7 +11,7 @@ const mayImport = {
   core: ["lockdep"],
   lab: ["lockdep", "explore", "core"],
   user: ["lockdep", "core"],
-  devices: ["lockdep", "core"],
+  devices: ["core"],
   cli: ["lockdep", "explore", "core", "lab", "user", "devices"],
 };
 const everything = Object.keys(mayImport);
