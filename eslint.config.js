@@ -64,7 +64,7 @@ const direction = everything.map((name) => {
 });
 
 export default defineConfig(
-  { ignores: ["**/dist/**", "test-results/**", "bench/results/**"] },
+  { ignores: ["**/dist/**", "test-results/**", "bench/results/**", "docs/api/**"] },
   ...tseslint.configs.strictTypeChecked,
   ...tseslint.configs.stylistic,
   {

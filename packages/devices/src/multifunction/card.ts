@@ -15,6 +15,7 @@ import { Counter } from "./counter.js";
 const MAX_FUNCTIONS = 8;
 const PINS = ["A", "B", "C", "D"] as const;
 
+/** What `counterCard` can be told. */
 export interface CounterCardOptions {
   /** 1 to 8. */
   readonly functions: number;

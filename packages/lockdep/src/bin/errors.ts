@@ -8,4 +8,5 @@ export class UsageError extends CommandError {
   override readonly name = "UsageError";
 }
 
+/** What a command ends with: it went well, it failed, its command line is wrong. */
 export const ExitCode = { OK: 0, FAILURE: 1, USAGE: 2 } as const;

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { parseProtocol, ProtocolError, type Protocol, type Scenario } from "../protocol/index.js";
 import { CommandError, UsageError } from "./errors.js";
 
+/** A scenario, and the file that it is in. */
 export interface FileScenario {
   readonly file: string;
   readonly scenario: Scenario;

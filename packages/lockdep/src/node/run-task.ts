@@ -3,6 +3,7 @@ import { LockError } from "../errors.js";
 import { Task } from "../task.js";
 import { Acquisition, running, storage } from "./acquisition.js";
 
+/** What `runTask` takes beside the body. */
 export interface RunTaskOptions {
   /** Ends the task's waits for locks. */
   readonly signal?: AbortSignal;

@@ -5,6 +5,7 @@ import { errno, libc } from "./libc.js";
 import { canMap, Mapping, requireFile } from "./mapping.js";
 import { getSystemErrorName } from "node:util";
 
+/** Which part of a file backs a map, and how it is reached. */
 export interface BackingOptions {
   /** Bytes into the file; a multiple of 4096. */
   readonly offset: number;

@@ -34,6 +34,7 @@ export const canMap = (length: number): boolean => length <= MAX_VIEW && mappedB
 /** How many mappings this module owns at the moment. For leak tests. */
 export const openMappings = (): number => open;
 
+/** Which part of a file to map. */
 export interface MapOptions {
   /** Bytes into the file; a multiple of 4096. */
   readonly offset?: number;
