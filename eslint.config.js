@@ -99,7 +99,7 @@ export default defineConfig(
   ...direction,
   {
     files: noNode,
-    ignores: ["packages/lockdep/src/node/**"],
+    ignores: ["packages/lockdep/src/node/**", "packages/explore/src/bin/**"],
     rules: {
       "@typescript-eslint/no-restricted-imports": [
         "error",
