@@ -115,6 +115,21 @@ export default defineConfig(
     },
   },
   {
+    // One word for a test. Those left out are under work elsewhere, and follow.
+    files: ["packages/*/test/**", "test/**"],
+    ignores: [
+      "packages/user/test/migrate/{local,rounds}.test.ts",
+      "packages/user/test/relay/{forwarding,loss}.test.ts",
+      "packages/user/test/socket/{inbox,listener}.test.ts",
+    ],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        { paths: [{ name: "vitest", importNames: ["test"], message: "Tests are written with `it`." }] },
+      ],
+    },
+  },
+  {
     // Configuration files of tools that ask for a default export, and plain scripts.
     files: ["*.config.{js,ts}", "scripts/**", "bench/**"],
     rules: { "no-restricted-syntax": "off" },
