@@ -43,3 +43,8 @@ it("vfiokit lockdep loads nothing of PCI", () => {
   expect(files.some((file) => file.includes("/packages/lockdep/"))).toBe(true);
   expect(files.filter((file) => /\/packages\/(core|user|devices|lab|explore)\//.test(file))).toEqual([]);
 });
+
+it("the help of vfiokit serve loads no device, no server and no log", () => {
+  const files = loadedBy("serve", "serial", "--help");
+  expect(files.filter((file) => /\/packages\/(core|user|devices)\/|\/node_modules\//.test(file))).toEqual([]);
+});
