@@ -1,2 +1,2 @@
-export { counterCard, type CounterCardOptions } from "./card.js";
+export { counterCard, type CounterCardOptions, type Scratch } from "./card.js";
 export * as counterRegisters from "./registers.js";
