@@ -8,6 +8,7 @@ import { createLog, logLevels, type LogLevel } from "../log.js";
 import { Style } from "../style.js";
 import { qemuFunctions, qemuMemory, shellLine } from "../shared/attach.js";
 import { ServedFunction, type Endpoint, type Policy } from "./served-function.js";
+import { surviveFaults } from "./survive-faults.js";
 import { endSignal } from "../shared/signals.js";
 
 interface ServeOptions extends Policy {
@@ -54,9 +55,22 @@ function deviceCommand(device: ServedDevice): Command {
         .choices(["D0", "D3hot", "D3cold"])
         .default("D0"),
     )
+    .addOption(
+      new Option(
+        "--max-faults <count>",
+        "exceptions of the device's code before it answers EIO until a reset",
+      )
+        .argParser(parseCount)
+        .default(100),
+    )
     .option("--json", "print how to attach the device, as one line of JSON");
   device.configure(command);
   return command.action((options: ServeOptions) => serve(device, options));
+}
+
+function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("must be 1 or more.");
+  return Number(text);
 }
 
 function parseFd(text: string): number {
@@ -81,12 +95,14 @@ async function serve(device: ServedDevice, options: ServeOptions): Promise<void>
     (definition, number) =>
       new ServedFunction(definition, set, endpoint(options, number, count), options, log),
   );
+  const release = surviveFaults(functions.map(({ card }) => card));
   try {
     for (const one of functions) await one.listen();
     announce(device, opened, functions, options.json);
     const ended = Promise.race(functions.map((one) => one.ended)).then(() => "the client is gone");
     log.info(`ending: ${await Promise.race([endAsked, ended])}`);
   } finally {
+    release();
     await Promise.all(functions.map((one) => one.close()));
     setTimeout(() => process.exit(), END_MS).unref();
   }

@@ -17,6 +17,8 @@ export interface Endpoint {
 export interface Policy {
   readonly onDisconnect: "keep" | "reset";
   readonly idlePower: IdlePower;
+  /** Exceptions of its code after which the device has failed. */
+  readonly maxFaults: number;
 }
 
 /** A function of a card, at its sockets. */
@@ -39,7 +41,9 @@ export class ServedFunction {
       memory: memfdMemory,
       set,
       idlePower: policy.idlePower,
+      maxFaults: policy.maxFaults,
       warn: (message) => report("warn", message),
+      onFault: (message) => report("error", message),
     });
     this.#server = new VfioUserServer(this.card, {
       ...(socket !== undefined && { socketPath: socket }),

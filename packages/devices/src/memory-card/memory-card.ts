@@ -7,6 +7,7 @@ import {
   TrackedMemory,
   trackedMemory,
   wo,
+  type FunctionHost,
   type PciFunction,
   type StateSections,
 } from "@vfiokit/core";
@@ -68,6 +69,7 @@ export class MemoryCard implements PciFunction {
     size: number,
     powerOnRate: number,
     private readonly clock: WallClock,
+    host: Pick<FunctionHost, "guard">,
   ) {
     this.memory = new TrackedMemory(size);
     this.words = new Int32Array(this.memory.bytes.buffer);
@@ -97,7 +99,7 @@ export class MemoryCard implements PciFunction {
       },
     );
     this.values = this.registers.values;
-    this.timer = clock.timer(() => this.tick());
+    this.timer = clock.timer(host.guard("timer", () => this.tick()));
     this.state = sections({
       registers: section(this.registers.fields),
       memory: trackedMemory(this.memory),

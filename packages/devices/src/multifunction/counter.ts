@@ -69,7 +69,7 @@ export class Counter implements PciFunction {
     clock: Clock,
     private readonly scratch?: Uint8Array,
   ) {
-    this.timer = clock.timer(() => this.tick());
+    this.timer = clock.timer(host.guard("timer", () => this.tick()));
   }
 
   read(_bar: number, offset: number, size: number): number {
