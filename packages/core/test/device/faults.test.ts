@@ -41,20 +41,25 @@ function setUp(methods: Partial<PciFunction>, options: { maxFaults?: number } = 
   return { device, host, told, task, read, write, enable };
 }
 
-const thrower = () => {
+const thrower = (): never => {
   throw new TypeError("a bug");
 };
 
 describe("an exception of a device's own code", () => {
-  it.each([
-    ["read", ({ read }: ReturnType<typeof setUp>) => read()],
-    ["write", ({ write }: ReturnType<typeof setUp>) => write()],
-    ["stop", ({ device }: ReturnType<typeof setUp>) => device.pause()],
-  ] as const)("in %s fails that access with EIO, naming device and method, and is counted", (method, act) => {
-    const bench = setUp({ [method]: thrower });
-    expect(() => act(bench)).toThrow(`EIO: faulty: ${method}: a bug`);
-    expect(bench.device.faults).toEqual({ count: 1, failed: false, last: `${method}: a bug` });
-  });
+  type Bench = ReturnType<typeof setUp>;
+  const acts: [method: "read" | "write" | "stop", act: (bench: Bench) => unknown][] = [
+    ["read", (bench) => bench.read()],
+    ["write", (bench) => bench.write()],
+    ["stop", (bench) => bench.device.pause()],
+  ];
+  it.each(acts)(
+    "in %s fails that access with EIO, naming device and method, and is counted",
+    (method, act) => {
+      const bench = setUp({ [method]: thrower });
+      expect(() => act(bench)).toThrow(`EIO: faulty: ${method}: a bug`);
+      expect(bench.device.faults).toEqual({ count: 1, failed: false, last: `${method}: a bug` });
+    },
+  );
 
   it("is told with its stack once, however often it comes, and lets go of memoryLock", () => {
     const { device, told, read } = setUp({ read: thrower });
@@ -69,6 +74,7 @@ describe("an exception of a device's own code", () => {
 
   it("in an async write, which the types allow, is counted and no unhandled rejection", async () => {
     const { device, write } = setUp({
+      // eslint-disable-next-line @typescript-eslint/no-misused-promises -- what an author may do by mistake
       write: async () => {
         await Promise.resolve();
         throw new TypeError("too late");
@@ -109,7 +115,7 @@ describe("after --max-faults exceptions", () => {
     const calls: string[] = [];
     const bench = setUp(
       {
-        read: () => {
+        read: (): number => {
           calls.push("read");
           if (broken) thrower();
           return 9;

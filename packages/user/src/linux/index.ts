@@ -2,7 +2,7 @@ export { createBacking, type BackingOptions } from "./dma-backing.js";
 export { createEventFd, drainEventFd, EventFdTrigger, signalEventFd } from "./eventfd.js";
 export { duplicateAll, Fd, openFds } from "./fd.js";
 export { SyscallError } from "./libc.js";
-export { Mapping, MAX_MAPPED, openMappings, type MapOptions } from "./mapping.js";
+export { Mapping, MAX_MAPPED, MAX_MAPPINGS, openMappings, type MapOptions } from "./mapping.js";
 export { createMemfd, memfdMemory, Seal } from "./memfd.js";
 export { MAX_FDS_PER_MESSAGE, Receiver, sendBytes, WOULD_BLOCK } from "./message.js";
 export { StableBuffer } from "./stable-buffer.js";

@@ -96,6 +96,32 @@ describe("descriptors without end", () => {
     expect(openFds()).toBe(before);
   });
 
+  test("on single bytes of whole messages: taken with each message, and none is left open", async () => {
+    const { peer, sizes } = open(() => true);
+    using event = createEventFd();
+    const before = openFds();
+    const one = message(32);
+    let most = 0;
+    for (let at = 0; at < 3200;) {
+      // Two of each message, which is what it may have.
+      const fds = at % 32 < 2 ? [event.number] : [];
+      if (send(peer, one.subarray(at % 32, (at % 32) + 1), fds) > 0) at++;
+      else await turns(1);
+      most = Math.max(most, openFds() - before);
+    }
+    while (sizes.length < 100) await turns(1);
+    expect(openFds()).toBe(before);
+    expect(most).toBeLessThan(256);
+  });
+
+  test("one more than a message may have, on single bytes: the connection ends then, and not at the message's end", async () => {
+    const { peer, ended } = open(() => true);
+    using event = createEventFd();
+    const endless = message(MAX_MESSAGE);
+    for (let at = 0; at < 3; at++) expect(send(peer, endless.subarray(at, at + 1), [event.number])).toBe(1);
+    expect(await ended).toBe("EPROTO");
+  });
+
   test("with a message that does not end: the connection does", async () => {
     const { peer, ended, socket } = open(() => true);
     using event = createEventFd();
