@@ -1,6 +1,6 @@
 export { createBacking, type BackingOptions } from "./dma-backing.js";
 export { createEventFd, drainEventFd, EventFdTrigger, signalEventFd } from "./eventfd.js";
-export { duplicateAll, Fd, openFds } from "./fd.js";
+export { duplicateAll, Fd, openFds, spareFd } from "./fd.js";
 export { SyscallError } from "./libc.js";
 export { Mapping, MAX_MAPPED, MAX_MAPPINGS, openMappings, type MapOptions } from "./mapping.js";
 export { createMemfd, memfdMemory, Seal } from "./memfd.js";
