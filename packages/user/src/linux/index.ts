@@ -6,7 +6,7 @@ export { Mapping, MAX_MAPPED, MAX_MAPPINGS, openMappings, type MapOptions } from
 export { createMemfd, memfdMemory, Seal } from "./memfd.js";
 export { MAX_FDS_PER_MESSAGE, Receiver, sendBytes, WOULD_BLOCK } from "./message.js";
 export { StableBuffer } from "./stable-buffer.js";
-export { hasHungUp } from "./poll.js";
+export { hasHungUp, isWritable } from "./poll.js";
 export { makeRaw, openPty, type Pty } from "./pty.js";
 export { readFd, writeFd } from "./read-write.js";
 export { reactor, Reactor, type Source, type Watch } from "./reactor.js";
