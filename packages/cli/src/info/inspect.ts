@@ -18,16 +18,16 @@ import {
 
 const CONFIG_SPACE_SIZE = 256;
 const CONFIG_SPACE_EXP_SIZE = 4096;
-const TIMEOUT_MS = 5000;
 /** A server takes one client at a time, and turns others away before it has said anything. */
-const NO_ANSWER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+const NO_ANSWER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 
 /**
  * Asks the server at `path` for everything about itself and its device. Only reads.
+ * @param timeoutMs for each answer
  * @throws CommandError, SyscallError, VfioError
  */
-export async function inspect(path: string): Promise<DeviceReport> {
-  using client = await connect(path);
+export async function inspect(path: string, timeoutMs = 10_000): Promise<DeviceReport> {
+  using client = await connect(path, timeoutMs);
   const { flags, numRegions, numIrqs } = await client.getInfo();
   const pci = (flags & DeviceFlags.PCI) !== 0;
   const regions = await allRegions(client, numRegions);
@@ -47,9 +47,9 @@ export async function inspect(path: string): Promise<DeviceReport> {
   };
 }
 
-async function connect(path: string): Promise<VfioUserClient> {
+async function connect(path: string, timeoutMs: number): Promise<VfioUserClient> {
   try {
-    return await VfioUserClient.connect(path, { timeoutMs: TIMEOUT_MS });
+    return await VfioUserClient.connect(path, { timeoutMs });
   } catch (error) {
     if (error instanceof VfioError && NO_ANSWER.has(error.code)) {
       throw new CommandError(

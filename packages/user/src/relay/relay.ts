@@ -59,6 +59,7 @@ export interface RelayStatus {
 export class Relay implements SessionHost {
   readonly log: Log;
   readonly versionTimeout: number;
+  readonly replyLimit: number;
   #listener: Listener | undefined;
   #session: Session | undefined;
   #serverPath: string;
@@ -75,6 +76,7 @@ export class Relay implements SessionHost {
       replyLimit: options.replyLimit ?? 4000,
       onLoss: options.onLoss ?? "error",
     };
+    this.replyLimit = this.#settings.replyLimit;
     this.log = options.log ?? (() => undefined);
     this.versionTimeout = options.versionTimeout ?? 10_000;
   }
