@@ -18,8 +18,8 @@ import {
 
 const CONFIG_SPACE_SIZE = 256;
 const CONFIG_SPACE_EXP_SIZE = 4096;
-/** A server takes one client at a time, and turns others away before it has said anything. */
-const NO_ANSWER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
+/** A server takes one client at a time: it answers others with EBUSY, or closes before it has said anything. */
+const NO_ANSWER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "EBUSY"]);
 
 /**
  * Asks the server at `path` for everything about itself and its device. Only reads.

@@ -86,6 +86,11 @@ export class Session implements LinkUser {
     return this.#ended;
   }
 
+  /** The client has gone, though that may not have been noticed yet. */
+  isOver(): boolean {
+    return this.#ended || this.#client.hungUp;
+  }
+
   get gate(): Gate {
     return this.#gate;
   }
