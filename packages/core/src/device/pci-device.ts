@@ -116,6 +116,7 @@ export class PciDevice implements DeviceInSet {
       msix: msix && this.#msixTable && { capability: msix, table: this.#msixTable },
     });
     this.#access = new RegionAccess(this, regions);
+    this.#access.applyConfig();
     const ops = this.#function.migrationOps ?? this.#sectionMigration();
     if (ops) {
       checkMigrationOps(this.name, ops, options.resetStateOp ?? "warn", this.warn);

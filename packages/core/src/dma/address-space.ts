@@ -53,6 +53,8 @@ export class DmaAddressSpace {
   readonly dirtyLog = new DirtyLog();
   /** How to reach maps without a descriptor: the connection to the client, while there is one. */
   clientMemory: ClientMemory | undefined;
+  /** PCI 3.0 §6.2.2, Bus Master: while it is 0 the device does no DMA. Its configuration space decides. */
+  busMaster = true;
 
   readonly #table: MapTable;
   readonly #alignment: bigint;
@@ -129,7 +131,8 @@ export class DmaAddressSpace {
    * DMA from the client's memory, through as many adjacent maps as it takes. All or nothing, but for what a
    * backing or the client fails in the middle.
    * @param task who does it, where that task holds locks: mmapLock is then taken on its behalf, and a promise returned
-   * @throws VfioError EFAULT: not mapped; EACCES: not readable (or rejects, where a promise is returned)
+   * @throws VfioError EFAULT: not mapped; EACCES: not readable, or Bus Master Enable is 0 (or rejects, where a promise
+   *   is returned)
    */
   read(address: DmaAddress, into: Uint8Array, task?: Task): void | Promise<void> {
     return this.#transfer(address, into, false, task);
@@ -167,6 +170,7 @@ export class DmaAddressSpace {
   }
 
   #bytes(address: DmaAddress, size: number, write: boolean): Uint8Array | undefined {
+    if (!this.busMaster) return undefined;
     const frame = frameOf(address);
     const map = this.#table.at(this.#table.find(frame));
     if (!map?.bytes || !allows(map, write)) return undefined;
@@ -199,6 +203,7 @@ export class DmaAddressSpace {
 
   /** Under mmapLock. @returns false, with nothing transferred, if messages are needed */
   #transferNow(frame: number, offset: number, buffer: Uint8Array, write: boolean): boolean {
+    this.#assertBusMaster(write);
     const map = this.#table.at(this.#table.find(frame));
     if (map?.backing && allows(map, write)) {
       const start = (frame - map.first) * PAGE_SIZE + offset;
@@ -227,9 +232,12 @@ export class DmaAddressSpace {
     const wait = this.mmapLock.downRead(task);
     if (wait) await wait;
     try {
+      this.#assertBusMaster(write);
       const pieces = split(this.#table, frame, offset, buffer, write);
       try {
         for (const piece of pieces) {
+          // It may have been switched off while this waited.
+          this.#assertBusMaster(write);
           if (piece.map.backing) copyPiece(piece, write);
           else await exchange(piece, this.clientMemory, write);
         }
@@ -240,6 +248,12 @@ export class DmaAddressSpace {
     } finally {
       this.mmapLock.upRead(task);
     }
+  }
+
+  /** @throws VfioError EACCES */
+  #assertBusMaster(write: boolean): void {
+    if (this.busMaster) return;
+    throw new VfioError("EACCES", `DMA ${write ? "write" : "read"}: Bus Master Enable is 0`);
   }
 
   #logWrite(frame: number, offset: number, size: number): void {

@@ -21,7 +21,7 @@ class Bench {
   }
 
   enableMemory(): void {
-    this.view.setUint32(0, PciCommand.MEMORY, true);
+    this.view.setUint32(0, PciCommand.MEMORY | PciCommand.MASTER, true);
     void this.device.writeRegion(this.task, RegionIndex.CONFIG, PciHeader.COMMAND, 2, this.buffer, 0);
   }
 

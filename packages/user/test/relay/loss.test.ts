@@ -7,7 +7,7 @@ import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
 import type { VfioUserClient } from "../../src/client/index.js";
 import type { Relay, RelayOptions } from "../../src/relay/index.js";
-import { BAR_MEMORY, BAR_REGISTERS, CONFIG, INTERRUPT, VALUE } from "../server/support.js";
+import { BAR_MEMORY, BAR_REGISTERS, CONFIG, enableBusMaster, INTERRUPT, VALUE } from "../server/support.js";
 import { Place, type TestServer } from "./support.js";
 
 const bytesOf = (value: number): Uint8Array => Uint8Array.from([value, 0, 0, 0]);
@@ -189,6 +189,7 @@ describe("requests that the lost server had", () => {
     ]);
     expect(next.fn.writes).toEqual([]);
     expect(next.fn.resets).toBe(1);
+    enableBusMaster(next.device);
     await next.device.dma.read(0x1000n, new Uint8Array(4), new Task("device"));
     endReset();
     await dead;

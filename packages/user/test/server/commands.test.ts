@@ -444,6 +444,8 @@ describe("DEVICE_RESET", () => {
     await client.call("DEVICE_RESET", {});
     expect(await client.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
     expect(await client.read(CONFIG, PciHeader.COMMAND, 2)).toBe(0);
+    expect(() => fn.host.dma.write(0, Uint8Array.of(1))).toThrow("EACCES: DMA write: Bus Master Enable is 0");
+    await client.write(CONFIG, PciHeader.COMMAND, PciCommand.MASTER, 2);
     expect(fn.host.dma.write(0, Uint8Array.of(1))).toBeUndefined();
   });
 
