@@ -1,6 +1,6 @@
 import { RegionIndex, VfioError } from "@vfiokit/core";
 import { describeConfig, type ConfigDescription } from "@vfiokit/core/pci";
-import { DeviceFlags } from "@vfiokit/core/host";
+import { DeviceFlags, RegionFlags } from "@vfiokit/core/host";
 import { VfioUserClient, type Limits as Negotiated } from "@vfiokit/user";
 import { Feature, capabilityDefaults } from "@vfiokit/user/wire";
 import { CommandError } from "../errors.js";
@@ -84,7 +84,8 @@ async function allRegions(client: VfioUserClient, count: number): Promise<Region
   for (let index = 0; index < count; index++) {
     const { flags, size, mmapAreas } = await client.getRegionInfo(index);
     const whole = mmapAreas.length === 1 && mmapAreas[0]!.size === size;
-    regions.push(regionReport(index, flags, size, whole ? [] : mmapAreas));
+    const shown = mmapAreas.length === 0 ? flags & ~RegionFlags.MMAP : flags;
+    regions.push(regionReport(index, shown, size, whole ? [] : mmapAreas));
   }
   return regions;
 }

@@ -63,6 +63,7 @@ function deviceCommand(device: ServedDevice): Command {
         .argParser(parseCount)
         .default(100),
     )
+    .option("--strict-unmap", "refuse a DMA_UNMAP that is not exactly one map, as vfio-user's text asks for")
     .option("--json", "print how to attach the device, as one line of JSON");
   device.configure(command);
   return command.action((options: ServeOptions) => serve(device, options));

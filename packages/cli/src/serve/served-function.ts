@@ -19,6 +19,7 @@ export interface Policy {
   readonly idlePower: IdlePower;
   /** Exceptions of its code after which the device has failed. */
   readonly maxFaults: number;
+  readonly strictUnmap?: true;
 }
 
 /** A function of a card, at its sockets. */
@@ -49,6 +50,7 @@ export class ServedFunction {
       ...(socket !== undefined && { socketPath: socket }),
       ...(fd !== undefined && { fd }),
       onDisconnect: policy.onDisconnect,
+      strictUnmap: policy.strictUnmap === true,
       log: report,
     });
     if (ctl === undefined) return;

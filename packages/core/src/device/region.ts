@@ -76,10 +76,10 @@ export class MemoryRegion implements RegionHandler {
   }
 }
 
-/** The expansion ROM: writes are dropped, as on the bus. */
+/** The expansion ROM. A write is refused (Linux: vfio_pci_rw). */
 export class RomRegion extends MemoryRegion {
   override write(): void {
-    // Nothing to write to.
+    throw new VfioError("EINVAL", "the ROM region is read-only");
   }
 }
 

@@ -98,14 +98,15 @@ export class DmaAddressSpace {
   /**
    * VFIO_USER_DMA_UNMAP of a range that is exactly one map or covers several whole ones (QEMU with an IOMMU
    * unmaps by large ranges).
-   * @throws VfioError EINVAL: zero size, no alignment, wrap; ENOENT: no map there, or one reaches out of the
-   *   range (or rejects, if it had to wait for mmapLock)
+   * @param exact only exactly one map
+   * @throws VfioError EINVAL: zero size, no alignment, wrap; one map reaches out of the range, or `exact`; ENOENT: no
+   *   map there (or rejects, if it had to wait for mmapLock)
    */
-  unmap(task: Task, address: bigint, size: bigint): void | Promise<void> {
+  unmap(task: Task, address: bigint, size: bigint, exact = false): void | Promise<void> {
     this.#checkRange(address, size);
     const wait = this.mmapLock.downWrite(task);
-    if (wait) return wait.then(() => this.#unmapLocked(task, address, size));
-    this.#unmapLocked(task, address, size);
+    if (wait) return wait.then(() => this.#unmapLocked(task, address, size, exact));
+    this.#unmapLocked(task, address, size, exact);
   }
 
   /** VFIO_USER_DMA_UNMAP with VFIO_DMA_UNMAP_FLAG_ALL. Without maps it succeeds. */
@@ -313,9 +314,9 @@ export class DmaAddressSpace {
     this.#table.add({ first, end, readable, writable, backing, bytes: backing?.bytes });
   }
 
-  #unmapLocked(task: Task, address: bigint, size: bigint): void {
+  #unmapLocked(task: Task, address: bigint, size: bigint, exact: boolean): void {
     try {
-      release(this.#table.remove(frameOf(address), frameOf(address + size)));
+      release(this.#table.remove(frameOf(address), frameOf(address + size), exact));
     } finally {
       this.mmapLock.upWrite(task);
     }

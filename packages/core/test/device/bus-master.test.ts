@@ -46,30 +46,35 @@ beforeEach(() => {
   });
 });
 
-function writeConfig(offset: number, value: number): Promise<void> | void {
-  return device.writeRegion(task, CONFIG, offset, 2, Uint8Array.of(value & 0xff, value >> 8), 0);
+async function writeConfig(offset: number, value: number): Promise<void> {
+  await device.writeRegion(task, CONFIG, offset, 2, Uint8Array.of(value & 0xff, value >> 8), 0);
 }
 
 const setCommand = (value: number) => writeConfig(PciHeader.COMMAND, value);
 
 function listen(index: number): () => number {
   let signals = 0;
-  const trigger = { signal: () => void signals++, close: () => undefined };
+  const trigger = {
+    signal: () => {
+      signals++;
+    },
+    close: () => undefined,
+  };
   void device.setIrqs(task, { index, start: 0, count: 1, action: "trigger", data: { triggers: [trigger] } });
   return () => signals;
 }
 
 describe("while Bus Master Enable is 0 (PCI 3.0 §6.2.2)", () => {
-  it("from power-on, DMA fails in the device, with a view as without", () => {
+  it("from power-on, DMA fails in the device, with a view as without", async () => {
     const bytes = Uint8Array.of(1, 2, 3, 4);
     expect(() => host.dma.write(0x1000, bytes)).toThrow("EACCES: DMA write: Bus Master Enable is 0");
     expect(() => host.dma.read(0x1000, bytes)).toThrow("EACCES: DMA read: Bus Master Enable is 0");
     expect(host.dma.view(0x1000, 4)).toBeUndefined();
     expect(host.dma.modify(0x1000, 4, () => undefined)).toBe(false);
-    void setCommand(PciCommand.MASTER);
+    await setCommand(PciCommand.MASTER);
     expect(host.dma.write(0x1000, bytes)).toBeUndefined();
     expect(host.dma.view(0x1000, 4)![3]).toBe(4);
-    void setCommand(0);
+    await setCommand(0);
     expect(() => host.dma.read(0x1000, bytes)).toThrow("EACCES");
   });
 
@@ -81,20 +86,20 @@ describe("while Bus Master Enable is 0 (PCI 3.0 §6.2.2)", () => {
   it.each([
     ["MSI", IrqIndex.MSI],
     ["MSI-X", IrqIndex.MSIX],
-  ] as const)("%s messages stay pending, and go out once when it is 1", (_name, index) => {
+  ] as const)("%s messages stay pending, and go out once when it is 1", async (_name, index) => {
     const signals = listen(index);
     const messages = index === IrqIndex.MSI ? host.msi : host.msix;
     messages.raise(0);
     messages.raise(0);
     expect(signals()).toBe(0);
-    void setCommand(PciCommand.MASTER);
+    await setCommand(PciCommand.MASTER);
     expect(signals()).toBe(1);
     messages.raise(0);
     expect(signals()).toBe(2);
   });
 
   it("after a reset there is neither DMA nor a message", async () => {
-    void setCommand(PciCommand.MASTER);
+    await setCommand(PciCommand.MASTER);
     const signals = listen(IrqIndex.MSI);
     await device.reset(task);
     host.msi.raise(0);
@@ -103,7 +108,7 @@ describe("while Bus Master Enable is 0 (PCI 3.0 §6.2.2)", () => {
   });
 
   it("in D3hot likewise, whatever the bit says", async () => {
-    void setCommand(PciCommand.MASTER);
+    await setCommand(PciCommand.MASTER);
     const control = device.capabilities.pm!.offset + PciPm.CTRL;
     await writeConfig(control, PowerState.D3HOT);
     expect(() => host.dma.read(0x1000, new Uint8Array(4))).toThrow("EACCES");
