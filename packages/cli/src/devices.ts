@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { PciDeviceDefinition } from "@vfiokit/core";
+import type { Scratch } from "@vfiokit/devices";
 import { chardevHelp, chardevSyntax, openChardev, parseChardev, type ChardevSpec } from "./chardev/index.js";
 import type { Logger } from "./log.js";
 import { parseBytes } from "./shared/units.js";
@@ -60,12 +61,20 @@ const counter: ServedDevice = {
           .argParser(parseFunctions)
           .default(4),
       )
+      .addOption(
+        new Option("--scratch <kind>", "memory in BAR 2 that clients can map: whole, or in parts").choices([
+          "whole",
+          "sparse",
+        ]),
+      )
       .addHelpText("after", "\nSeveral functions listen at PATH.0, PATH.1 and so on.");
   },
   async open(options) {
     const { counterCard } = await import("@vfiokit/devices");
+    const functions = options["functions"] as number;
+    const scratch = options["scratch"] as Scratch | undefined;
     return {
-      definitions: counterCard({ functions: options["functions"] as number }),
+      definitions: counterCard({ functions, ...(scratch && { scratch }) }),
       ends: {},
       json: {},
       usesStdout: false,

@@ -34,11 +34,25 @@ function deviceCommand(device: ServedDevice): Command {
         .choices(["D0", "D3hot", "D3cold"])
         .default("D0"),
     )
+    .addOption(
+      new Option(
+        "--max-faults <count>",
+        "exceptions of the device's code before it answers EIO until a reset",
+      )
+        .argParser(parseCount)
+        .default(100),
+    )
+    .option("--strict-unmap", "refuse a DMA_UNMAP that is not exactly one map, as vfio-user's text asks for")
     .option("--json", "print how to attach the device, as one line of JSON");
   device.configure(command);
   return command.action(async (options: ServeOptions) => {
     await (await import("./serve.js")).serve(device, options);
   });
+}
+
+function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("must be 1 or more.");
+  return Number(text);
 }
 
 function parseFd(text: string): number {

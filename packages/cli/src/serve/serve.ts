@@ -9,6 +9,7 @@ import type { LogLevel } from "../shared/log-levels.js";
 import { endSignal } from "../shared/signals.js";
 import { Style } from "../style.js";
 import { ServedFunction, type Endpoint, type Policy } from "./served-function.js";
+import { surviveFaults } from "./survive-faults.js";
 
 export interface ServeOptions extends Policy {
   readonly socketPath?: string;
@@ -40,12 +41,14 @@ export async function serve(device: ServedDevice, options: ServeOptions): Promis
     (definition, number) =>
       new ServedFunction(definition, set, endpoint(options, number, count), options, log),
   );
+  const release = surviveFaults(functions.map(({ card }) => card));
   try {
     for (const one of functions) await one.listen();
     announce(device, opened, functions, options.json);
     const ended = Promise.race(functions.map((one) => one.ended)).then(() => "the client is gone");
     log.info(`ending: ${await Promise.race([endAsked, ended])}`);
   } finally {
+    release();
     await Promise.all(functions.map((one) => one.close()));
     setTimeout(() => process.exit(), END_MS).unref();
   }

@@ -33,8 +33,8 @@ export function memoryCard(options: MemoryCardOptions = {}): PciDeviceDefinition
     id: { vendor: 0x1b36, device: 0x0103, classCode: 0x058000 },
     bars: [mmio({ size: 0x1000 })],
     capabilities: [pm(), express({ flr: true })],
-    create: () => {
-      const card = new MemoryCard(size, dirtyRate, clock);
+    create: (host) => {
+      const card = new MemoryCard(size, dirtyRate, clock, host);
       plugged?.(card);
       return card;
     },

@@ -11,7 +11,12 @@ import {
   type MigrationStateName,
   type StreamLayout,
 } from "@vfiokit/core/migration";
-import { injectableErrors, type InjectableError, type StopReason } from "@vfiokit/core/host";
+import {
+  injectableErrors,
+  type FaultReport,
+  type InjectableError,
+  type StopReason,
+} from "@vfiokit/core/host";
 import { parseObject, show, type ControlFailure, type JsonObject } from "../control/index.js";
 import type { TaskReport } from "./tasks.js";
 
@@ -68,6 +73,8 @@ export interface DeviceStatus {
   /** The client has masked INTx, or it was delivered and the client has not unmasked it since. */
   readonly intxMasked: boolean;
   readonly removed: boolean;
+  /** Exceptions that its own code has thrown: a bug in it. */
+  readonly faults: FaultReport;
   /** Resets so far. */
   readonly generation: number;
   readonly migratable: boolean;

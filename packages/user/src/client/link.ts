@@ -87,9 +87,11 @@ export class Link {
 
   #negotiate(fd: Fd, call: CallOptions): Promise<Connection> {
     const { proposal, maps, timeoutMs } = this.options;
-    return Connection.open(fd, proposal, maps, { timeoutMs, ...call }, (ended, reason) => {
+    const onEnd = (ended: Connection, reason: VfioError): void => {
       if (ended === this.#connection) this.#lost(reason);
-    });
+    };
+    const server = this.path === undefined ? "the server" : `the server at ${this.path}`;
+    return Connection.open(fd, proposal, maps, { timeoutMs, ...call }, onEnd, server);
   }
 
   #lost(reason: VfioError): void {

@@ -1,6 +1,6 @@
 import { VfioError } from "@vfiokit/core";
 import { peerCredentials, type Fd } from "../linux/index.js";
-import { Listener } from "../socket/index.js";
+import { Listener, OneClient } from "../socket/index.js";
 import type { Log } from "../server/options.js";
 import type { RequestPayload } from "../wire/index.js";
 import { LocalSource, LocalTarget, migrate, type MigrateEvent } from "../migrate/index.js";
@@ -61,8 +61,10 @@ export interface RelayStatus {
 export class Relay implements SessionHost {
   readonly log: Log;
   readonly versionTimeout: number;
+  readonly replyLimit: number;
   #listener: Listener | undefined;
   #session: Session | undefined;
+  readonly #clients: OneClient;
   #serverPath: string;
   #moving = false;
   /** A move while there is no client. */
@@ -77,13 +79,15 @@ export class Relay implements SessionHost {
       replyLimit: options.replyLimit ?? 4000,
       onLoss: options.onLoss ?? "error",
     };
+    this.replyLimit = this.#settings.replyLimit;
     this.log = options.log ?? (() => undefined);
+    this.#clients = new OneClient({ log: this.log, serve: (fd) => this.#serve(fd) });
     this.versionTimeout = options.versionTimeout ?? 10_000;
   }
 
   /** @throws SyscallError EADDRINUSE: somebody listens at the path, or it holds something else; EACCES … */
   listen(): void {
-    this.#listener = new Listener(this.options.listenPath, this.log, (fd) => this.#admit(fd));
+    this.#listener = new Listener(this.options.listenPath, this.log, (fd) => this.#clients.admit(fd));
   }
 
   /** Takes a snapshot now. @returns false: there is no client, something else goes on, or the device cannot */
@@ -174,6 +178,7 @@ export class Relay implements SessionHost {
   /** Stops listening, disconnects the client and removes the socket. */
   async close(): Promise<void> {
     this.#listener?.close();
+    this.#clients.close();
     const session = this.#session;
     session?.end("the relay closes");
     await session?.closed;
@@ -209,13 +214,8 @@ export class Relay implements SessionHost {
     this.#serverPath = (await recover(session, lost, settings)).path;
   }
 
-  #admit(fd: Fd): void {
+  #serve(fd: Fd): Session {
     const { pid, uid } = peerCredentials(fd);
-    if (this.#session) {
-      this.log("warn", `process ${pid} was turned away: another client is connected`);
-      fd.close();
-      return;
-    }
     this.log("info", `client connected: process ${pid} of user ${uid}`);
     const session = new Session(fd, this);
     this.#session = session;
@@ -227,5 +227,6 @@ export class Relay implements SessionHost {
       snapshots?.stop();
       this.#session = undefined;
     });
+    return session;
   }
 }

@@ -85,7 +85,7 @@ export const messages = {
   MIG_DATA_READ: {
     from: "client",
     request: payload(s.MigrationDataRequest, rules.migrationDataRead),
-    reply: payload(s.MigrationData),
+    reply: payload(s.MigrationDataReply),
   },
   MIG_DATA_WRITE: { from: "client", request: payload(s.MigrationData), reply: none },
 } as const satisfies Record<

@@ -6,7 +6,7 @@ import { bytes, flags, u16, u32, u64 } from "../layout/field.js";
 import { regionCapabilities } from "./region-caps.js";
 import { struct, type StructValue, type Tail } from "../layout/struct.js";
 import { subRegions } from "./io-fds.js";
-import { arrayOf, dataOf, rest } from "../layout/tail.js";
+import { arrayOf, dataOf, paddedDataOf, rest } from "../layout/tail.js";
 
 export const Empty = struct("(no payload)", {});
 
@@ -170,6 +170,11 @@ export const RegionWriteMultiReply = struct("vfio_user_region_write_multi", { wr
 const migrationData = { argsz: u32, size: u32 };
 /** The request of MIG_DATA_READ. */
 export const MigrationDataRequest = struct("vfio_user_mig_data", migrationData);
-/** MIG_DATA_READ's reply and MIG_DATA_WRITE's request. */
+/** MIG_DATA_READ's reply. */
+export const MigrationDataReply = struct("vfio_user_mig_data", {
+  ...migrationData,
+  data: paddedDataOf("size"),
+});
+/** MIG_DATA_WRITE's request. */
 export const MigrationData = struct("vfio_user_mig_data", { ...migrationData, data: dataOf("size") });
 export type MigrationData = StructValue<typeof MigrationData>;
