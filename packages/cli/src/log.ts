@@ -1,13 +1,11 @@
 import { pino, type Level, type Logger } from "pino";
 import { LogSink } from "./log-sink.js";
+import type { LogLevel } from "./shared/log-levels.js";
 import { Style } from "./style.js";
 
 const STDERR = 2;
 
 export type { Logger } from "pino";
-
-export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 const levelName = new Map<number, Level>(
   Object.entries(pino.levels.values).map(([name, n]) => [n, name as Level]),

@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, it } from "vitest";
 import { ControlServer } from "../src/control/index.js";
 import { RawAdmin, scratch } from "./admin/support.js";
 
@@ -21,27 +21,27 @@ function serve(result: object): string {
   return path;
 }
 
-test("half a line, and silence: closed when its time is over", async () => {
+it("half a line, and silence: closed when its time is over", async () => {
   using admin = new RawAdmin(serve({}));
   admin.send('{"comm');
   expect(await admin.line()).toBeUndefined();
 });
 
-test("a byte now and then: the time is the line's, and not the byte's", async () => {
+it("a byte now and then: the time is the line's, and not the byte's", async () => {
   using admin = new RawAdmin(serve({}));
   const drip = setInterval(() => admin.send(" "), 10);
   expect(await admin.line()).toBeUndefined();
   clearInterval(drip);
 });
 
-test("silence between two requests is no fault", async () => {
+it("silence between two requests is no fault", async () => {
   using admin = new RawAdmin(serve({ ok: true }));
   expect(await admin.ask({})).toEqual({ result: { ok: true } });
   await new Promise((resolve) => setTimeout(resolve, 150));
   expect(await admin.ask({})).toEqual({ result: { ok: true } });
 });
 
-test("a peer that asks and does not read: closed, and its replies are not kept", async () => {
+it("a peer that asks and does not read: closed, and its replies are not kept", async () => {
   using admin = new RawAdmin(serve({ text: "x".repeat(900_000) }));
   admin.socket.pause();
   for (let n = 0; n < 20; n++) admin.send("{}\n");

@@ -1,7 +1,8 @@
 import { PciDevice, type DeviceSet, type IdlePower, type PciDeviceDefinition } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import { AdminServer, DeviceAdmin, VfioUserServer } from "@vfiokit/user";
+import { AdminServer, DeviceAdmin } from "@vfiokit/user/admin";
 import { memfdMemory } from "@vfiokit/user/linux";
+import { VfioUserServer } from "@vfiokit/user/server";
 import type { Logger } from "../log.js";
 
 /** Where a function is served. */

@@ -21,6 +21,7 @@ export const injectableErrors = {
   fatal: { register: PciErr.UNCOR_STATUS, bits: PciErrUncor.MALF_TLP, detected: PciExpDevsta.FED },
 } as const;
 
+/** A name of an error that can be injected, as ctl does. */
 export type InjectableError = keyof typeof injectableErrors;
 
 /**

@@ -30,6 +30,7 @@ import { OpenCount, type OpenOptions } from "./open-count.js";
 import { RegionAccess } from "./region-access.js";
 import { RuntimePm, type IdlePower } from "./runtime-pm.js";
 
+/** What a device gets from who serves it. */
 export interface PciDeviceOptions extends FaultOptions {
   /** In logs and errors. Default: the definition's name. */
   readonly name?: string;

@@ -19,6 +19,7 @@ export interface DmaMapRequest {
   readonly backing: DmaBacking | undefined;
 }
 
+/** How much of a client's memory a device takes on. */
 export interface DmaLimits {
   /** Maps at a time (vfio-user: max_dma_maps). */
   readonly maxMaps?: number;

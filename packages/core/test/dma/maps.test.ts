@@ -1,7 +1,7 @@
 import { DmaAddressSpace, VfioError } from "@vfiokit/core";
 import type { DmaMapRequest } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { FileBacking, MappedBacking, request } from "./memory.js";
 
 const task = new Task("client");
@@ -38,7 +38,7 @@ describe("DMA_MAP", () => {
     ["refuses a backing of another size", request(0n, PAGE, new MappedBacking(100)), "EINVAL"],
     ["refuses a file beyond 2^53", request(0n, 1n << 60n, new FileBacking(0)), "EINVAL"],
   ];
-  test.each(rules)("%s", (_rule, map, expected) => {
+  it.each(rules)("%s", (_rule, map, expected) => {
     const dma = new DmaAddressSpace();
     for (const earlier of existing) void dma.map(task, earlier);
     expect(outcome(() => dma.map(task, map))).toBe(expected);
@@ -63,7 +63,7 @@ describe("DMA_MAP", () => {
     expect(dma.mapCount).toBe(0);
   });
 
-  test("refuses more maps than the limit, but an overlap first", () => {
+  it("refuses more maps than the limit, but an overlap first", () => {
     const dma = new DmaAddressSpace({ maxMaps: 2 });
     void dma.map(task, request(0n, PAGE, undefined));
     void dma.map(task, request(PAGE, PAGE, undefined));
@@ -73,18 +73,18 @@ describe("DMA_MAP", () => {
     expect(outcome(() => dma.map(task, request(2n * PAGE, PAGE, undefined)))).toBe("ok");
   });
 
-  test("aligns to the smallest of the page sizes", () => {
+  it("aligns to the smallest of the page sizes", () => {
     const dma = new DmaAddressSpace({ pageSizes: 0x10000 | 0x200000 });
     expect(outcome(() => dma.map(task, request(PAGE, 0x10000n, undefined)))).toBe("EINVAL");
     expect(outcome(() => dma.map(task, request(0x10000n, PAGE, undefined)))).toBe("EINVAL");
     expect(outcome(() => dma.map(task, request(0x10000n, 0x10000n, undefined)))).toBe("ok");
   });
 
-  test("page sizes below 4 KiB are refused", () => {
+  it("page sizes below 4 KiB are refused", () => {
     expect(() => new DmaAddressSpace({ pageSizes: 0x200 })).toThrow("smallest page size");
   });
 
-  test("errors name the range, and the map it meets", () => {
+  it("errors name the range, and the map it meets", () => {
     const dma = new DmaAddressSpace();
     void dma.map(task, existing[0]!);
     expect(() => dma.map(task, request(0x13000n, 2n * PAGE, undefined))).toThrow(
@@ -117,13 +117,13 @@ describe("DMA_UNMAP", () => {
     ["refuses misalignment", 0x10000n, 0x3fffn, "EINVAL", 3],
     ["refuses a wrap at 2^64", 0x10000n, (1n << 64n) - PAGE, "EINVAL", 3],
   ];
-  test.each(rules)("%s", (_rule, address, size, expected, left) => {
+  it.each(rules)("%s", (_rule, address, size, expected, left) => {
     const dma = space();
     expect(outcome(() => dma.unmap(task, address, size))).toBe(expected);
     expect(dma.mapCount).toBe(left);
   });
 
-  test("all at once, with or without maps", () => {
+  it("all at once, with or without maps", () => {
     const dma = space();
     void dma.unmapAll(task);
     expect(dma.mapCount).toBe(0);
@@ -139,7 +139,7 @@ describe("a backing is released once", () => {
     return dma;
   }
 
-  test("by unmap", () => {
+  it("by unmap", () => {
     const backing = new MappedBacking(4096);
     const dma = spaceWith(backing);
     void dma.unmap(task, 0n, PAGE);
@@ -147,13 +147,13 @@ describe("a backing is released once", () => {
     expect(backing.released).toBe(1);
   });
 
-  test("by unmap of everything", () => {
+  it("by unmap of everything", () => {
     const backing = new MappedBacking(4096);
     void spaceWith(backing).unmapAll(task);
     expect(backing.released).toBe(1);
   });
 
-  test("by disconnect, which forgets the client and stops logging", () => {
+  it("by disconnect, which forgets the client and stops logging", () => {
     const backing = new MappedBacking(4096);
     const dma = spaceWith(backing);
     dma.clientMemory = { read: () => Promise.resolve(), write: () => Promise.resolve() };
@@ -167,7 +167,7 @@ describe("a backing is released once", () => {
     ]);
   });
 
-  test("by a map that fails, whatever the reason", () => {
+  it("by a map that fails, whatever the reason", () => {
     const dma = new DmaAddressSpace({ maxMaps: 1 });
     void dma.map(task, request(0n, PAGE, undefined));
     for (const [address, size, expected] of [
@@ -181,7 +181,7 @@ describe("a backing is released once", () => {
     }
   });
 
-  test("by a map whose task gives up waiting for the lock", async () => {
+  it("by a map whose task gives up waiting for the lock", async () => {
     const dma = new DmaAddressSpace();
     const other = new Task("other");
     await dma.mmapLock.downRead(other);

@@ -8,6 +8,7 @@ export interface Timer {
   stop(): void;
 }
 
+/** The time of a device: timers that a test can move. */
 export interface Clock {
   timer(expired: () => void): Timer;
 }

@@ -5,6 +5,7 @@ import { MemoryCard, PAGE_SIZE } from "./memory-card.js";
 const MAX_SIZE = 4 * 1024 ** 3;
 const MAX_RATE = 2 ** 32 - 1;
 
+/** What `memoryCard` can be told. */
 export interface MemoryCardOptions {
   /** Bytes of memory: a multiple of 4 KiB, up to 4 GiB. Default: 64 MiB. */
   readonly size?: number;

@@ -32,6 +32,7 @@ const scratchBars = {
 /** How clients reach the scratch memory: by mapping all of it, or parts and the rest by messages. */
 export type Scratch = keyof typeof scratchBars;
 
+/** What `counterCard` can be told. */
 export interface CounterCardOptions {
   /** 1 to 8. */
   readonly functions: number;

@@ -14,6 +14,7 @@ import { guardedClock, systemClock, type Clock } from "../clock/index.js";
 import { MSR_CTS, MSR_DCD, MSR_DSR } from "./registers.js";
 import { Uart16550 } from "./uart16550.js";
 
+/** What `serialCard` can be told. */
 export interface SerialCardOptions {
   /** The other end of the wire. It serves one card. */
   readonly backend: SerialBackend;

@@ -38,8 +38,10 @@ export interface AdminResults {
   readonly "hand-over": HandOverReport;
 }
 
+/** A command of the control socket. */
 export type AdminCommand = keyof AdminResults;
 
+/** A line that the control socket takes. */
 export type AdminRequest<C extends AdminCommand = AdminCommand> = C extends "inject"
   ? { readonly command: C; readonly error: InjectableError }
   : C extends "hand-over"
@@ -53,8 +55,10 @@ export type HandOverRequest =
 /** What each step does: docs/migration.md, "Hand-over". */
 export const handOverSteps = ["prepare", "activate", "discard", "give", "take-back", "status"] as const;
 
+/** A step of a hand-over that the control socket takes. */
 export type HandOverStep = (typeof handOverSteps)[number];
 
+/** What `ctl info` shows of a device. */
 export interface DeviceStatus {
   readonly name: string;
   /** "1b36:0102" */
@@ -80,11 +84,13 @@ export interface DeviceStatus {
   readonly set: readonly string[];
 }
 
+/** A function of the device's set, as `ctl info` shows it. */
 export interface FunctionStatus {
   readonly name: string;
   readonly generation: number;
 }
 
+/** What `ctl info` shows of a migration. */
 export interface MigrationStatus {
   readonly state: MigrationStateName;
   readonly generation: number;
@@ -109,6 +115,7 @@ export interface HandOverReport {
 /** A request that failed. */
 export type AdminFailure = ControlFailure;
 
+/** A line that the control socket answers with. */
 export type AdminReply = { readonly result: AdminResults[AdminCommand] } | { readonly error: AdminFailure };
 
 /** What a field of a request has to be. */

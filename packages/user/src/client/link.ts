@@ -8,6 +8,7 @@ import { Connection } from "./connection.js";
 import type { DmaMaps } from "./dma.js";
 import type { Proposal } from "./negotiate.js";
 
+/** How long to wait between two attempts to connect, in milliseconds. */
 export interface BackOff {
   /** Milliseconds before the second attempt; each further one waits twice as long. Default 10. */
   readonly firstMs?: number;

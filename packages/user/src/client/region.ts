@@ -16,6 +16,7 @@ import { payloadOf, type Connection } from "./connection.js";
 const INFO_ROOM = 4096;
 const MAX_INFO = 64 * 1024;
 
+/** A region of a served device. Sizes are in bytes. */
 export interface RegionDescription {
   readonly index: number;
   /** RegionFlags. */

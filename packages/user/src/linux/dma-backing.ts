@@ -20,6 +20,7 @@ function descriptorLimit(): number {
   }
 }
 
+/** Which part of a file backs a map, and how it is reached. */
 export interface BackingOptions {
   /** Bytes into the file; a multiple of 4096. */
   readonly offset: number;

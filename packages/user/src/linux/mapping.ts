@@ -49,6 +49,7 @@ export const canMap = (length: number): boolean =>
 /** How many mappings this module owns at the moment. For leak tests. */
 export const openMappings = (): number => open;
 
+/** Which part of a file to map. */
 export interface MapOptions {
   /** Bytes into the file; a multiple of 4096. */
   readonly offset?: number;

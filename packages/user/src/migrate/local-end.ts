@@ -10,6 +10,7 @@ import { HandOverControl, type HandOverAction } from "./hand-over-control.js";
 /** Bytes of the configuration space's header (PCI 3.0 §6.1). */
 const CONFIG_HEADER = 0x40;
 
+/** What an end on this host needs to know. */
 export interface LocalEndOptions {
   /** Path of the control socket. Default: the socket's and ".ctl", if there is one. */
   readonly controlPath?: string;

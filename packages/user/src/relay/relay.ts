@@ -12,6 +12,7 @@ import { dropRequests } from "./client-requests.js";
 import { Session, type SessionHost } from "./session.js";
 import { Snapshots } from "./snapshot.js";
 
+/** Where a relay listens, whom it connects to, and what happens when that is lost. */
 export interface RelayOptions {
   /** Where clients connect, with mode 0600. */
   readonly listenPath: string;
@@ -37,6 +38,7 @@ export interface RelayOptions {
   readonly onLoss?: OnLoss;
 }
 
+/** What `ctl info` shows of a relay. */
 export interface RelayStatus {
   /** What tells it from a server. */
   readonly relay: true;

@@ -1,9 +1,11 @@
 import { VfioError } from "@vfiokit/core";
 
+/** How severe a line of the log is. */
 export type LogLevel = "error" | "warn" | "info" | "debug";
 /** Where a server reports. `message` is one line. */
 export type Log = (level: LogLevel, message: string) => void;
 
+/** Where a server listens, its limits, and who hears of it. */
 export interface ServerOptions {
   /** Listen at this path. */
   readonly socketPath?: string;

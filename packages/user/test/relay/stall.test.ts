@@ -1,6 +1,6 @@
 /** A server behind a relay that is there, and does not answer. */
 
-import { expect, test } from "vitest";
+import { expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
 import { BAR_REGISTERS, VALUE } from "../server/support.js";
 import { Place } from "./support.js";
@@ -13,7 +13,7 @@ function gate(): { closed: Promise<void>; open: () => void } {
   return { closed, open };
 }
 
-test("a server that hangs: requests fail within --reply-within, those after it at once, until it answers again", async () => {
+it("a server that hangs: requests fail within --reply-within, those after it at once, until it answers again", async () => {
   const place = new Place();
   const server = await place.server();
   const relay = place.relay(server.path, { replyLimit: 1500 });
@@ -35,7 +35,7 @@ test("a server that hangs: requests fail within --reply-within, those after it a
   expect(relay.status.underWay).toBe(0);
 });
 
-test("a server that does not even answer VERSION: the client is told in time", async () => {
+it("a server that does not even answer VERSION: the client is told in time", async () => {
   const place = new Place();
   const server = await place.server();
   place.relay(server.path, { replyLimit: 1500 });

@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, it } from "vitest";
 import { connectUnix, type Fd } from "@vfiokit/user/linux";
 import { Listener } from "../../src/socket/index.js";
 import { exhaustFds, exhaustFdsButThose, temporaryDirectory } from "../linux/support.js";
 
-test("a process that has no descriptors left says so once, and accepts whoever waits when it has some", async () => {
+it("a process that has no descriptors left says so once, and accepts whoever waits when it has some", async () => {
   const path = join(temporaryDirectory(), "s");
   const log: string[] = [];
   let onAccepted!: (fd: Fd) => void;
@@ -25,7 +25,7 @@ test("a process that has no descriptors left says so once, and accepts whoever w
   expect(log).toEqual([expect.stringContaining("a client cannot be accepted for now")]);
 });
 
-test("a process that has no descriptors left serves one more, and the others when it has some", async () => {
+it("a process that has no descriptors left serves one more, and the others when it has some", async () => {
   const path = join(temporaryDirectory(), "s");
   const log: string[] = [];
   const accepted: Fd[] = [];

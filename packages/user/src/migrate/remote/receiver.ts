@@ -14,6 +14,7 @@ import { checkIdentity, MIN_TLS, refuseClient, type RemoteSecurity } from "./sec
 import { Slot } from "./slot.js";
 import { defaultTiming, type Timing } from "./timing.js";
 
+/** Where a receiver listens, whom it trusts, and which devices it fills. */
 export interface ReceiverOptions {
   readonly host: string;
   /** 0: any that is free. */
