@@ -10,6 +10,17 @@ export interface FaultReport {
   readonly last?: string;
 }
 
+export interface FaultOptions {
+  /** Exceptions since the last reset after which the device has failed: 1 or more. Default: 100. */
+  readonly maxFaults?: number;
+  /** Hears of each kind of exception once, with its stack, and of the device's failure. */
+  readonly onFault?: (message: string) => void;
+}
+
+const DEFAULT_MAX_FAULTS = 100;
+/** Kinds of exceptions that are told of with their stack. A device could think of a new message for each. */
+const MAX_KINDS = 100;
+
 /**
  * Exceptions of a device's own code: a bug in it, which a guest may be able to meet as often as it likes. Each fails what
  * met it, and is counted; none ends the process.

@@ -127,7 +127,12 @@ describe("after --max-faults exceptions", () => {
     );
     const { device, told, task, read } = bench;
     let signals = 0;
-    const trigger = { signal: () => void signals++, close: () => undefined };
+    const trigger = {
+      signal: () => {
+        signals++;
+      },
+      close: () => undefined,
+    };
     const data = { triggers: [trigger] };
     void device.setIrqs(task, { index: IrqIndex.ERR, start: 0, count: 1, action: "trigger", data });
     for (let i = 0; i < 5; i++) expect(read).toThrow("EIO");

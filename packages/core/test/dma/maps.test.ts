@@ -45,7 +45,7 @@ describe("DMA_MAP", () => {
     expect(dma.mapCount).toBe(expected === "ok" ? 2 : 1);
   });
 
-  test("--strict-unmap: only exactly one map goes", () => {
+  it("--strict-unmap: only exactly one map goes", () => {
     const dma = new DmaAddressSpace();
     for (const address of [0n, PAGE]) void dma.map(task, request(address, PAGE, undefined));
     for (const size of [2n * PAGE, 1n << 40n])
@@ -55,7 +55,7 @@ describe("DMA_MAP", () => {
     expect(outcome(() => dma.unmap(task, 0n, PAGE, true))).toBe("ok");
   });
 
-  test("maps the whole address space at once", () => {
+  it("maps the whole address space at once", () => {
     const dma = new DmaAddressSpace();
     void dma.map(task, request(0n, 1n << 64n, undefined));
     expect(outcome(() => dma.map(task, request(0x7fff_ffff_f000n, PAGE, undefined)))).toBe("EEXIST");
