@@ -2,6 +2,7 @@ import type { Fd } from "./fd.js";
 import { libc } from "./libc.js";
 import { StableBuffer } from "./stable-buffer.js";
 
+const POLLIN = 0x1;
 const POLLOUT = 0x4;
 const POLLERR = 0x8;
 const POLLHUP = 0x10;
@@ -20,6 +21,11 @@ function pollNow(fd: { readonly number: number }, events: number): number {
 /** Whether a write would not block: of a pipe, one of up to 4096 bytes. */
 export function isWritable(fd: { readonly number: number }): boolean {
   return (pollNow(fd, POLLOUT) & POLLOUT) !== 0;
+}
+
+/** Whether a read would not block. */
+export function isReadable(fd: { readonly number: number }): boolean {
+  return (pollNow(fd, POLLIN) & POLLIN) !== 0;
 }
 
 /** Whether the peer of a socket has closed it, whatever it left to read. */

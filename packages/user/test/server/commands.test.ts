@@ -249,6 +249,27 @@ describe("DEVICE_GET_IRQ_INFO and DEVICE_SET_IRQS", () => {
     expect(drainEventFd(fd)).toBe(0);
   });
 
+  it("is unmasked by an eventfd that the client signals (KVM's resampling), until it is taken back", async () => {
+    const unmaskBy = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_UNMASK;
+    const held = ownResources().fds;
+    using fd = createEventFd();
+    using unmask = createEventFd();
+    await setIrqs(IrqIndex.INTX, eventFd, 0, 1, { fds: [fd] });
+    await setIrqs(IrqIndex.INTX, unmaskBy, 0, 1, { fds: [unmask] });
+    await fixture.client.write(BAR_REGISTERS, INTERRUPT, 1);
+    expect(drainEventFd(fd)).toBe(1);
+    signalEventFd(unmask);
+    await expect.poll(() => drainEventFd(fd)).toBe(1);
+    await setIrqs(IrqIndex.INTX, unmaskBy, 0, 1);
+    expect(ownResources().fds).toBe(held + 3); // both of the test, and the trigger
+    signalEventFd(unmask);
+    await fixture.client.read(BAR_REGISTERS, VALUE, 4);
+    expect(drainEventFd(fd)).toBe(0);
+    await setIrqs(IrqIndex.INTX, unmaskBy, 0, 1, { fds: [unmask] });
+    await setIrqs(IrqIndex.INTX, IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_TRIGGER, 0, 0);
+    expect(ownResources().fds).toBe(held + 2);
+  });
+
   it("assigns a range of vectors, triggers them for a test, and lets them go again", async () => {
     const all = Array.from({ length: 4 }, createEventFd);
     await setIrqs(IrqIndex.MSIX, eventFd, 0, 4, { fds: all });
