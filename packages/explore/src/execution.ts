@@ -16,6 +16,7 @@ import {
   type Access,
   type Scheduler,
 } from "@vfiokit/lockdep/hooks";
+import { Awaits } from "./awaits.js";
 import { messageOf } from "./errors.js";
 import type { ExecutedEvent } from "./event.js";
 import type { Failure, FailureKind } from "./failure.js";
@@ -68,6 +69,8 @@ export class Execution implements Scheduler {
   /** It met something that needs another way of running it, which is known now: run it again. */
   again = false;
 
+  /** Whose continuations are held back: none any more when the run is over. */
+  readonly #threads = new Set<Thread>();
   readonly #byTask = new Map<Task, Thread>();
   readonly #names = new Names();
   readonly #signals = new Map<AbortSignal, string>();
@@ -81,12 +84,32 @@ export class Execution implements Scheduler {
   #stopped: ExecutedEvent[] = [];
   #settingUp = true;
   #adrift = 0;
+  readonly #awaits: Awaits<Thread> | undefined;
+  /** A task has begun something that the world outside ends. */
+  #outside = false;
+  /** Who has awaited what no scheduling point settled, and since which event. */
+  readonly #drifted = new Map<Thread, string>();
   #now = 0;
 
   constructor(
     private readonly needs: Needs,
     private readonly plainFields: PlainFields,
-  ) {}
+  ) {
+    const identity = this.#sharesAnything ? needs.tryIdentify() : undefined;
+    if (!identity) return;
+    this.#awaits = new Awaits(identity, {
+      explores: (thread) => this.#threads.has(thread),
+      outside: () => (this.#outside = true),
+      ready: (thread, go) => this.#ready(thread, go),
+      escaped: (thread, place) =>
+        this.unknown.add(`${thread.name} awaits what is no promise, at ${place}: use x.step()`),
+    });
+  }
+
+  /** Tasks may share what nobody sees. Who shares a promise has broken the promise to share nothing. */
+  get #sharesAnything(): boolean {
+    return this.plainFields === "conflict" || this.needs.gaps;
+  }
 
   /** Declares a task; it begins when the picker lets it. */
   start(task: Task, run: () => Promise<void>): Thread {
@@ -94,7 +117,8 @@ export class Execution implements Scheduler {
     thread.mustEnd = true;
     if (task.signal) this.#watch(task.signal, `abort(${thread.key})`);
     const go = (): void =>
-      void run().then(
+      this.#then(
+        run(),
         () => this.#ended(thread),
         (error: unknown) => {
           this.#ended(thread);
@@ -123,6 +147,7 @@ export class Execution implements Scheduler {
   /** Runs to the end, or to the first failure. */
   async run(pick: Picker, options: RunOptions): Promise<void> {
     schedule(this);
+    this.#awaits?.begin();
     try {
       await nextTurn();
       while (!this.again && (options.keepGoing || this.failures.length === 0)) {
@@ -150,12 +175,22 @@ export class Execution implements Scheduler {
         await this.#event(next, options.afterEvent);
       }
     } finally {
+      this.#awaits?.end();
+      if (this.#outside || !this.#awaits)
+        for (const [{ name }, label] of this.#drifted)
+          this.unknown.add(`${name} awaits something that is not explored, after ${label}`);
+      this.#threads.clear();
       schedule(undefined);
     }
   }
 
   #end(): void {
-    const stuck = unseen(() => stuckFailure(this.threads));
+    let cannotTell = false;
+    for (const { adrift, gaps, pending, waiting } of this.threads) {
+      if (adrift && (this.#outside || !this.#awaits)) cannotTell = true; // unknown as well
+      if (gaps.length > 0 && (pending ?? waiting)) cannotTell = true; // unknown already
+    }
+    const stuck = cannotTell ? undefined : unseen(() => stuckFailure(this.threads));
     if (stuck) this.failures.push(stuck);
     this.#noteBlocked([]);
   }
@@ -206,7 +241,7 @@ export class Execution implements Scheduler {
     if (!afterEvent) return;
     const event = this.#footprint;
     this.#footprint = new Footprint();
-    if (this.plainFields === "conflict") this.#footprint.addFields(undefined);
+    if (this.#sharesAnything) this.#footprint.addFields(undefined);
     try {
       afterEvent();
     } catch (error) {
@@ -251,7 +286,7 @@ export class Execution implements Scheduler {
   }
 
   #goesOn(fields: readonly string[] | undefined): void {
-    if (fields ?? this.plainFields === "conflict") this.#footprint.addFields(fields);
+    if (fields ?? this.#sharesAnything) this.#footprint.addFields(fields);
   }
 
   #release(what: string, since: number): void {
@@ -280,11 +315,13 @@ export class Execution implements Scheduler {
 
   /** A thread may await what is no scheduling point. Who lets it go on does not commute with that. */
   #mayDrift(thread: Thread): void {
-    if (thread.ended || thread.pending || thread.waiting || !thread.mustEnd) return;
+    if (thread.ended || thread.pending || thread.waiting || !thread.mustEnd || thread.adrift) return;
     thread.adrift = true;
-    this.unknown.add(
-      `${thread.name} awaits something that is not explored, after ${this.events.at(-1)!.label}`,
-    );
+    if (!this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
+    if (!this.needs.gaps && !this.#sharesAnything) {
+      this.needs.gaps = true;
+      this.again = true;
+    }
     this.#adrift++;
     this.#footprint.add(`await(${thread.key})`, true);
   }
@@ -302,7 +339,38 @@ export class Execution implements Scheduler {
     thread.lastEvent = this.events.length - 1;
   }
 
+  mine<P extends Promise<unknown>>(promise: P): P {
+    return this.#awaits?.mine(promise) ?? promise;
+  }
+
+  #then(promise: Promise<void>, ended: () => void, failed: (error: unknown) => void): void {
+    if (this.#awaits) this.#awaits.then(promise, ended, failed);
+    else void promise.then(ended, failed);
+  }
+
+  /** A promise that the thread awaits has settled. */
+  #ready(thread: Thread, go: () => void): void {
+    if (!this.#threads.has(thread)) return; // of a run that is over
+    // It may have settled in time by chance.
+    if (this.#outside && !this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
+    this.#landed(thread);
+    thread.gaps.push({ enabledBy: this.events.length - 1, go });
+  }
+
+  /** Who has nothing else to do goes on after its first `await` that is over. */
+  #bridge(thread: Thread): void {
+    if (thread.gaps.length === 0) return;
+    if (thread.pending ?? thread.waiting) {
+      if (thread.pending?.label !== "await")
+        this.unknown.add(`${thread.name} does two things at once: make it two tasks`);
+      return;
+    }
+    const { enabledBy, go } = thread.gaps.shift()!;
+    thread.pending = { label: "await", enabledBy: [enabledBy], go };
+  }
+
   #enabled(): Thread[] {
+    for (const thread of this.threads) this.#bridge(thread);
     const deadlines = this.threads.flatMap(({ pending }) => pending?.deadline ?? []);
     const first = Math.min(...deadlines);
     return this.threads.filter(({ pending }) => {
@@ -472,7 +540,8 @@ export class Execution implements Scheduler {
         setBy: this.events.length - 1,
         go: () => {
           thread.ended = true;
-          callback();
+          if (this.needs.identity) this.needs.identity.run(thread, callback);
+          else callback();
         },
       };
       const timer: TimerHandle = { deadline };
@@ -503,15 +572,23 @@ export class Execution implements Scheduler {
   }
 
   #park(thread: Thread, pending: Omit<Pending, "go" | "enabledBy">): Promise<void> {
+    if (thread.pending?.label === "await") {
+      // It goes on in two places: the one that was ready first is next.
+      const { go, enabledBy } = thread.pending;
+      thread.gaps.unshift({ go: () => go(), enabledBy: enabledBy[0]! });
+      thread.pending = undefined;
+    }
     if (thread.pending ?? thread.waiting) {
       if (this.again) return new Promise(() => undefined);
       const first = thread.pending?.label ?? "a lock";
       throw new Error(`${thread.name} waits for ${first} and ${pending.label} at once: make it two tasks`);
     }
     this.#landed(thread);
-    return new Promise((resolve) => {
-      thread.pending = { ...pending, enabledBy: [this.events.length - 1], go: resolve };
-    });
+    return this.mine(
+      new Promise((resolve) => {
+        thread.pending = { ...pending, enabledBy: [this.events.length - 1], go: resolve };
+      }),
+    );
   }
 
   #thread(task: Task): Thread {
@@ -532,12 +609,14 @@ export class Execution implements Scheduler {
       ended: false,
       pending: undefined,
       waiting: undefined,
+      gaps: [],
       adrift: false,
       children: 0,
       events: 0,
       lastEvent: -1,
     };
     this.threads.push(thread);
+    this.#threads.add(thread);
     return thread;
   }
 }

@@ -92,15 +92,17 @@ export function exploration(execution: Execution, checks: Checks): Exploration {
 }
 
 function sharedCell<T>(execution: Execution, cell: Shared<T>): SharedCell<T> {
+  const get = async (): Promise<T> => {
+    await execution.access(cell, false);
+    return cell.value;
+  };
+  const set = async (value: T): Promise<void> => {
+    await execution.access(cell, true);
+    cell.value = value;
+  };
   return {
-    async get() {
-      await execution.access(cell, false);
-      return cell.value;
-    },
-    async set(value) {
-      await execution.access(cell, true);
-      cell.value = value;
-    },
+    get: () => execution.mine(get()),
+    set: (value) => execution.mine(set(value)),
     get current() {
       return cell.value;
     },

@@ -249,6 +249,7 @@ async function confirm(design: Design, { scenario, failure }: Candidate): Promis
   const { failures } = await replay(scenarioBody(design, scenario).body, schedule, {
     keepGoing: true,
     lockdep: false,
+    plainFields: "none",
   });
   if (failures.some((again) => again.kind === kind && again.message === message)) return;
   throw new Error(

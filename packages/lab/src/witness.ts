@@ -70,7 +70,7 @@ export async function replayWitness(text: string): Promise<Replayed> {
       if (bench) recorder = new Recorder(bench);
     },
     schedule,
-    { lockdep: false },
+    { plainFields: "none", lockdep: false },
   );
   const [failure] = report.failures;
   const trace = failure?.trace ?? [];

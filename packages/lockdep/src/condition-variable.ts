@@ -108,6 +108,6 @@ export class ConditionVariable extends Unowned {
 }
 
 async function ended(waiter: ConditionWaiter): Promise<void> {
-  await waiter.promise;
+  await (scheduler?.mine?.(waiter.promise) ?? waiter.promise);
   if (waiter.failure) throw waiter.failure.reason;
 }

@@ -38,6 +38,8 @@ export interface Scheduler {
   lookingAtSignals(task: Task, signal: AbortSignal | undefined): void;
   /** `task` could be preempted here. */
   preempt(task: Task): Promise<void>;
+  /** This promise of the locks' own goes on where the scheduler says, so that its `await` is no more than that. */
+  mine?<P extends Promise<unknown>>(promise: P): P;
   read(cell: Shared<unknown>): void;
   written(cell: Shared<unknown>): void;
   /** Time limits of waits run by it. Default: the platform's timers. */
@@ -71,7 +73,14 @@ export function unseen<T>(look: () => T): T {
  * Takes a lock, or queues for it, when the scheduler lets the task arrive; the task goes on when the scheduler lets it.
  * @param take takes the lock, or returns the promise of the wait
  */
-export async function arriving<T>(
+export function arriving<T>(by: Scheduler, ...rest: Arrival<T>): Promise<T> {
+  const arrival = arrive(by, ...rest);
+  return by.mine?.(arrival) ?? arrival;
+}
+
+type Arrival<T> = [take: () => T | Promise<T>, ...Parameters<Scheduler["arrive"]>];
+
+async function arrive<T>(
   by: Scheduler,
   take: () => T | Promise<T>,
   ...[task, lock, access, options, verb]: Parameters<Scheduler["arrive"]>
@@ -81,11 +90,13 @@ export async function arriving<T>(
   try {
     outcome = take();
   } catch (error) {
-    await by.arrived(task, lock, true);
+    const refusal = by.arrived(task, lock, true);
+    if (refusal) await refusal;
     throw error;
   }
   // A refusal is the task's to see, once it goes on.
-  if (outcome instanceof Promise) outcome.catch(() => undefined);
-  await by.arrived(task, lock, false);
+  if (outcome instanceof Promise) (by.mine?.(outcome) ?? outcome).catch(() => undefined);
+  const arrival = by.arrived(task, lock, false);
+  if (arrival) await arrival;
   return outcome;
 }
