@@ -365,6 +365,7 @@ export class Execution implements Scheduler {
         this.unknown.add(`${thread.name} does two things at once: make it two tasks`);
       return;
     }
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- a function of the gap's own
     const { enabledBy, go } = thread.gaps.shift()!;
     thread.pending = { label: "await", enabledBy: [enabledBy], go };
   }
@@ -574,6 +575,7 @@ export class Execution implements Scheduler {
   #park(thread: Thread, pending: Omit<Pending, "go" | "enabledBy">): Promise<void> {
     if (thread.pending?.label === "await") {
       // It goes on in two places: the one that was ready first is next.
+      // eslint-disable-next-line @typescript-eslint/unbound-method -- a function of the gap's own
       const { go, enabledBy } = thread.pending;
       thread.gaps.unshift({ go: () => go(), enabledBy: enabledBy[0]! });
       thread.pending = undefined;

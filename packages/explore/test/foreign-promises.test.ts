@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/require-await, @typescript-eslint/await-thenable, @typescript-eslint/unbound-method, @typescript-eslint/no-unnecessary-condition -- odd awaits are what this is about */
 import { Mutex as Theirs } from "async-mutex";
 import pLimit from "p-limit";
 import { describe, expect, it } from "vitest";
