@@ -20,7 +20,7 @@ describe("vfiokit lab run", () => {
     expect(stdout).toMatch(/^ +callback +generation$/m);
     expect(stdout).toMatch(/^no-spurious-reset +FAIL \d+ +pass \d+$/m);
     expect(stdout).toMatch(/^callback: no-spurious-reset\n.*though no reset came/m);
-    expect(stdout).toMatch(/^vfiokit lab replay 'callback\/ioctl\/fails\/one\/read@[0-9x,]+'$/m);
+    expect(stdout).toMatch(/^vfiokit lab replay 'callback\/ioctl\/fails\/one\/read@[^']+'$/m);
     expect(stdout).toMatch(/card\.0: its reset fails/);
   });
 

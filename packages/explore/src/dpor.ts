@@ -130,7 +130,13 @@ export class Dpor {
     if (this.#reduce) {
       // Races that lie in the repeated prefix were found when it was new; its last event is the one that changed.
       this.#findRaces(events, Math.max(0, this.#prefix - 1));
-      for (const event of blocked) this.#findRaces([...events, event], events.length);
+      for (const event of blocked) {
+        const all = [...events, event];
+        const order = this.#findRaces(all, events.length);
+        // Whoever has the mutex does not let it go, and so there is no such event to race with. Who comes first?
+        const taken = events.findLastIndex(({ took }) => took !== undefined && took === event.took);
+        if (taken >= 0 && !events[taken]!.timer) this.#tryReversed(all, order, taken, events.length);
+      }
     }
     for (
       let depth = Math.min(events.length, this.#path.length) - 1;
@@ -211,7 +217,7 @@ export class Dpor {
     );
   }
 
-  #findRaces(events: readonly ExecutedEvent[], from: number): void {
+  #findRaces(events: readonly ExecutedEvent[], from: number): HappensBefore {
     const order = new HappensBefore(events);
     for (let later = from; later < events.length; later++) {
       for (const race of order.races[later]!) this.#tryRace(events, order, race, later);
@@ -221,6 +227,7 @@ export class Dpor {
         this.#findRaces([...events.slice(0, later), timer], later);
       }
     }
+    return order;
   }
 
   /**

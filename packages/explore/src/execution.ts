@@ -76,6 +76,8 @@ export class Execution implements Scheduler {
   readonly #signals = new Map<AbortSignal, string>();
   /** Mutexes for which tasks have waited that a signal can cancel. */
   readonly #cancellable = new Map<AbortSignal, Set<string>>();
+  /** Signals that were aborted by whom nobody saw: before anything of them was known. */
+  readonly #unwitnessed = new Set<AbortSignal>();
   /** Mutexes of detail 0 that are taken: since which event. */
   readonly #taken = new Map<string, number>();
   #active: Thread | undefined;
@@ -148,6 +150,16 @@ export class Execution implements Scheduler {
   async run(pick: Picker, options: RunOptions): Promise<void> {
     schedule(this);
     this.#awaits?.begin();
+    const { prototype } = AbortController;
+    const abort = Object.getOwnPropertyDescriptor(prototype, "abort")!;
+    const onAbort = (signal: AbortSignal): void => this.#aborts(signal);
+    Object.defineProperty(prototype, "abort", {
+      ...abort,
+      value(this: AbortController, reason?: unknown) {
+        onAbort(this.signal);
+        (abort.value as (reason?: unknown) => void).call(this, reason);
+      },
+    });
     try {
       await nextTurn();
       while (!this.again && (options.keepGoing || this.failures.length === 0)) {
@@ -180,6 +192,7 @@ export class Execution implements Scheduler {
         for (const [{ name }, label] of this.#drifted)
           this.unknown.add(`${name} awaits something that is not explored, after ${label}`);
       this.#threads.clear();
+      Object.defineProperty(prototype, "abort", abort);
       schedule(undefined);
     }
   }
@@ -389,20 +402,28 @@ export class Execution implements Scheduler {
     if (this.#signals.has(signal)) return;
     this.#signals.set(signal, name);
     if (!signal.aborted) signal.addEventListener("abort", () => this.#aborted(signal, name), { once: true });
-    else if (!this.#settingUp) this.#footprint.addEverything(); // by whom, nobody saw
+    else {
+      this.needs.abort(name);
+      if (!this.#settingUp) this.#unwitnessed.add(signal);
+    }
+  }
+
+  /** A signal that no wait has looked at yet. One may, in another order. */
+  #aborts(signal: AbortSignal): void {
+    if (!this.#signals.has(signal)) this.#footprint.add("abort*", true);
   }
 
   #aborted(signal: AbortSignal, name: string): void {
     this.#footprint.add(name, true);
     this.needs.abort(name);
-    for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 1);
+    for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 2);
   }
 
   /** The wait can be cancelled: if somebody does so, the queue is to be explored. */
   #mayCancel(signal: AbortSignal, lock: string): void {
     this.#watch(signal);
     if (this.needs.isAborted(this.#signals.get(signal)!)) {
-      this.#need(lock, 1);
+      this.#need(lock, 2);
       return;
     }
     const locks = this.#cancellable.get(signal);
@@ -415,9 +436,9 @@ export class Execution implements Scheduler {
   arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void> {
     const key = this.#names.of(lock);
     const what = verb ?? VERBS.get(access) ?? (lock instanceof RwSemaphore ? "write" : "lock");
-    if (lock.detail === 0) {
+    if (lock.detail < 2) {
       for (const each of [task.signal, options?.signal]) if (each) this.#mayCancel(each, key);
-      if (options?.timeoutMs !== undefined) this.#need(key, 1); // the time runs in the queue
+      if (options?.timeoutMs !== undefined) this.#need(key, 2); // the time runs in the queue
     }
     const detail = this.#detail(lock, key);
     return this.#park(this.#thread(task), {
@@ -470,7 +491,7 @@ export class Execution implements Scheduler {
   touching(lock: Lock, writes: boolean, about?: Task): void {
     if (about && about === this.#active?.task) return; // nobody else changes that while it runs
     const key = this.#names.of(lock);
-    this.#need(key, writes ? 1 : 3, lock.detail);
+    this.#need(key, writes ? 2 : 3, lock.detail);
     this.#footprint.add(key, writes);
   }
 
@@ -479,6 +500,7 @@ export class Execution implements Scheduler {
       if (!each) continue;
       this.#watch(each);
       this.#footprint.add(this.#signals.get(each)!, false);
+      if (this.#unwitnessed.has(each)) this.#footprint.addEverything();
     }
   }
 

@@ -9,9 +9,11 @@ import type { Thread } from "./thread.js";
  * 0. Who has it after whom. A task arrives when the lock is free, and goes on at once. Enough for a mutex that is only
  *    locked and unlocked: a task does nothing between its arrival and its turn, and so an execution in which it arrived
  *    earlier, and waited, is the same but for the place of the arrival.
- * 1. Who came when. The queue is the lock's own: arrival, grant, the end of a wait by a signal or a time limit, and the
- *    task's going on are events. Needed where a wait can end without the lock: that a task waits makes a difference.
- * 2. Also, that a task has the lock and has not gone on yet. Needed where somebody can meet it so: by a trylock.
+ * 1. Who came when. The queue is the lock's own: arrival, grant, and the task's going on after a wait are events. What
+ *    every reader-writer lock gets.
+ * 2. Also, that a task has the lock and has not gone on yet. Needed where somebody can meet it so: by a trylock; by a wait
+ *    that a signal or a time limit can end, and by what puts others into the queue (a condition variable's notify), since
+ *    a task that comes in between is in the queue when that happens.
  * 3. Also, who waits, and in what order holders came. Needed where somebody looks at that.
  */
 export type Detail = 0 | 1 | 2 | 3;

@@ -2,7 +2,7 @@ import { EXCLUSIVE } from "./access.js";
 import { checkCount } from "./count.js";
 import type { Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler } from "./scheduler.js";
+import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -39,12 +39,16 @@ export class Barrier extends Unowned {
    * @throws the abort reason or a LockTimeout, when a signal or a time limit ends the wait.
    */
   wait(task: Task, options?: AcquireOptions): boolean | Promise<boolean> {
-    if (scheduler)
-      return arriving(scheduler, () => this.#wait(task, options), task, this, EXCLUSIVE, options, "wait");
-    return this.#wait(task, options);
+    return scheduler ? this.#arriveToWait(scheduler, task, options) : this.#wait(task, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arriveToWait(by: Scheduler, task: Task, options: AcquireOptions | undefined): Promise<boolean> {
+    return arriving(by, () => this.#wait(task, options), task, this, EXCLUSIVE, options, "wait");
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -3,7 +3,7 @@ import { checkCount } from "./count.js";
 import { ChannelClosed } from "./errors.js";
 import type { Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler } from "./scheduler.js";
+import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -75,17 +75,12 @@ export class Channel<T extends Sendable> extends Unowned {
    */
   send(task: Task, value: T, options?: AcquireOptions): void | Promise<void> {
     checkValue(value);
-    if (scheduler)
-      return arriving(
-        scheduler,
-        () => this.#send(task, value, options),
-        task,
-        this,
-        EXCLUSIVE,
-        options,
-        "send",
-      );
-    return this.#send(task, value, options);
+    return scheduler ? this.#arriveToSend(scheduler, task, value, options) : this.#send(task, value, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arriveToSend(by: Scheduler, task: Task, value: T, options: AcquireOptions | undefined): Promise<void> {
+    return arriving(by, () => this.#send(task, value, options), task, this, EXCLUSIVE, options, "send");
   }
 
   /** Sends a value if that needs no wait. @throws ChannelClosed if the channel is closed */
@@ -100,17 +95,12 @@ export class Channel<T extends Sendable> extends Unowned {
    * @throws the abort reason or a LockTimeout, when a signal or a time limit ends the wait.
    */
   receive(task: Task, options?: AcquireOptions): T | undefined | Promise<T | undefined> {
-    if (scheduler)
-      return arriving(
-        scheduler,
-        () => this.#receive(task, options),
-        task,
-        this,
-        EXCLUSIVE,
-        options,
-        "receive",
-      );
-    return this.#receive(task, options);
+    return scheduler ? this.#arriveToReceive(scheduler, task, options) : this.#receive(task, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arriveToReceive(by: Scheduler, task: Task, options: AcquireOptions | undefined): Promise<T | undefined> {
+    return arriving(by, () => this.#receive(task, options), task, this, EXCLUSIVE, options, "receive");
   }
 
   /** Receives the next value if that needs no wait; else `undefined`, whether closed or not. */
@@ -138,6 +128,7 @@ export class Channel<T extends Sendable> extends Unowned {
 
   /** Senders or receivers: never both. */
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#senders.first ? this.#senders.waits : this.#receivers.waits;
   }
 

@@ -92,6 +92,7 @@ export class ConditionVariable extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -2,7 +2,7 @@ import { READ } from "./access.js";
 import { checkCount } from "./count.js";
 import type { Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler } from "./scheduler.js";
+import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -47,12 +47,16 @@ export class Latch extends Unowned {
    * @throws the abort reason or a LockTimeout, when a signal or a time limit ends the wait.
    */
   wait(task: Task, options?: AcquireOptions): void | Promise<void> {
-    if (scheduler)
-      return arriving(scheduler, () => this.#wait(task, options), task, this, READ, options, "wait");
-    return this.#wait(task, options);
+    return scheduler ? this.#arriveToWait(scheduler, task, options) : this.#wait(task, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arriveToWait(by: Scheduler, task: Task, options: AcquireOptions | undefined): Promise<void> {
+    return arriving(by, () => this.#wait(task, options), task, this, READ, options, "wait");
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

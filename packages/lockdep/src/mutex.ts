@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler } from "./scheduler.js";
+import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -33,9 +33,12 @@ export class Mutex extends Lock {
    * @throws the abort reason, when a signal ends the wait. A lock that is free is taken all the same.
    */
   lock(task: Task, options?: AcquireOptions): void | Promise<void> {
-    if (!scheduler) return this.#lock(task, options);
-    const take = (): void | Promise<void> => this.#lock(task, options);
-    return arriving(scheduler, take, task, this, EXCLUSIVE, options);
+    return scheduler ? this.#arrive(scheduler, task, options) : this.#lock(task, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arrive(by: Scheduler, task: Task, options: AcquireOptions | undefined): Promise<void> {
+    return arriving(by, () => this.#lock(task, options), task, this, EXCLUSIVE, options);
   }
 
   #lock(task: Task, options: AcquireOptions | undefined): void | Promise<void> {

@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler } from "./scheduler.js";
+import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -47,16 +47,21 @@ export class Once<T> extends Lock {
    * @throws the abort reason or a LockTimeout, when a signal or a time limit ends the wait.
    */
   get(task: Task, options?: AcquireOptions): T | Promise<T> {
-    if (scheduler)
-      return arriving(scheduler, () => this.#get(task, options), task, this, EXCLUSIVE, options, "once");
-    return this.#get(task, options);
+    return scheduler ? this.#arriveToGet(scheduler, task, options) : this.#get(task, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arriveToGet(by: Scheduler, task: Task, options: AcquireOptions | undefined): Promise<T> {
+    return arriving(by, () => this.#get(task, options), task, this, EXCLUSIVE, options, "once");
   }
 
   override holders(): readonly Task[] {
+    scheduler?.touching(this, false);
     return this.#state === "running" ? [this.#hold.task] : NOBODY;
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler } from "./scheduler.js";
+import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -147,9 +147,12 @@ export class RwSemaphore extends Lock {
   }
 
   #down(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {
-    if (!scheduler) return this.#downNow(task, access, options);
-    const take = (): void | Promise<void> => this.#downNow(task, access, options);
-    return arriving(scheduler, take, task, this, access, options);
+    return scheduler ? this.#arrive(scheduler, task, access, options) : this.#downNow(task, access, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arrive(by: Scheduler, task: Task, access: Access, options: AcquireOptions | undefined): Promise<void> {
+    return arriving(by, () => this.#downNow(task, access, options), task, this, access, options);
   }
 
   #downNow(task: Task, access: Access, options: AcquireOptions | undefined): void | Promise<void> {

@@ -4,7 +4,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler } from "./scheduler.js";
+import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -73,17 +73,27 @@ export class Semaphore extends Lock {
    */
   acquire(task: Task, permits = 1, options?: AcquireOptions): Hold | Promise<Hold> {
     checkCount(permits, 1, "permits");
-    if (scheduler)
-      return arriving(
-        scheduler,
-        () => this.#acquire(task, permits, options),
-        task,
-        this,
-        EXCLUSIVE,
-        options,
-        "acquire",
-      );
-    return this.#acquire(task, permits, options);
+    return scheduler
+      ? this.#arriveToAcquire(scheduler, task, permits, options)
+      : this.#acquire(task, permits, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arriveToAcquire(
+    by: Scheduler,
+    task: Task,
+    permits: number,
+    options: AcquireOptions | undefined,
+  ): Promise<Hold> {
+    return arriving(
+      by,
+      () => this.#acquire(task, permits, options),
+      task,
+      this,
+      EXCLUSIVE,
+      options,
+      "acquire",
+    );
   }
 
   /** As `acquire`, if that needs no wait: if so many are free, and nobody is in the queue. */
@@ -128,17 +138,27 @@ export class Semaphore extends Lock {
    */
   consume(task: Task, permits = 1, options?: AcquireOptions): void | Promise<void> {
     checkCount(permits, 1, "permits");
-    if (scheduler)
-      return arriving(
-        scheduler,
-        () => this.#consume(task, permits, options),
-        task,
-        this,
-        EXCLUSIVE,
-        options,
-        "consume",
-      );
-    return this.#consume(task, permits, options);
+    return scheduler
+      ? this.#arriveToConsume(scheduler, task, permits, options)
+      : this.#consume(task, permits, options);
+  }
+
+  /** A method of its own: what its closure captures would be allocated on every call. */
+  #arriveToConsume(
+    by: Scheduler,
+    task: Task,
+    permits: number,
+    options: AcquireOptions | undefined,
+  ): Promise<void> {
+    return arriving(
+      by,
+      () => this.#consume(task, permits, options),
+      task,
+      this,
+      EXCLUSIVE,
+      options,
+      "consume",
+    );
   }
 
   /** As `consume`, if that needs no wait. */
@@ -156,10 +176,12 @@ export class Semaphore extends Lock {
   }
 
   override holders(): readonly Task[] {
+    scheduler?.touching(this, false);
     return this.#holds.map((hold) => hold.task);
   }
 
   override waiters(): readonly Wait[] {
+    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -89,9 +89,7 @@ const bundlers: Record<string, (outfile: string, options: Options) => Promise<un
     vite({
       logLevel: "error",
       configFile: false,
-      resolve: {
-        alias: [{ find: /^(@vfiokit\/lockdep.*)$/, replacement: "$1", customResolver: (id) => library(id) }],
-      },
+      plugins: [{ name: "resolve", enforce: "pre", resolveId: (id: string) => library(id) ?? null }],
       build: {
         lib: {
           entry,
@@ -102,7 +100,7 @@ const bundlers: Record<string, (outfile: string, options: Options) => Promise<un
         emptyOutDir: false,
         minify: minify ? "esbuild" : false,
         sourcemap,
-        rollupOptions: { external: [/^node:/] },
+        rolldownOptions: { external: [/^node:/] },
       },
     }),
 };

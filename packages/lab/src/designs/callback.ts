@@ -2,7 +2,7 @@ import type { Task } from "@vfiokit/lockdep";
 import type { Migration } from "@vfiokit/core/migration";
 import type { ResetDevice, ResetInitiator, ResetStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
-import { getStateLocked, lockAndResetMigration } from "./kernel.js";
+import { getStateLocked, kernelStrategy, lockAndResetMigration } from "./kernel.js";
 
 /** The paths that the patch calls it on once the device's own memory_lock is released. */
 const afterRelease: readonly ResetInitiator[] = ["ioctl", "hot-reset"];
@@ -22,18 +22,14 @@ function migrationResetState(device: ResetDevice, task: Task): Promise<void> {
  * devices' memory_locks are held, and it is called when the reset failed, too.
  */
 const strategy: ResetStrategy = {
+  ...kernelStrategy,
   name: "callback",
-  isOutdated: () => false,
-  happened: () => undefined,
-  resetDone: () => undefined,
   memoryLockReleased(device, task, { initiator }) {
     return afterRelease.includes(initiator) ? migrationResetState(device, task) : undefined;
   },
   pathDone(device, task, { initiator }) {
     return atEnd.includes(initiator) ? migrationResetState(device, task) : undefined;
   },
-  entered: () => undefined,
-  unlock: (migration, task) => migration.stateMutex.unlock(task),
 };
 
 export const callback: Design = {

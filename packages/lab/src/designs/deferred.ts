@@ -2,7 +2,7 @@ import { Mutex, Shared, type Task } from "@vfiokit/lockdep";
 import type { Migration } from "@vfiokit/core/migration";
 import type { ResetStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
-import { getStateLocked, lock, preempt, resetMigration } from "./kernel.js";
+import { getStateLocked, kernelStrategy, lock, preempt, resetMigration } from "./kernel.js";
 
 /** What such a driver keeps beside its migration. */
 interface Deferred {
@@ -47,9 +47,8 @@ async function stateMutexUnlock(migration: Migration, task: Task): Promise<void>
  * Linux 7.3: mlx5, virtio, xe and the mtty sample. It is called as in `locked`.
  */
 const strategy: ResetStrategy = {
+  ...kernelStrategy,
   name: "deferred",
-  isOutdated: () => false,
-  happened: () => undefined,
   async resetDone({ migration }, task) {
     if (!migration) return;
     const { resetLock, wanted } = deferred(migration);
@@ -61,9 +60,6 @@ const strategy: ResetStrategy = {
     resetLock.unlock(task);
     if (entered) await stateMutexUnlock(migration, task);
   },
-  memoryLockReleased: () => undefined,
-  pathDone: () => undefined,
-  entered: () => undefined,
   unlock: stateMutexUnlock,
 };
 

@@ -34,6 +34,17 @@ export async function lockAndResetMigration(migration: Migration, task: Task): P
   }
 }
 
+/** Nothing of a reset matters to the migration: a design of the kernel's writes what does beside it. */
+export const kernelStrategy: Omit<ResetStrategy, "name"> = {
+  isOutdated: () => false,
+  happened: () => undefined,
+  resetDone: () => undefined,
+  memoryLockReleased: () => undefined,
+  pathDone: () => undefined,
+  entered: () => undefined,
+  unlock: (migration, task) => migration.stateMutex.unlock(task),
+};
+
 /** Linux: migration_get_state, which all drivers do under state_mutex. */
 export async function getStateLocked(
   strategy: ResetStrategy,

@@ -1,6 +1,6 @@
 import type { ResetStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
-import { getStateLocked, lockAndResetMigration } from "./kernel.js";
+import { getStateLocked, kernelStrategy, lockAndResetMigration } from "./kernel.js";
 
 /**
  * The driver's `.reset_done` takes `state_mutex`, under whatever the PCI core and VFIO hold for the reset.
@@ -9,16 +9,11 @@ import { getStateLocked, lockAndResetMigration } from "./kernel.js";
  * paths not at all: `initiators` of the core has which.
  */
 const strategy: ResetStrategy = {
+  ...kernelStrategy,
   name: "locked",
-  isOutdated: () => false,
-  happened: () => undefined,
   async resetDone({ migration }, task) {
     if (migration) await lockAndResetMigration(migration, task);
   },
-  memoryLockReleased: () => undefined,
-  pathDone: () => undefined,
-  entered: () => undefined,
-  unlock: (migration, task) => migration.stateMutex.unlock(task),
 };
 
 export const locked: Design = {

@@ -1,6 +1,6 @@
 import type { ResetStrategy } from "@vfiokit/core/lab";
 import type { Design } from "../design.js";
-import { getStateLocked, lockAndResetMigration } from "./kernel.js";
+import { getStateLocked, kernelStrategy, lockAndResetMigration } from "./kernel.js";
 
 /**
  * The review's proposal: `vfio_pci_up_write_memory_lock_from_reset()` releases memory_lock and calls the op, so that no
@@ -9,16 +9,11 @@ import { getStateLocked, lockAndResetMigration } from "./kernel.js";
  * takes no memory_lock does not come by.
  */
 const strategy: ResetStrategy = {
+  ...kernelStrategy,
   name: "release",
-  isOutdated: () => false,
-  happened: () => undefined,
-  resetDone: () => undefined,
   async memoryLockReleased({ migration }, task) {
     if (migration) await lockAndResetMigration(migration, task);
   },
-  pathDone: () => undefined,
-  entered: () => undefined,
-  unlock: (migration, task) => migration.stateMutex.unlock(task),
 };
 
 export const release: Design = {

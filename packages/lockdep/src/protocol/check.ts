@@ -1,12 +1,10 @@
 import { LockError } from "../errors.js";
-import type { Hold } from "../hold.js";
-import { Mutex } from "../mutex.js";
 import { observe, observer } from "../observer.js";
 import type { Problem, Schedule } from "../problem.js";
-import { RwSemaphore } from "../rwsem.js";
 import { Task } from "../task.js";
 import { DEFAULT_LIMITS, Validator } from "../validator.js";
-import { takes, type LockSpec, type Scenario, type Step, type TaskSpec, type Verdict } from "./program.js";
+import { takes, type Scenario, type Step, type TaskSpec, type Verdict } from "./program.js";
+import { makeLocks, runStep, type ProtocolLock } from "./run-step.js";
 import { searchHang, type Runner } from "./search.js";
 
 export interface Finding {
@@ -44,7 +42,7 @@ export function checkScenario(scenario: Scenario): ScenarioResult {
 
 class Run {
   readonly #problems: Problem[] = [];
-  readonly #locks = new Map<string, Mutex | RwSemaphore>();
+  readonly #locks: ReadonlyMap<string, ProtocolLock>;
   readonly #validator = new Validator({
     limits: DEFAULT_LIMITS,
     waitTimeout: undefined,
@@ -54,7 +52,7 @@ class Run {
   #step: Step | undefined;
 
   constructor(private readonly scenario: Scenario) {
-    for (const [name, spec] of scenario.locks) this.#locks.set(name, makeLock(name, spec));
+    this.#locks = makeLocks(scenario);
   }
 
   problems(): readonly Problem[] {
@@ -75,7 +73,12 @@ class Run {
     try {
       for (const step of spec.steps) {
         this.#step = step;
-        if (!this.#do(task, step)) break;
+        const lock = this.#locks.get(step.lock)!;
+        // Nobody else runs: what would wait has been reported, and is not waited for.
+        const goesOn = runStep(task, step, lock, (expected) =>
+          this.#validator.failedAssert(task, lock, expected),
+        );
+        if (goesOn === false) break;
         // An order that contradicts others is found before anybody waits: the rest can still be checked.
         if (this.#problems.some((problem) => problem.kind !== "cycle")) return false;
       }
@@ -86,57 +89,6 @@ class Run {
       throw error;
     }
   }
-
-  /** False if a trylock failed: the task backs out. */
-  #do(task: Task, step: Step): boolean {
-    const lock = this.#locks.get(step.lock)!;
-    const subclass = { subclass: step.subclass };
-    switch (step.op) {
-      case "lock":
-      case "write":
-      case "lock_nested":
-        void (lock instanceof Mutex ? lock.lock(task, subclass) : lock.downWrite(task, subclass));
-        return true;
-      case "read":
-        void (lock as RwSemaphore).downRead(task);
-        return true;
-      case "read_recursive":
-        void (lock as RwSemaphore).downRead(task, { recursive: true });
-        return true;
-      case "trylock": {
-        const free =
-          lock instanceof Mutex
-            ? lock.tryLock(task)
-            : step.mode === "read"
-              ? lock.tryDownRead(task)
-              : lock.tryDownWrite(task);
-        if (!free) for (const hold of task.holds.toReversed()) hold[Symbol.dispose]();
-        return free;
-      }
-      case "unlock":
-        if (lock instanceof Mutex) lock.unlock(task);
-        else if (latest(task, lock)?.mode === "write") lock.upWrite(task);
-        else lock.upRead(task);
-        return true;
-      case "downgrade":
-        (lock as RwSemaphore).downgradeWrite(task);
-        return true;
-      case "assert_held":
-        if (!latest(task, lock)) this.#validator.failedAssert(task, lock, "held");
-        return true;
-      case "assert_not_held":
-        if (latest(task, lock)) this.#validator.failedAssert(task, lock, "not held");
-        return true;
-    }
-  }
-}
-
-function makeLock(name: string, spec: LockSpec): Mutex | RwSemaphore {
-  return spec.kind === "mutex" ? new Mutex(spec.class, name) : new RwSemaphore(spec.class, name);
-}
-
-function latest(task: Task, lock: Mutex | RwSemaphore): Hold | undefined {
-  return task.holds.findLast((hold) => hold.lock === lock);
 }
 
 /**

@@ -28,6 +28,9 @@ interface State {
 /**
  * Runs the tasks under every interleaving, with the locks' real rules (fair, first come first served), and returns
  * the shortest schedule after which somebody waits for ever; "none" if every interleaving was tried.
+ *
+ * It has a model of the locks and not the locks themselves (`runStep`): going through 200,000 states breadth first means
+ * to put any of them back, which real locks, with their queues of promises, do not offer.
  */
 export function searchHang(runners: readonly Runner[], locks: Scenario["locks"]): SearchResult {
   const machine = new Machine(runners, locks);

@@ -30,8 +30,9 @@ it("traced is a decorator of methods, which keep their this", async () => {
   }
   // As `@traced` before the method comes out where decorators are lowered.
   for (const name of ["evict", "leak"] as const) {
+    const method = Object.getOwnPropertyDescriptor(Cache.prototype, name)!.value as () => Promise<string>;
     const context = { kind: "method", name } as ClassMethodDecoratorContext;
-    Object.assign(Cache.prototype, { [name]: traced(Cache.prototype[name], context) });
+    Object.assign(Cache.prototype, { [name]: traced(method, context) });
   }
   expect(await new Cache().evict()).toBe("evict");
   expect(await outcome(new Cache().leak())).toMatchObject({

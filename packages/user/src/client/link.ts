@@ -2,8 +2,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { VfioError } from "@vfiokit/core";
-import { connectUnix, SyscallError, type Fd } from "../linux/index.js";
-import { abortError, asVfioError, type CallOptions } from "../socket/index.js";
+import type { Fd } from "../linux/index.js";
+import { abortError, asVfioError, dial, type CallOptions } from "../socket/index.js";
 import { Connection } from "./connection.js";
 import type { DmaMaps } from "./dma.js";
 import type { Proposal } from "./negotiate.js";
@@ -36,9 +36,6 @@ interface Held {
   readonly reject: (error: Error) => void;
 }
 
-/** A server that has not yet come round to accept: try again this soon, in milliseconds. */
-const BACKLOG_FULL_MS = 5;
-
 export class Link {
   #connection: Connection | undefined;
   /** Why there will be no connection any more. */
@@ -61,7 +58,7 @@ export class Link {
   ): Promise<Link> {
     const path = typeof server === "string" ? server : undefined;
     const link = new Link(path, options, events);
-    const fd = typeof server === "string" ? await link.#dial(server, call.signal) : server;
+    const fd = typeof server === "string" ? await dial(server, options.timeoutMs, call.signal) : server;
     link.#connection = await link.#negotiate(fd, call);
     return link;
   }
@@ -94,21 +91,6 @@ export class Link {
     });
   }
 
-  /** Connects; a server whose backlog is full is asked again. */
-  async #dial(path: string, signal: AbortSignal | undefined): Promise<Fd> {
-    const deadline = Date.now() + this.options.timeoutMs;
-    for (;;) {
-      if (signal?.aborted) throw abortError("connect", signal);
-      try {
-        return connectUnix(path);
-      } catch (error) {
-        const full = error instanceof SyscallError && error.code === "EAGAIN";
-        if (!full || Date.now() >= deadline) throw error;
-      }
-      await sleep(BACKLOG_FULL_MS);
-    }
-  }
-
   #lost(reason: VfioError): void {
     this.#connection = undefined;
     const again = this.path !== undefined && this.options.reconnect !== undefined;
@@ -131,7 +113,8 @@ export class Link {
   }
 
   async #attempt(path: string, signal: AbortSignal): Promise<void> {
-    const connection = await this.#negotiate(await this.#dial(path, signal), { signal });
+    const fd = await dial(path, this.options.timeoutMs, signal);
+    const connection = await this.#negotiate(fd, { signal });
     const abort = (): void => connection.close(abortError("reconnect", signal));
     signal.addEventListener("abort", abort);
     try {

@@ -12,6 +12,7 @@ export { readFd, writeFd } from "./read-write.js";
 export { reactor, Reactor, type Source, type Watch } from "./reactor.js";
 export {
   connectUnix,
+  nobodyListens,
   peerCredentials,
   shutdownSocket,
   socketPair,

@@ -84,6 +84,11 @@ export function connectUnix(path: string): Fd {
   throw failure;
 }
 
+/** Whether a `connectUnix` failed because nobody serves that socket. */
+export function nobodyListens(error: unknown): error is SyscallError {
+  return error instanceof SyscallError && (error.errno === ENOENT || error.errno === ECONNREFUSED);
+}
+
 /** Two connected sockets, non-blocking. */
 export function socketPair(): [Fd, Fd] {
   const pair = new Int32Array(2);

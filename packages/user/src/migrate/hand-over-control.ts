@@ -8,13 +8,14 @@ import {
   type HandOverStep,
 } from "../admin/index.js";
 import { controlPath } from "../control/index.js";
-import { SyscallError } from "../linux/index.js";
+import { nobodyListens, SyscallError } from "../linux/index.js";
 import { EndpointGoneError, isAnswer } from "./errors.js";
 
-/** Nobody listens there. */
-const NOBODY: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED"]);
 /** A step waits for the device's locks, which a reset or a transition of a client may have. Milliseconds. */
 const TIMEOUT_MS = 30_000;
+
+/** A step that does something. */
+export type HandOverAction = Exclude<HandOverStep, "status">;
 
 /** A device's part in the hand-over, through its control socket. The connection lives as long as the server. */
 export class HandOverControl implements Disposable {
@@ -42,7 +43,7 @@ export class HandOverControl implements Disposable {
       admin = new AdminClient(path);
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
-      if (NOBODY.has(error.code) && ctl === undefined) return undefined;
+      if (nobodyListens(error) && ctl === undefined) return undefined;
       throw new VfioError(
         "EACCES",
         `${path}: the control socket is needed for the hand-over: ${error.message}`,
@@ -79,7 +80,7 @@ export class HandOverControl implements Disposable {
    * @throws EndpointGoneError: the server has ended; VfioError: what the device answers; ETIMEDOUT: nobody knows whether
    *   it was done
    */
-  step(step: Exclude<HandOverStep, "status">, id: string): Promise<HandOverReport> {
+  step(step: HandOverAction, id: string): Promise<HandOverReport> {
     return this.#ask({ command: "hand-over", step, id });
   }
 

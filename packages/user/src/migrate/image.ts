@@ -33,9 +33,7 @@ export async function saveImage(
     let bytes: number;
     try {
       const source = { read: () => end.named(migration.read()) };
-      let last = Promise.resolve();
-      const inTurn = (chunk: Uint8Array) => (last = last.then(() => write(chunk)));
-      bytes = await pump(source, { write: inTurn }, Infinity, {
+      bytes = await pump(source, { write, oneAtATime: true }, Infinity, {
         beforeWrite: () => {
           if (signal?.aborted) throw new VfioError("ECANCELED", `${path}: saving was cancelled`);
           return undefined;

@@ -5,7 +5,7 @@ import type { HandOverReport } from "../admin/index.js";
 import { ReplyError, VfioUserClient } from "../client/index.js";
 import { Feature } from "../wire/index.js";
 import type { EndpointDescription } from "./endpoint.js";
-import { HandOverControl } from "./hand-over-control.js";
+import { HandOverControl, type HandOverAction } from "./hand-over-control.js";
 
 /** Bytes of the configuration space's header (PCI 3.0 §6.1). */
 const CONFIG_HEADER = 0x40;
@@ -74,6 +74,12 @@ export class LocalEnd {
       ...(status && { instance: status.instance }),
       ...(stream && { stream }),
     };
+  }
+
+  /** A step of the hand-over; `otherwise` with a server that takes no part in it. */
+  async step(step: HandOverAction, id: string, otherwise: () => Promise<void>): Promise<void> {
+    if (this.control) await this.control.step(step, id);
+    else await this.named(otherwise());
   }
 
   /** What the client throws, with the end's name. */

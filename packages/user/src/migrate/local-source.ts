@@ -45,16 +45,12 @@ export class LocalSource implements MigrationSource, Disposable {
     return this.end.named(this.end.client.migration.read());
   }
 
-  async give(id: string): Promise<void> {
-    const { control, client } = this.end;
-    if (control) await control.step("give", id);
-    else await this.end.named(client.migration.setState("STOP"));
+  give(id: string): Promise<void> {
+    return this.end.step("give", id, () => this.end.client.migration.setState("STOP"));
   }
 
-  async takeBack(id: string): Promise<void> {
-    const { control, client } = this.end;
-    if (control) await control.step("take-back", id);
-    else await this.end.named(client.migration.setState("RUNNING"));
+  takeBack(id: string): Promise<void> {
+    return this.end.step("take-back", id, () => this.end.client.migration.setState("RUNNING"));
   }
 
   close(): void {

@@ -46,23 +46,19 @@ export class LocalTarget implements MigrationTarget, Disposable {
     return this.end.named(this.end.client.migration.write(bytes));
   }
 
-  async prepare(id: string): Promise<void> {
-    const { control, client } = this.end;
+  prepare(id: string): Promise<void> {
     // In one step: a reset just before a STOP of its own would make a device that runs stop.
-    if (control) await control.step("prepare", id);
-    else await this.end.named(client.migration.setState("STOP"));
+    return this.end.step("prepare", id, () => this.end.client.migration.setState("STOP"));
   }
 
-  async activate(id: string): Promise<void> {
-    const { control, client } = this.end;
-    if (control) await control.step("activate", id);
-    else await this.end.named(client.migration.setState("RUNNING"));
+  activate(id: string): Promise<void> {
+    return this.end.step("activate", id, () => this.end.client.migration.setState("RUNNING"));
   }
 
-  async discard(id: string): Promise<void> {
-    const { control, client } = this.end;
-    if (control) await control.step("discard", id);
-    else if (this.#begun) await this.end.named(client.reset());
+  discard(id: string): Promise<void> {
+    return this.end.step("discard", id, async () => {
+      if (this.#begun) await this.end.client.reset();
+    });
   }
 
   close(): void {

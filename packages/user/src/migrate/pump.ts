@@ -1,6 +1,6 @@
 import type { MigrationSource, MigrationTarget } from "./endpoint.js";
 
-/** Reads under way, and writes: so many of each that neither end waits for the mover. */
+/** Reads under way, and writes where the target takes several: so many that neither end waits for the pump. */
 const IN_FLIGHT = 2;
 
 /** What the pump tells of each chunk. What they return is waited for. */
@@ -11,19 +11,26 @@ export interface PumpSteps {
   written(bytes: number): void;
 }
 
+/** Takes chunks in their order. */
+export interface PumpTarget extends Pick<MigrationTarget, "write"> {
+  /** A write may begin only when the last one has ended, as with a file. */
+  readonly oneAtATime?: boolean;
+}
+
 /**
  * Copies from the source to the target until the source has nothing more, or `limit` bytes are on their way. The next
- * chunks are read while the last are written. Settles when nothing is under way any more.
+ * chunks are read while the last are written, in their order. Settles when nothing is under way any more.
  * @returns bytes copied
  */
 export async function pump(
   source: Pick<MigrationSource, "read">,
-  target: Pick<MigrationTarget, "write">,
+  target: PumpTarget,
   limit: number,
   steps: PumpSteps,
 ): Promise<number> {
   const reads: Promise<Uint8Array>[] = [];
   const writes: Promise<void>[] = [];
+  const mostWrites = target.oneAtATime ? 1 : IN_FLIGHT;
   let copied = 0;
   let ended = false;
   try {
@@ -41,7 +48,7 @@ export async function pump(
       copied += bytes.length;
       const wait = steps.beforeWrite(bytes.length);
       if (wait) await wait;
-      if (writes.length === IN_FLIGHT) await writes.shift();
+      if (writes.length === mostWrites) await writes.shift();
       const write = target.write(bytes).then(() => steps.written(bytes.length));
       writes.push(observed(write));
     }

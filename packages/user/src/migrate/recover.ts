@@ -1,7 +1,7 @@
 import { VfioError } from "@vfiokit/core";
 import { AdminClient, type AdminRequest, type HandOverReport } from "../admin/index.js";
 import { controlPath } from "../control/index.js";
-import { connectUnix, SyscallError } from "../linux/index.js";
+import { connectUnix, nobodyListens, SyscallError } from "../linux/index.js";
 import {
   decideRecovery,
   handOverOf,
@@ -68,8 +68,6 @@ function phaseOf(side: SideState): string {
   return phase === "none" ? `is in ${state}` : `is ${phase}`;
 }
 
-/** Codes that a socket has when nobody serves it. */
-const NOBODY: ReadonlySet<string> = new Set(["ENOENT", "ECONNREFUSED"]);
 /** Codes of a connection that the server has ended. */
 const ENDED: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
 /** A step waits for the device's locks, which a reset or a transition may have. */
@@ -94,17 +92,13 @@ export function localSide(path: string, ctl = controlPath(path)): RecoverySide {
 /** What becomes of a side whose control socket gives no report. */
 function stateWithout(error: unknown, path: string): SideState {
   const unreachable = (why: string): SideState => ({ kind: "unreachable", name: path, why });
-  if (!isNobody(error)) return unreachable(messageOf(error));
+  if (!nobodyListens(error)) return unreachable(messageOf(error));
   try {
     connectUnix(path).close();
     return unreachable("it is served without a control socket");
   } catch (other) {
-    return isNobody(other) ? { kind: "gone", name: path } : unreachable(messageOf(other));
+    return nobodyListens(other) ? { kind: "gone", name: path } : unreachable(messageOf(other));
   }
-}
-
-function isNobody(error: unknown): boolean {
-  return error instanceof SyscallError && NOBODY.has(error.code);
 }
 
 /** @throws whatever is neither an answer nor a failure of the socket: a bug */

@@ -12,6 +12,7 @@ import {
   Header,
   HEADER_SIZE,
   HeaderFlags,
+  refusalText,
 } from "../wire/index.js";
 import { ConfigShadow } from "./config-shadow.js";
 import type { InFlight } from "./in-flight.js";
@@ -68,7 +69,7 @@ export class ClientRequests {
     } catch (error) {
       for (const fd of attached.fds) fd.close();
       if (!(error instanceof VfioError)) throw error;
-      this.log("debug", error.message);
+      this.log("debug", refusalText(error, message));
       this.refuse(error.code);
     }
   }

@@ -1,6 +1,6 @@
 import { HandOverControl } from "../migrate/hand-over-control.js";
 import type { RequestPayload } from "../wire/index.js";
-import { dial } from "./dial.js";
+import { dial } from "../socket/index.js";
 import { ServerLink } from "./server-link.js";
 
 /** Milliseconds in which a server has to answer VERSION. */

@@ -11,6 +11,7 @@ import {
   Header,
   HEADER_SIZE,
   HeaderFlags,
+  refusalText,
   RegionAccess,
   Type,
   TYPE_MASK,
@@ -127,7 +128,7 @@ export class Connection {
         wait = this.#accesses.run(this.#session, size);
       else wait = this.#handle(this.#session, cmd, size);
     } catch (error) {
-      this.#refuseCommand(error);
+      this.#refuseCommand(error, size);
     }
     if (wait) this.#waitFor(wait, size);
     else this.#inbox.drop(size);
@@ -138,7 +139,7 @@ export class Connection {
     // What the promise is waiting for may run as soon as we return.
     reactor.yield();
     this.#pending = wait
-      .catch((error: unknown) => this.#refuseCommand(error))
+      .catch((error: unknown) => this.#refuseCommand(error, size))
       .then(() => {
         this.#pending = undefined;
         this.#inbox.drop(size);
@@ -180,19 +181,21 @@ export class Connection {
   }
 
   /** A client whose VERSION is refused has no session, and no second try. */
-  #refuseCommand(error: unknown): void {
-    this.#refuse(error);
+  #refuseCommand(error: unknown, size: number): void {
+    this.#refuse(error, size);
     if (!this.#session) this.#end("no version was agreed on");
   }
 
   /** Answers the command at the inbox's head with an error: the header alone. */
-  #refuse(error: unknown): void {
+  #refuse(error: unknown, size: number): void {
     if (this.#ended) return;
     const { view, head } = this.#inbox;
     const cmd = view.getUint16(head + HEADER.cmd, true);
     const id = view.getUint16(head + HEADER.msg_id, true);
     const expected = error instanceof VfioError || error instanceof SyscallError;
-    const text = expected ? error.message : `a bug: ${error instanceof Error ? error.stack : String(error)}`;
+    const text = expected
+      ? refusalText(error, this.#message(size))
+      : `a bug: ${error instanceof Error ? error.stack : String(error)}`;
     this.settings.log(expected ? "debug" : "error", `${commandName(cmd) ?? `command ${cmd}`}: ${text}`);
     if (view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
     this.#socket.append(encodeError(cmd, id, expected ? error.errno : Errno.EIO));
@@ -282,7 +285,7 @@ export class Connection {
 
   #onEnd(reason: VfioError): void {
     // The stream cannot be trusted any more. The header that says so is the inbox's first, unless that one waits.
-    if (reason instanceof WireError && !this.#pending) this.#refuse(reason);
+    if (reason instanceof WireError && !this.#pending) this.#refuse(reason, HEADER_SIZE);
     if (reason.cause !== undefined) this.settings.log("error", reason.message);
     this.#end(reason.message);
   }

@@ -1,6 +1,7 @@
 /** Messages over sockets: for the server, the client, the relay, and whoever watches them. */
 
 export { Channel } from "./channel.js";
+export { dial } from "./dial.js";
 export { asVfioError, ReplyError, protocolError } from "./errors.js";
 export type { Inbox, MessageFds } from "./inbox.js";
 export { Listener } from "./listener.js";

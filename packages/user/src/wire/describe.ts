@@ -1,4 +1,4 @@
-/** Messages for people: what a protocol tracer prints. */
+/** Messages for people: what logs say of malformed ones, and what a protocol tracer prints. */
 
 import { errnoName } from "@vfiokit/core";
 import { describeFeature } from "./features.js";
@@ -55,6 +55,13 @@ function malformed(bytes: Uint8Array, problem: string): Description {
     fields: [...Header.describe(header), { name: "payload", text: bytesText(bytes.subarray(HEADER_SIZE)) }],
     problem,
   };
+}
+
+/** Why a message is refused; of one that is malformed, with what it holds. */
+export function refusalText(error: Error, bytes: Uint8Array): string {
+  if (!(error instanceof WireError)) return error.message;
+  const { title, fields } = describeMessage(bytes);
+  return `${error.message}\n${formatDescription({ title, fields })}`;
 }
 
 /** A description as lines of text, fields indented below their title. */

@@ -8,7 +8,7 @@ export {
   type TwinSocket,
   type VersionData,
 } from "./capabilities.js";
-export { describeMessage, formatDescription, type Description } from "./describe.js";
+export { describeMessage, formatDescription, refusalText, type Description } from "./describe.js";
 export { WireError } from "../layout/errors.js";
 export {
   bitmapSize,

@@ -96,8 +96,6 @@ interface Path {
   reset(card: Card): Promise<void>;
 }
 
-const opened = ({ device, task }: Card) => device.openDevice(task);
-
 /** One entry an initiator: a new one does not compile until it is here. */
 export const paths: Readonly<Record<ResetInitiator, Path>> = {
   ioctl: { reset: ({ device, task }) => device.reset(task) },
@@ -119,24 +117,15 @@ export const paths: Readonly<Record<ResetInitiator, Path>> = {
     functions: 2,
     reset: ({ device: { set }, task }) => set.hotReset(task, new Set(set.devices)),
   },
-  enable: { reset: opened },
-  disable: { before: opened, reset: ({ device, task }) => device.closeDevice(task) },
-  "last-close": {
-    functions: 2,
-    // A reset that does not work one by one is tried for the whole bus when the last function is closed.
-    before: async ({ devices, boxes, task }) => {
-      for (const box of boxes) box.failReset = true;
-      for (const device of devices) await device.openDevice(task);
-      for (const box of boxes) box.failReset = false;
-      await devices[1]!.closeDevice(task);
-    },
-    reset: ({ device, task }) => device.closeDevice(task),
-  },
+  // The server has the device open while a client is there, so these come between clients only: here, whenever.
+  enable: { reset: ({ device, task }) => device.reset(task, "enable") },
+  disable: { reset: ({ device, task }) => device.reset(task, "disable") },
+  "last-close": { functions: 2, reset: ({ device, task }) => device.reset(task, "last-close") },
   sysfs: { reset: ({ device, task }) => device.reset(task, "sysfs") },
   "slot-reset": { reset: ({ device, task }) => device.reset(task, "slot-reset") },
   "runtime-resume": {
     idlePower: "D3cold",
-    before: opened,
+    before: ({ device, task }) => device.openDevice(task),
     reset: async ({ device, task }) => {
       await device.runtimePm.lowPowerEntry(task);
       await device.runtimePm.lowPowerExit(task);

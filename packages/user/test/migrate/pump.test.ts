@@ -40,6 +40,29 @@ describe("the pump", () => {
     expect(most).toEqual({ reads: 2, writes: 2, both: 2 });
   });
 
+  test("a target that takes one write at a time gets the next when the last has ended, while it reads on", async () => {
+    let writes = 0;
+    let reads = 0;
+    let readsAtOnce = 0;
+    const written: number[] = [];
+    const source = chunks(9);
+    const read = async () => {
+      readsAtOnce = Math.max(readsAtOnce, ++reads);
+      await turn();
+      reads--;
+      return source();
+    };
+    const write = async (bytes: Uint8Array) => {
+      expect(++writes).toBe(1);
+      await turn();
+      written.push(bytes[0]!);
+      writes--;
+    };
+    await pump({ read }, { write, oneAtATime: true }, Infinity, noSteps);
+    expect(written).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(readsAtOnce).toBe(2);
+  });
+
   test("stops asking once the limit is on its way", async () => {
     let asked = 0;
     const read = chunks(100);

@@ -133,6 +133,9 @@ describe("before a version is agreed on", () => {
   it("a VERSION too short for a version: EINVAL, closed", async () => {
     await expectError(raw({ payload: [0, 0, 1] }), EINVAL);
     await expectClosed();
+    const logged = fixture.log.find((line) => line.startsWith("debug: VERSION: "));
+    expect(logged).toContain("\nVERSION request 7, 19 bytes\n");
+    expect(logged).toContain("  payload 00 00 01");
   });
 
   it("no JSON, or capabilities that nobody knows: fine", async () => {

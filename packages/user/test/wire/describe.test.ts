@@ -11,6 +11,8 @@ import {
   FeatureMigState,
   formatDescription,
   IrqSetFlags,
+  refusalText,
+  WireError,
 } from "@vfiokit/user/wire";
 
 const text = (bytes: Uint8Array): string => formatDescription(describeMessage(bytes));
@@ -24,6 +26,22 @@ test("fields one below the other, addresses in hex, flags by name", () => {
       "  flags 0x3 READ|WRITE",
       "  offset 0x0",
       "  address 0xfee00000",
+      "  size 0x1000",
+    ].join("\n"),
+  );
+});
+
+test("why a message is refused: a malformed one is shown, any other is not", () => {
+  const bytes = encodeRequest("DMA_UNMAP", 7, { argsz: 24, flags: 0, address: 0x1000n, size: 0x1000n });
+  expect(refusalText(new Error("no such map"), bytes)).toBe("no such map");
+  const error = new WireError("vfio_user_dma_unmap.argsz", "23", "24 or more");
+  expect(refusalText(error, bytes)).toBe(
+    [
+      "EINVAL: vfio_user_dma_unmap.argsz is 23: 24 or more",
+      "DMA_UNMAP request 7, 40 bytes",
+      "  argsz 24",
+      "  flags 0x0",
+      "  address 0x1000",
       "  size 0x1000",
     ].join("\n"),
   );

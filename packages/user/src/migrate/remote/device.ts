@@ -1,6 +1,6 @@
 import { VfioError } from "@vfiokit/core";
 import type { HandOverReport } from "../../admin/index.js";
-import { connectUnix, SyscallError } from "../../linux/index.js";
+import { connectUnix, nobodyListens } from "../../linux/index.js";
 import type { MigrationTarget } from "../endpoint.js";
 import { EndpointGoneError } from "../errors.js";
 import { HandOverControl } from "../hand-over-control.js";
@@ -42,8 +42,7 @@ function assertServed(path: string): void {
   try {
     connectUnix(path).close();
   } catch (error) {
-    if (error instanceof SyscallError && (error.code === "ENOENT" || error.code === "ECONNREFUSED"))
-      throw new EndpointGoneError(`${path}: nobody serves a device there`);
+    if (nobodyListens(error)) throw new EndpointGoneError(`${path}: nobody serves a device there`);
     throw error;
   }
 }
