@@ -1,5 +1,5 @@
 /**
- * Migration: the image's way through the mover against plain copies of as many bytes, what stops the device, dirty
+ * Migration: the image's way through the migration client against plain copies of as many bytes, what stops the device, dirty
  * reports, and memory. `VFIOKIT_BENCH_GIB=4` moves an image of that size, too (twice as much memory is needed).
  */
 import { execFile, execFileSync } from "node:child_process";
@@ -132,14 +132,14 @@ async function dirtyRows() {
   ];
 }
 
-/** Most memory of the mover, and of a server without its card's, for a large image and for a small one. */
+/** Most memory of the migration client, and of a server without its card's, for a large image and for a small one. */
 async function memoryRows() {
   const small = await peaks(IMAGE_MIB);
   const rows = [];
   for (const mib of [1024, Number(process.env["VFIOKIT_BENCH_GIB"] ?? 0) * 1024]) {
     if (mib === 0) continue;
     const large = await peaks(mib);
-    for (const who of /** @type {const} */ (["mover", "source", "target"]))
+    for (const who of /** @type {const} */ (["client", "source", "target"]))
       rows.push({
         what: `${who}: peak for ${mib / 1024} GiB / ${IMAGE_MIB} MiB`,
         unit: "MiB",
@@ -157,7 +157,7 @@ async function peaks(mib) {
   try {
     const { peak_KiB } = await cards.move(0, 0);
     const [source = NaN, target = NaN] = cards.peaks();
-    return { mover: peak_KiB / 1024, source: source / 1024 - mib, target: target / 1024 - mib };
+    return { client: peak_KiB / 1024, source: source / 1024 - mib, target: target / 1024 - mib };
   } finally {
     await cards.stop();
   }

@@ -1,4 +1,4 @@
-// Writes what each package exports, door by door, into api/: a change of a public type is a line of a diff there.
+// Writes what each package exports, subpath by subpath, into api/: a change of a public type is a line of a diff there.
 // `node scripts/api-report.js` writes; `--check` compares, and exits with 1 where they differ. Reads dist: build first.
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,23 +14,25 @@ const packages = readdirSync("packages").map((name) => {
   const manifest = /** @type {{ name: string, exports?: Record<string, string | { types?: string }> }} */ (
     read
   );
-  const doors = Object.entries(manifest.exports ?? {}).flatMap(([door, target]) =>
-    typeof target === "object" && target.types ? [{ door, file: join("packages", name, target.types) }] : [],
+  const subpaths = Object.entries(manifest.exports ?? {}).flatMap(([subpath, target]) =>
+    typeof target === "object" && target.types
+      ? [{ subpath, file: join("packages", name, target.types) }]
+      : [],
   );
-  return { name, title: manifest.name, doors };
+  return { name, title: manifest.name, subpaths };
 });
 // One program for all: the packages import each other.
 const program = ts.createProgram(
-  packages.flatMap(({ doors }) => doors.map(({ file }) => file)),
+  packages.flatMap(({ subpaths }) => subpaths.map(({ file }) => file)),
   { module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ES2022, skipLibCheck: true, types: [] },
 );
 const checker = program.getTypeChecker();
 
 mkdirSync("api", { recursive: true });
-for (const { name, title, doors } of packages) {
-  if (doors.length === 0) continue;
+for (const { name, title, subpaths } of packages) {
+  if (subpaths.length === 0) continue;
   const path = join("api", `${name}.api.md`);
-  const text = report(title, doors);
+  const text = report(title, subpaths);
   if (check) {
     if (existsSync(path) && readFileSync(path, "utf8") === text) continue;
     console.error(`${path} is not what ${title} exports: npm run api, and look at the difference`);
@@ -43,17 +45,17 @@ process.exitCode = stale ? 1 : 0;
 
 /**
  * @param {string} title
- * @param {{ door: string, file: string }[]} doors
+ * @param {{ subpath: string, file: string }[]} subpaths
  */
-function report(title, doors) {
+function report(title, subpaths) {
   const lines = [`# API of ${title}`, "", "Written by `npm run api`. Do not edit.", ""];
-  for (const { door, file } of doors) {
+  for (const { subpath, file } of subpaths) {
     const source = program.getSourceFile(file);
     if (!source) throw new Error(`${file}: not there; npm run build`);
     const module = checker.getSymbolAtLocation(source);
     const symbols = module ? checker.getExportsOfModule(module) : [];
     symbols.sort((a, b) => (a.name < b.name ? -1 : 1));
-    lines.push(`## ${title}${door.slice(1)}`, "", `${symbols.length} names.`, "", "```ts");
+    lines.push(`## ${title}${subpath.slice(1)}`, "", `${symbols.length} names.`, "", "```ts");
     for (const symbol of symbols) lines.push(...declarations(symbol));
     lines.push("```", "");
   }

@@ -25,10 +25,10 @@ const rows = invariantNames.map((invariant) =>
     }),
   ].join(" | "),
 );
-const witnesses = names.flatMap((name) =>
+const counterexamples = names.flatMap((name) =>
   invariantNames.flatMap((invariant) => {
-    const witness = cell(name, invariant)?.witness;
-    return witness === undefined ? [] : [`| \`${name}\` | \`${invariant}\` | \`${witness}\` |`];
+    const counterexample = cell(name, invariant)?.counterexample;
+    return counterexample === undefined ? [] : [`| \`${name}\` | \`${invariant}\` | \`${counterexample}\` |`];
   }),
 );
 const text = `${START}
@@ -39,9 +39,9 @@ ${rows.map((row) => `| ${row} |`).join("\n")}
 
 ${report.executions} executions of ${report.scenarios} scenarios under ${names.length} designs.
 
-| design | fails | witness |
+| design | fails | counterexample |
 | --- | --- | --- |
-${witnesses.join("\n")}
+${counterexamples.join("\n")}
 
 `;
 const next = await format(page.slice(0, from) + text + page.slice(to), {

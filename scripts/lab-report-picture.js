@@ -1,4 +1,4 @@
-// Draws docs/lab-report.png: a witness in the report of the laboratory, but for its last step.
+// Draws docs/lab-report.png: a counterexample in the report of the laboratory, but for its last step.
 //
 //   node scripts/lab-report-picture.js
 //
@@ -13,7 +13,7 @@ import { chromium } from "playwright-core";
 
 const COMMAND = fileURLToPath(new URL("../packages/cli/bin/vfiokit.js", import.meta.url));
 const PICTURE = fileURLToPath(new URL("../docs/lab-report.png", import.meta.url));
-const WITNESS = "witness-locked-no-deadlock";
+const COUNTEREXAMPLE = "counterexample-locked-no-deadlock";
 const STEP = 9;
 
 const folder = mkdtempSync(join(tmpdir(), "vfiokit-picture-"));
@@ -31,10 +31,10 @@ const browser = await chromium.launch({
 });
 try {
   const page = await browser.newPage({ viewport: { width: 1040, height: 1400 } });
-  await page.goto(`${pathToFileURL(file).href}#${WITNESS}`);
-  const row = page.locator(`#${WITNESS} tbody tr`).nth(STEP - 1);
+  await page.goto(`${pathToFileURL(file).href}#${COUNTEREXAMPLE}`);
+  const row = page.locator(`#${COUNTEREXAMPLE} tbody tr`).nth(STEP - 1);
   await row.click();
-  await page.locator(`#${WITNESS}`).screenshot({ path: PICTURE });
+  await page.locator(`#${COUNTEREXAMPLE}`).screenshot({ path: PICTURE });
 } finally {
   await browser.close();
   rmSync(folder, { recursive: true });

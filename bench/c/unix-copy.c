@@ -4,7 +4,7 @@
  *     unix-copy HOPS MIB
  *
  * HOPS processes in a row each receive from the one before, the first from a sender: 1 is a plain copy from one
- * process to another, 2 has a process in the middle, as a mover between two servers.
+ * process to another, 2 has a process in the middle, as a migration client between two servers.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -16,14 +16,14 @@ const PAGE = 4096;
 const TICKS_PER_SECOND = 100;
 
 /**
- * @typedef {object} Moved What bench/lib/mover.js prints, and the servers' part.
+ * @typedef {object} Moved What bench/lib/migration-client.js prints, and the servers' part.
  * @property {number} bytes
  * @property {number} stopCopyBytes
  * @property {number} rounds
  * @property {number} downtime_ms
  * @property {number} total_ms
- * @property {number} cpu_s of the mover and both servers
- * @property {number} peak_KiB of the mover
+ * @property {number} cpu_s of the migration client and both servers
+ * @property {number} peak_KiB of the migration client
  */
 
 export class MemoryCards {
@@ -55,7 +55,7 @@ export class MemoryCards {
     const other = 1 - this.#owner;
     const before = this.#cpu();
     const args = [this.#socket(this.#owner), this.#socket(other), String(maxRounds), String(maxDowntime_ms)];
-    const { stdout } = await promisify(execFile)(process.execPath, [here("mover.js"), ...args]);
+    const { stdout } = await promisify(execFile)(process.execPath, [here("migration-client.js"), ...args]);
     /** @type {unknown} */
     const parsed = JSON.parse(stdout);
     const moved = /** @type {Moved} */ (parsed);
@@ -95,7 +95,7 @@ export class MemoryCards {
       await write(reg.SEED, 1);
       await write(reg.COMMAND, reg.COMMAND_FILL);
     }
-    // A server has one client at a time: the mover must wait until this one is gone.
+    // A server has one client at a time: the migration client must wait until this one is gone.
     const log = /** @type {import("node:stream").Readable} */ (this.#servers[0]?.stderr);
     const gone = new Promise((resolve) => {
       log.on(

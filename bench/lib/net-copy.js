@@ -1,6 +1,6 @@
 /**
  * Copies bytes over AF_UNIX from one process through a second to a third, with Node's own sockets: what
- * bench/c/unix-copy.c does with 2 hops, in the runtime of the mover. Prints "SECONDS CPU-SECONDS".
+ * bench/c/unix-copy.c does with 2 hops, in the runtime of the migration client. Prints "SECONDS CPU-SECONDS".
  *
  *     node net-copy.js MIB
  */

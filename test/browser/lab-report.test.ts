@@ -61,7 +61,7 @@ describeWithChromium("the lab's report in a browser", (browser) => {
     picture(name: string, fullPage?: boolean): Promise<void>;
   }
 
-  const DEADLOCK = "witness-locked-no-deadlock";
+  const DEADLOCK = "counterexample-locked-no-deadlock";
   const deadlock = (): Story =>
     stories.find(({ design, invariant }) => design === "locked" && invariant === "no-deadlock")!;
   const status = (page: Page): Promise<string | null> =>
@@ -90,7 +90,7 @@ describeWithChromium("the lab's report in a browser", (browser) => {
       "generation",
     ]);
     expect(await table.getByRole("rowheader").count()).toBe(9);
-    const link = table.getByRole("link", { name: "locked fails no-deadlock: show the witness" });
+    const link = table.getByRole("link", { name: "locked fails no-deadlock: show the counterexample" });
     expect(await link.count()).toBe(1);
     expect(
       await page
@@ -101,7 +101,7 @@ describeWithChromium("the lab's report in a browser", (browser) => {
     expect(await page.getByRole("heading", { level: 3 }).allTextContents()).toHaveLength(3);
   });
 
-  it("gives a witness as a table, a column a task and a row a step", async () => {
+  it("gives a counterexample as a table, a column a task and a row a step", async () => {
     await using report = await open({}, `#${DEADLOCK}`);
     const { page } = report;
     const table = page.getByRole("table", { name: "locked: no-deadlock, step by step" });
@@ -116,7 +116,7 @@ describeWithChromium("the lab's report in a browser", (browser) => {
     expect(await table.getByRole("row").count()).toBe(lines.length + 1);
   });
 
-  it("is operated by the keyboard alone: from a failing cell to its witness, and through its steps", async () => {
+  it("is operated by the keyboard alone: from a failing cell to its counterexample, and through its steps", async () => {
     await using report = await open();
     const { page, noise } = report;
     const { lines } = deadlock();

@@ -16,7 +16,7 @@ export interface Aftermath {
   readonly source: SideNow;
   readonly target: SideNow;
   /**
-   * What the mover said at its end, or whoever recovered. Undefined: nothing yet, for it was killed, or had done its
+   * What the migration client said at its end, or whoever recovered. Undefined: nothing yet, for it was killed, or had done its
    * part before somebody else was.
    */
   readonly said: string | undefined;

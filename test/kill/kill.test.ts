@@ -20,7 +20,7 @@ import { Program } from "./process.js";
 // SIGKILL to each of the processes of a migration, at 200 points of it: docs/migration.md, "Hand-over".
 //
 // One kill serves many migrations, of as many devices: each is driven to a point of its own and waits there, by the
-// mover's fault hook; then the process that they have in common is killed.
+// migrationClient's fault hook; then the process that they have in common is killed.
 
 /** Devices of a server, and so points at which one kill is tested: two kills for each of four victims, 200 in all. */
 const DEVICES = 25;
@@ -88,7 +88,7 @@ class Gathering {
   }
 }
 
-/** A migration of device `i` that stops at the point `stop` until the gathering opens. @returns what its mover says */
+/** A migration of device `i` that stops at the point `stop` until the gathering opens. @returns what its migration client says */
 async function move(
   servers: Servers,
   i: number,
@@ -148,15 +148,15 @@ beforeAll(async () => {
 /** Each victim is killed twice: 4 x 2 x 25 points. */
 describe.each([
   // Nothing is under way, at the very point; then with requests under way.
-  { name: "while its movers wait at a point", shift: 0, inFlight: false, restarted: false },
+  { name: "while its migration clients wait at a point", shift: 0, inFlight: false, restarted: false },
   {
-    name: "as its movers go on from a point, and a server is started in its place",
+    name: "as its migration clients go on from a point, and a server is started in its place",
     shift: SHIFT,
     inFlight: true,
     restarted: true,
   },
 ])("SIGKILL, $name", { timeout: 90_000 }, ({ shift, inFlight, restarted }) => {
-  /** Brings all migrations to their points, kills, and hears what the movers say. */
+  /** Brings all migrations to their points, kills, and hears what the migration clients say. */
   async function killed(
     servers: Servers,
     victim: Program,
@@ -185,7 +185,7 @@ describe.each([
     await using servers = await Servers.start();
     const said = await killed(servers, servers.target, (i) => LocalTarget.connect(servers.toPath(i)));
     if (restarted) await servers.restart("target");
-    // A mover that has migrated has done its part: what becomes of the target then is not its to tell.
+    // A migration client that has migrated has done its part: what becomes of the target then is not its to tell.
     await checkAll(
       servers,
       said.map((one) => (one === "migrated" ? undefined : one)),
@@ -203,15 +203,21 @@ describe.each([
     await checkAll(servers, said);
   });
 
-  it("the mover", async () => {
+  it("the migration client", async () => {
     await using servers = await Servers.start();
     const then = inFlight ? "go on" : "wait";
-    await using mover = Program.start("mover", servers.from, servers.to, then, ...spread(shift).map(String));
+    await using migrationClient = Program.start(
+      "client",
+      servers.from,
+      servers.to,
+      then,
+      ...spread(shift).map(String),
+    );
     if (!inFlight) {
-      await mover.ready();
-      mover.kill();
+      await migrationClient.ready();
+      migrationClient.kill();
     }
-    expect(await mover.dead).toBe("SIGKILL");
+    expect(await migrationClient.dead).toBe("SIGKILL");
     await checkAll(servers, []);
   });
 });

@@ -16,8 +16,8 @@ it("vfiokit demo: everything that it claims holds, and nothing is left behind", 
   // The laboratory at its end: every design that is known to fail does, on what can be replayed.
   expect(stdout).toMatch(/^ +locked +deferred +callback +release +generation$/m);
   expect(stdout).toMatch(/^ +no-deadlock( +FAIL [\d,]+){4} +pass [\d,]+$/m);
-  const [, witness] = /vfiokit lab replay '([^']+)'/.exec(stdout)!;
-  expect((await Vfiokit.run("lab", "replay", witness!)).stdout).toMatch(/deadlock/);
+  const [, counterexample] = /vfiokit lab replay '([^']+)'/.exec(stdout)!;
+  expect((await Vfiokit.run("lab", "replay", counterexample!)).stdout).toMatch(/deadlock/);
 }, 60_000);
 
 it("interrupted, it takes its servers and its files with it", async () => {

@@ -28,7 +28,7 @@ describe("vfiokit lab run --html", { timeout: 60_000 }, () => {
     const html = readFileSync(file, "utf8");
     expect(html).toMatch(/^<!doctype html>/);
     expect(html).toMatch(/<\/html>\n$/);
-    expect(html).toContain('href="#witness-callback-no-spurious-reset"');
+    expect(html).toContain('href="#counterexample-callback-no-spurious-reset"');
   });
 
   it("takes the place of an older report, and keeps standard output for --json", async () => {

@@ -5,7 +5,7 @@ interface Cell {
   verdict: "pass" | "fail";
   executions: number;
   exhausted: boolean;
-  witness?: string;
+  counterexample?: string;
 }
 interface Verdicts {
   matrix: Record<string, Record<string, Cell>>;
@@ -14,7 +14,7 @@ interface Verdicts {
 const fails = ["lab", "run", "--scenario", "ioctl/fails/read", "--design", "callback,generation"];
 
 describe("vfiokit lab run", () => {
-  it("prints the verdicts, and for each failure the shortest witness", async () => {
+  it("prints the verdicts, and for each failure the shortest counterexample", async () => {
     const { code, stdout, stderr } = await Vfiokit.run(...fails);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^ +callback +generation$/m);
@@ -86,8 +86,8 @@ describe("vfiokit lab run", () => {
 describe("vfiokit lab replay", () => {
   it("tells what happens, a task after the other", async () => {
     const run = await Vfiokit.run(...fails, "--json");
-    const { witness } = (JSON.parse(run.stdout) as Verdicts).matrix["callback"]!["no-spurious-reset"]!;
-    const { code, stdout } = await Vfiokit.run("lab", "replay", witness!);
+    const { counterexample } = (JSON.parse(run.stdout) as Verdicts).matrix["callback"]!["no-spurious-reset"]!;
+    const { code, stdout } = await Vfiokit.run("lab", "replay", counterexample!);
     expect(code).toBe(0);
     const steps = ["takes card.0's memoryLock for writing", "its reset fails", "!! no-spurious-reset"];
     const at = steps.map((step) => stdout.indexOf(step));
@@ -102,7 +102,7 @@ describe("vfiokit lab replay", () => {
       expect(stdout).toContain(lock);
   });
 
-  it("fails where nothing is violated, and for what is no witness", async () => {
+  it("fails where nothing is violated, and for what is no counterexample", async () => {
     const clean = await Vfiokit.run("lab", "replay", "generation/ioctl/succeeds/one/read@0");
     expect(clean).toMatchObject({ code: 1, stderr: expect.stringMatching(/nothing was violated/) as string });
     const unknown = await Vfiokit.run("lab", "replay", "generation");

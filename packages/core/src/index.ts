@@ -1,4 +1,4 @@
-/** For device authors. Other doors: ./pci, ./migration, ./host (transports), ./lab (designs of a reset). */
+/** For device authors. Other subpaths: ./pci, ./migration, ./host (transports), ./lab (designs of a reset). */
 export {
   Errno,
   VfioError,

@@ -77,7 +77,7 @@ export class Execution implements Scheduler {
   /** Mutexes for which tasks have waited that a signal can cancel. */
   readonly #cancellable = new Map<AbortSignal, Set<string>>();
   /** Signals that were aborted by whom nobody saw: before anything of them was known. */
-  readonly #unwitnessed = new Set<AbortSignal>();
+  readonly #unobserved = new Set<AbortSignal>();
   /** Mutexes of detail 0 that are taken: since which event. */
   readonly #taken = new Map<string, number>();
   #active: Thread | undefined;
@@ -404,7 +404,7 @@ export class Execution implements Scheduler {
     if (!signal.aborted) signal.addEventListener("abort", () => this.#aborted(signal, name), { once: true });
     else {
       this.needs.abort(name);
-      if (!this.#settingUp) this.#unwitnessed.add(signal);
+      if (!this.#settingUp) this.#unobserved.add(signal);
     }
   }
 
@@ -500,7 +500,7 @@ export class Execution implements Scheduler {
       if (!each) continue;
       this.#watch(each);
       this.#footprint.add(this.#signals.get(each)!, false);
-      if (this.#unwitnessed.has(each)) this.#footprint.addEverything();
+      if (this.#unobserved.has(each)) this.#footprint.addEverything();
     }
   }
 

@@ -117,7 +117,7 @@ export function foundFailure(
   };
 }
 
-/** The report for people: the verdict, the counts, and each failure with its witness, a column for each task. */
+/** The report for people: the verdict, the counts, and each failure with its counterexample, a column for each task. */
 export function formatReport(report: ExploreReport): string {
   const { executions, pruned, events, maxDepth, time, failures } = report;
   const lines = [
@@ -160,7 +160,7 @@ function foundText({ verdict, bounds, failures, unknown }: ExploreReport): strin
   }
 }
 
-/** One failure: what it is, its witness as columns, and its schedule. */
+/** One failure: what it is, its counterexample as columns, and its schedule. */
 export function formatFailure(failure: FoundFailure): string {
   return failureLines(failure).join("\n");
 }

@@ -531,7 +531,7 @@ describe("how it is explored", () => {
   });
 });
 
-describe("a witness", () => {
+describe("a counterexample", () => {
   it("is read in columns, a line for each event", async () => {
     const report = await explore(lostUpdate);
     const small = await minimise(lostUpdate, report.failures[0]!);

@@ -94,7 +94,7 @@ describe("an exploration in parts", () => {
     }
   });
 
-  it("gives each classic bug the same witness, and each mended one the same proof", async () => {
+  it("gives each classic bug the same counterexample, and each mended one the same proof", async () => {
     for (const { name, program: broken, mended } of CLASSICS) {
       for (const explored of [programBody(broken), programBody(mended)]) {
         const whole = await explore(explored, quiet);

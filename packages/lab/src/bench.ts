@@ -42,7 +42,7 @@ export interface Slot {
   readonly mapping: BarMapping;
 }
 
-/** What somebody did or saw, for a person who reads a witness. */
+/** What somebody did or saw, for a person who reads a counterexample. */
 export interface Note {
   /** Events that were over by then. */
   readonly after: number;

@@ -14,6 +14,11 @@ export {
 } from "./run.js";
 export { runPart, type LabPart, type LabPartResult } from "./part.js";
 export type { Scenario } from "./scenario.js";
-export { parseWitness, replayWitness, type Replayed, type WitnessLine } from "./witness.js";
+export {
+  parseCounterexample,
+  replayCounterexample,
+  type Replayed,
+  type CounterexampleLine,
+} from "./counterexample.js";
 export { reportHtml } from "./report/html.js";
 export { reportModel, type ReportModel, type Story } from "./report/model.js";

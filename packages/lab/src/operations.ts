@@ -34,6 +34,10 @@ function setState(from: MigrationState, to: MigrationState, fails?: true): Opera
   };
 }
 
+function does(name: string, from: MigrationState, run: Operation["run"]): Operation {
+  return { name, from, migrates: from !== RUNNING, run };
+}
+
 /** The uAPI's single arcs. */
 function isArc(from: MigrationState, to: MigrationState): boolean {
   if (from === to) return false;
@@ -49,72 +53,42 @@ const others: readonly Operation[] = [
   setState(RUNNING, STOP_COPY),
   setState(STOP_COPY, RUNNING),
   setState(RUNNING, MigrationState.PRE_COPY, true),
-  {
-    name: "read",
-    from: STOP_COPY,
-    migrates: true,
-    async run({ slot: { device } }, task) {
-      await device.migration!.readData(task, new Uint8Array(4));
-    },
-  },
-  {
-    name: "read-to-client",
-    from: STOP_COPY,
-    migrates: true,
-    async run({ slot: { device } }, task) {
-      await device.migration!.readDataTo(task, device.dma, BUFFER_AT, 4);
-    },
-  },
-  {
-    name: "write",
-    from: RESUMING,
-    migrates: true,
-    async run({ slot: { device } }, task) {
-      await device.migration!.writeData(task, new Uint8Array(4));
-    },
-  },
-  {
-    name: "map-bar",
-    from: RUNNING,
-    migrates: false,
-    async run({ slot, slots }, task) {
-      // Where there are two functions, the peer's: that is what peer-to-peer is for.
-      const backing = slots[0]!.device.barBacking(BAR_MEMORY);
-      await slot.device.dma.map(task, {
-        address: BAR_AT,
-        size: 0x1000n,
-        readable: true,
-        writable: true,
-        backing,
-      });
-      slot.card.touch();
-    },
-  },
-  {
-    name: "bar-access",
-    from: RUNNING,
-    migrates: false,
-    async run({ slot: { device, card, mapping } }, task) {
-      await device.readRegion(task, RegionIndex.BAR0 + BAR_REGISTERS, 0, 4, new Uint8Array(4), 0);
-      await mapping.fault(task);
-      card.touch();
-    },
-  },
-  {
-    name: "set-irqs",
-    from: RUNNING,
-    migrates: false,
-    async run({ slot: { device, card } }, task) {
-      await device.setIrqs(task, {
-        index: IrqIndex.INTX,
-        start: 0,
-        count: 1,
-        action: "trigger",
-        data: { triggers: [null] },
-      });
-      card.touch();
-    },
-  },
+  does("read", STOP_COPY, async ({ slot: { device } }, task) => {
+    await device.migration!.readData(task, new Uint8Array(4));
+  }),
+  does("read-to-client", STOP_COPY, async ({ slot: { device } }, task) => {
+    await device.migration!.readDataTo(task, device.dma, BUFFER_AT, 4);
+  }),
+  does("write", RESUMING, async ({ slot: { device } }, task) => {
+    await device.migration!.writeData(task, new Uint8Array(4));
+  }),
+  does("map-bar", RUNNING, async ({ slot, slots }, task) => {
+    // Where there are two functions, the peer's: that is what peer-to-peer is for.
+    const backing = slots[0]!.device.barBacking(BAR_MEMORY);
+    await slot.device.dma.map(task, {
+      address: BAR_AT,
+      size: 0x1000n,
+      readable: true,
+      writable: true,
+      backing,
+    });
+    slot.card.touch();
+  }),
+  does("bar-access", RUNNING, async ({ slot: { device, card, mapping } }, task) => {
+    await device.readRegion(task, RegionIndex.BAR0 + BAR_REGISTERS, 0, 4, new Uint8Array(4), 0);
+    await mapping.fault(task);
+    card.touch();
+  }),
+  does("set-irqs", RUNNING, async ({ slot: { device, card } }, task) => {
+    await device.setIrqs(task, {
+      index: IrqIndex.INTX,
+      start: 0,
+      count: 1,
+      action: "trigger",
+      data: { triggers: [null] },
+    });
+    card.touch();
+  }),
 ];
 
 /** Everything, by name. */

@@ -11,7 +11,7 @@ import {
 } from "@vfiokit/lockdep/hooks";
 import type { Bench } from "./bench.js";
 
-/** What a line of a witness does to a lock. */
+/** What a line of a counterexample does to a lock. */
 export interface LockEvent {
   readonly what: "takes" | "waits" | "releases";
   readonly lock: string;

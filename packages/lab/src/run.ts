@@ -10,7 +10,7 @@ import { judged, underlying, violatedBy } from "./judge.js";
 import { orderLines, Orders } from "./orders.js";
 import { explorePart, type LabPart, type LabPartResult } from "./part.js";
 import type { Scenario } from "./scenario.js";
-import { formatWitness, WARM_UP } from "./witness.js";
+import { formatCounterexample, WARM_UP } from "./counterexample.js";
 import { warmUp } from "./warm-up.js";
 
 export type { Bounds } from "./bounds.js";
@@ -46,8 +46,8 @@ export interface Cell {
   readonly executions: number;
   /** Every interleaving that matters was run; else a bound or the end of the patience came first. */
   readonly exhausted: boolean;
-  /** For `replayWitness`. A circle of locks that only several executions make together has none. */
-  readonly witness?: string;
+  /** For `replayCounterexample`. A circle of locks that only several executions make together has none. */
+  readonly counterexample?: string;
 }
 
 /** By design, by invariant. A cell that no scenario says anything about is missing. */
@@ -55,7 +55,7 @@ export type Matrix = Readonly<Record<string, Readonly<Partial<Record<Invariant, 
 
 export interface LabReport {
   readonly matrix: Matrix;
-  /** By design, by invariant: what the witness shows, in one line. */
+  /** By design, by invariant: what the counterexample shows, in one line. */
   readonly findings: Readonly<Record<string, Readonly<Partial<Record<Invariant, string>>>>>;
   readonly scenarios: number;
   readonly executions: number;
@@ -190,7 +190,7 @@ async function judge(
         verdict: "fail",
         executions,
         exhausted,
-        witness: formatWitness(design, undefined, WARM_UP),
+        counterexample: formatCounterexample(design, undefined, WARM_UP),
       };
       texts[name] = describeProblem(problem);
     } else if (best) {
@@ -200,11 +200,11 @@ async function judge(
         verdict: "fail",
         executions,
         exhausted,
-        witness: formatWitness(design, best.scenario, schedule),
+        counterexample: formatCounterexample(design, best.scenario, schedule),
       };
       texts[name] = best.text;
     } else if (name === "no-cycle" && circle) {
-      // Made by several executions, so none of them is a witness.
+      // Made by several executions, so none of them is a counterexample.
       cells[name] = { verdict: "fail", executions, exhausted };
       texts[name] = describeProblem(circle);
     } else cells[name] = { verdict: "pass", executions, exhausted };
@@ -253,7 +253,7 @@ async function confirm(design: Design, { scenario, failure }: Candidate): Promis
   });
   if (failures.some((again) => again.kind === kind && again.message === message)) return;
   throw new Error(
-    `${formatWitness(design, scenario, schedule)} does not come to what was said of it: ${message}`,
+    `${formatCounterexample(design, scenario, schedule)} does not come to what was said of it: ${message}`,
   );
 }
 

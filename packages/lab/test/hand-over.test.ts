@@ -12,8 +12,8 @@ import {
 import { lockdep, Task } from "@vfiokit/lockdep";
 import { afterEach, describe, expect, it } from "vitest";
 
-// The hand-over of docs/migration.md on the real core, in every order that matters: a mover's steps beside resets,
-// clients that leave, a second mover, and somebody who recovers. The validator of locks looks on.
+// The hand-over of docs/migration.md on the real core, in every order that matters: a migration client's steps beside resets,
+// clients that leave, a second migration client, and somebody who recovers. The validator of locks looks on.
 
 afterEach(() => lockdep.reset());
 
@@ -105,7 +105,7 @@ class World {
   readonly from: Side;
   readonly to: Side;
   readonly id: string;
-  /** Where a mover is: what it has been told. */
+  /** Where a migration client is: what it has been told. */
   readonly told: string[] = [];
   #exploring: Exploration | undefined;
 
@@ -169,7 +169,7 @@ async function answerOf(step: Promise<void>): Promise<string | undefined> {
 type Part = (world: World, task: Task) => Promise<void>;
 
 /** What `vfiokit migrate` does once the image is loaded. */
-const mover: Part = async (world, task) => {
+const migrationClient: Part = async (world, task) => {
   const { from, to, id } = world;
   const given =
     (await answerOf(to.handOver.prepare(task, id))) ?? (await answerOf(from.handOver.give(task, id)));
@@ -185,7 +185,7 @@ const mover: Part = async (world, task) => {
   if (dropped) await answerOf(from.handOver.takeBack(task, id));
 };
 
-/** A mover that is killed after so many steps: its connections break. */
+/** A migration client that is killed after so many steps: its connections break. */
 const killedAfter =
   (steps: 1 | 2): Part =>
   async ({ from, to, id }, task) => {
@@ -209,7 +209,7 @@ const recoverer: Part = async ({ from, to, id }, task) => {
 };
 
 const parts: Readonly<Record<string, Part>> = {
-  mover,
+  migrationClient,
   "killed after prepare": killedAfter(1),
   "killed after give": killedAfter(2),
   recoverer,
@@ -270,26 +270,26 @@ const targetAsks = "client of the target asks for RUNNING";
 
 /** What runs beside each other, each in a task of its own. */
 const scenes: readonly (readonly string[])[] = [
-  ["mover", sourceReset],
-  ["mover", targetReset],
-  ["mover", sysfsReset],
-  ["mover", sourceLeaves],
-  ["mover", targetLeaves],
-  ["mover", sourceAsks],
-  ["mover", sourceReset, targetReset],
-  ["mover", sourceReset, sourceLeaves],
-  ["mover", sourceReset, targetLeaves],
-  ["mover", targetReset, sourceLeaves],
-  ["mover", sysfsReset, targetLeaves],
-  ["mover", sourceLeaves, targetLeaves],
-  ["mover", sourceAsks, sourceReset],
-  ["mover", sourceAsks, targetReset],
-  ["mover", sourceAsks, targetLeaves],
-  // A second one with the same id, and one who recovers though the mover is alive.
-  ["mover", "mover", sourceReset],
-  ["mover", "mover", sourceLeaves],
-  ["mover", "recoverer", sourceReset],
-  ["mover", "recoverer", sysfsReset],
+  ["client", sourceReset],
+  ["client", targetReset],
+  ["client", sysfsReset],
+  ["client", sourceLeaves],
+  ["client", targetLeaves],
+  ["client", sourceAsks],
+  ["client", sourceReset, targetReset],
+  ["client", sourceReset, sourceLeaves],
+  ["client", sourceReset, targetLeaves],
+  ["client", targetReset, sourceLeaves],
+  ["client", sysfsReset, targetLeaves],
+  ["client", sourceLeaves, targetLeaves],
+  ["client", sourceAsks, sourceReset],
+  ["client", sourceAsks, targetReset],
+  ["client", sourceAsks, targetLeaves],
+  // A second one with the same id, and one who recovers though the migration client is alive.
+  ["client", "client", sourceReset],
+  ["client", "client", sourceLeaves],
+  ["client", "recoverer", sourceReset],
+  ["client", "recoverer", sysfsReset],
   ["killed after prepare", "recoverer", sourceReset],
   ["killed after prepare", "recoverer", targetReset],
   ["killed after give", "recoverer", sourceReset],
@@ -300,7 +300,7 @@ const scenes: readonly (readonly string[])[] = [
 const isLong = process.env["VFIOKIT_LONG"] === "1";
 const TIMEOUT = isLong ? 600_000 : 120_000;
 const isShort = (names: readonly string[]): boolean => names.length === 2 || names[2] === targetReset;
-const chosen = scenes.filter((names) => isLong || (isShort(names) && names[0] === "mover"));
+const chosen = scenes.filter((names) => isLong || (isShort(names) && names[0] === "client"));
 
 describe("a hand-over, in every order of events: at most one runs, at the end exactly one does", () => {
   it.each(chosen.map((names) => names.join(" | ")))("%s", (names) => prove(names.split(" | ")), TIMEOUT);

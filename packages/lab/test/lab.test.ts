@@ -7,8 +7,8 @@ import {
   choose,
   designs,
   invariantNames,
-  parseWitness,
-  replayWitness,
+  parseCounterexample,
+  replayCounterexample,
   runLab,
   type Invariant,
 } from "@vfiokit/lab";
@@ -93,11 +93,11 @@ describe("the verdicts of the quick subset", () => {
       expect(documentedFailures(name)).toEqual(failed);
       for (const invariant of invariantNames) expect(cells[invariant]).toMatchObject({ exhausted: true });
       for (const invariant of failed) {
-        const { violations, lines } = await replayWitness(cells[invariant]!.witness!);
+        const { violations, lines } = await replayCounterexample(cells[invariant]!.counterexample!);
         const shown = violations.map((violation) => violation.invariant);
         const meant: readonly string[] =
           invariant === "all-paths" ? ["reset-complete", "no-spurious-reset"] : [invariant];
-        const { scenario } = parseWitness(cells[invariant]!.witness!);
+        const { scenario } = parseCounterexample(cells[invariant]!.counterexample!);
         // A deadlock ends the execution: it stands in the last line. A step of the series fails in any way.
         if (invariant === "no-deadlock") expect(lines.at(-1)!.text).toMatch(/^deadlock: .* waits for /);
         else if (invariant !== "bisectable" || scenario?.step === undefined)
@@ -164,10 +164,10 @@ describe("bounds", () => {
   });
 });
 
-describe("a witness", () => {
+describe("a counterexample", () => {
   it("that is none is refused by name", () => {
-    expect(() => parseWitness("generation")).toThrow(/not of the form/);
-    expect(() => parseWitness("unknown/ioctl@0")).toThrow(/not of the form/);
-    expect(() => parseWitness("locked/nothing@0")).toThrow(/no scenario is called "nothing"/);
+    expect(() => parseCounterexample("generation")).toThrow(/not of the form/);
+    expect(() => parseCounterexample("unknown/ioctl@0")).toThrow(/not of the form/);
+    expect(() => parseCounterexample("locked/nothing@0")).toThrow(/no scenario is called "nothing"/);
   });
 });

@@ -12,7 +12,7 @@ export interface Mutant {
 
 const STRATEGY = "packages/core/src/reset/strategy.ts";
 const MACHINE = "packages/core/src/migration/machine.ts";
-const DOOR = "packages/core/src/reset/door.ts";
+const ENTRY = "packages/core/src/reset/entry.ts";
 const SET = "packages/core/src/reset/device-set.ts";
 const MEMORY_LOCK = "packages/core/src/reset/memory-lock.ts";
 
@@ -115,14 +115,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the generation counts before the function was reset",
     fails: "no-spurious-reset",
-    file: DOOR,
+    file: ENTRY,
     from: "    const resetting = device.resetFunction(task.signal);",
     to: "    device.generation++;\n    const resetting = device.resetFunction(task.signal);",
   },
   {
     name: "the generation does not count on a power transition",
     fails: "all-paths",
-    file: DOOR,
+    file: ENTRY,
     from: "      device.generation++;",
     to: `      if (rules.title !== initiators["power-on"].title) device.generation++;`,
   },
@@ -143,7 +143,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the memoryLock is not released when the reset fails",
     fails: "no-crash",
-    file: DOOR,
+    file: ENTRY,
     from: "const following = rules.memoryLock && upWriteMemoryLockFromReset(device, task, outcome);",
     to: "const following =\n        rules.memoryLock && outcome.wasReset && upWriteMemoryLockFromReset(device, task, outcome);",
   },

@@ -76,7 +76,7 @@ describe("a run whose parts are explored elsewhere", () => {
     expect(matrix["generation"]!["no-deadlock"]).toMatchObject({ verdict: "pass", exhausted: false });
   });
 
-  it("believes no witness that it has not seen", async () => {
+  it("believes no counterexample that it has not seen", async () => {
     const liar: Elsewhere = {
       parts: 1,
       async run(part) {

@@ -52,7 +52,7 @@ export function heldLocks(task: Task, chain: Chain): LockUse[] {
 
 /** One order of a cycle, with who proved it. */
 export function order({ edge, kind }: Step): Order {
-  const { held, acquired } = edge.witness(kind);
+  const { held, acquired } = edge.occurrence(kind);
   const besides: string[] = [];
   for (let at: Chain | undefined = acquired.parent; at?.node; at = at.parent)
     if (at !== held && at.access === EXCLUSIVE) besides.unshift(at.node.label);

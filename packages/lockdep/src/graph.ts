@@ -21,7 +21,7 @@ export function edgeKind(held: Access, acquired: Access): EdgeKind {
 }
 
 /** Who proved an edge first: the chain that ends in the lock held, and the one that ends in the lock acquired. */
-export interface Witness {
+export interface Occurrence {
   readonly kind: EdgeKind;
   readonly held: Chain;
   readonly acquired: Chain;
@@ -46,16 +46,16 @@ export class Edge {
   kinds = 0;
   /** An order that was reported: searches leave it out, so that one mistake is one report. */
   broken = false;
-  readonly #witnesses: Witness[] = [];
+  readonly #occurrences: Occurrence[] = [];
 
   constructor(
     readonly from: ClassNode,
     readonly to: ClassNode,
   ) {}
 
-  add(witness: Witness): void {
-    this.kinds |= witness.kind;
-    this.#witnesses.push(witness);
+  add(occurrence: Occurrence): void {
+    this.kinds |= occurrence.kind;
+    this.#occurrences.push(occurrence);
   }
 
   /** As plain data. */
@@ -64,12 +64,12 @@ export class Edge {
       from: this.from.label,
       to: this.to.label,
       kinds: KINDS.filter((kind) => this.kinds & kind).map((kind) => KIND_NAMES[kind]),
-      task: { name: this.#witnesses[0]!.acquired.task, id: this.#witnesses[0]!.acquired.taskId },
+      task: { name: this.#occurrences[0]!.acquired.task, id: this.#occurrences[0]!.acquired.taskId },
     };
   }
 
-  witness(kind: EdgeKind): Witness {
-    return this.#witnesses.find((witness) => witness.kind === kind)!;
+  occurrence(kind: EdgeKind): Occurrence {
+    return this.#occurrences.find((occurrence) => occurrence.kind === kind)!;
   }
 }
 

@@ -1,6 +1,6 @@
 import type { HoldMode, HoldRecord } from "./hold.js";
 import type { LockClass } from "./lock-class.js";
-import { callSite, captureConstruction, methodsOf, type Doors } from "./stack.js";
+import { callSite, captureConstruction, methodsOf, type EntryPoints } from "./stack.js";
 import type { Task } from "./task.js";
 import type { Waiter } from "./wait-queue.js";
 
@@ -48,7 +48,7 @@ export abstract class Lock {
   }
 
   /** The functions that users call to take it, to let go of it, and so on: see stack.ts. @internal */
-  get doors(): Doors {
+  get entryPoints(): EntryPoints {
     return methodsOf(this);
   }
 

@@ -31,19 +31,19 @@ const GECKO = /^(.*?)@(.*?):(\d+):(\d+)$/;
 /**
  * The folder of this package's own files, built and as they were written, for source maps: their frames say nothing
  * about the lock's user. Undefined in a bundle, where one file is everybody's: there a stack is cut at the function
- * that the user called (`Doors`).
+ * that the user called (`EntryPoints`).
  */
 const HOME = /^(.*\/lockdep\/)(?:src|dist)\/stack\.[jt]s$/.exec(
   parse(capture().stack ?? "")[0]?.file ?? "",
 )?.[1];
 
 /** The public functions through which the user's code may have come in. They call none of the user's functions. */
-export type Doors = readonly object[];
+export type EntryPoints = readonly object[];
 
-const methods = new WeakMap<object, Doors>();
+const methods = new WeakMap<object, EntryPoints>();
 
-/** Every method of an object: its doors. */
-export function methodsOf(object: object): Doors {
+/** Every method of an object: its entry points. */
+export function methodsOf(object: object): EntryPoints {
   const prototype = Object.getPrototypeOf(object) as object;
   const known = methods.get(prototype);
   if (known) return known;
@@ -58,16 +58,16 @@ export function methodsOf(object: object): Doors {
 }
 
 /** Remembers where the caller is. Costs a microsecond or two; reading it (`frames`) costs more. */
-export function captureStack(doors?: Doors): Error {
-  return (HOME === undefined && doors && outside(doors)) || capture();
+export function captureStack(entryPoints?: EntryPoints): Error {
+  return (HOME === undefined && entryPoints && outside(entryPoints)) || capture();
 }
 
 const MAX_STACKS = 4096;
 const stacks = new Map<string, string>();
 
 /** As `captureStack`, for keeping: nothing but text, and one text for all captures of the same stack. */
-export function captureText(doors?: Doors): string {
-  const stack = captureStack(doors).stack ?? "";
+export function captureText(entryPoints?: EntryPoints): string {
+  const stack = captureStack(entryPoints).stack ?? "";
   const known = stacks.get(stack);
   if (known !== undefined) return known;
   if (stacks.size >= MAX_STACKS) stacks.clear();
@@ -123,15 +123,15 @@ function shortName(path: string): string {
   return path;
 }
 
-/** The stack outside of the outermost door that it came through; undefined if there is none in it. */
-function outside(doors: Doors): Error | undefined {
+/** The stack outside of the outermost entry point that it came through; undefined if there is none in it. */
+function outside(entryPoints: EntryPoints): Error | undefined {
   if (!engine.captureStackTrace) return undefined;
   let found: Error | undefined;
   let depth = Infinity;
-  for (const door of doors) {
+  for (const entryPoint of entryPoints) {
     // Most are not there: one frame is enough to see that.
-    if (lines(outsideOf(door, 1)) === 0) continue;
-    const stack = outsideOf(door, DEPTH);
+    if (lines(outsideOf(entryPoint, 1)) === 0) continue;
+    const stack = outsideOf(entryPoint, DEPTH);
     if (lines(stack) >= depth) continue;
     found = stack;
     depth = lines(stack);
@@ -139,12 +139,12 @@ function outside(doors: Doors): Error | undefined {
   return found;
 }
 
-function outsideOf(door: object, depth: number): Error {
+function outsideOf(entryPoint: object, depth: number): Error {
   const limit = engine.stackTraceLimit;
   setDepth(0);
   const captured = new Error();
   setDepth(depth);
-  engine.captureStackTrace!(captured, door);
+  engine.captureStackTrace!(captured, entryPoint);
   setDepth(limit);
   return captured;
 }

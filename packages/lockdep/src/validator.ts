@@ -11,7 +11,7 @@ import type { LockObserver } from "./observer.js";
 import type { AssertProblem, LockUse, Place, Problem, StuckTask } from "./problem.js";
 import { Ranks } from "./ranks.js";
 import { unseen } from "./scheduler.js";
-import { captureStack, captureText, methodsOf, type Doors, type Site } from "./stack.js";
+import { captureStack, captureText, methodsOf, type EntryPoints, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
 import type { Waiter } from "./wait-queue.js";
@@ -94,7 +94,7 @@ export class Validator implements LockObserver {
     const chain = this.#chainOf(task);
     const node = this.#nodeOf(lock, subclass);
     if (!node) return;
-    if (task.over) this.#afterExit(task, lock, node, access, this.#site(task, lock.doors));
+    if (task.over) this.#afterExit(task, lock, node, access, this.#site(task, lock.entryPoints));
     const key = chainKey(node, access, trylock);
     const known = chain.child(key);
     if (contexts.length > 0) this.#contexts.note(task, node, access, !trylock);
@@ -103,7 +103,7 @@ export class Validator implements LockObserver {
 
   contended(waiter: Waiter): void {
     if (this.#off) return;
-    waiter.site = captureStack(waiter.lock.doors);
+    waiter.site = captureStack(waiter.lock.entryPoints);
     beginWait(waiter);
     const hang = findHang(waiter);
     if (!hang) {
@@ -148,7 +148,7 @@ export class Validator implements LockObserver {
   }
 
   badUnlock(task: Task, lock: Lock): void {
-    const site = this.#site(task, lock.doors);
+    const site = this.#site(task, lock.entryPoints);
     const error = this.#report(`bad-unlock ${lock.className} ${task.name}`, () => ({
       kind: "bad-unlock",
       task: taskName(task),
@@ -173,7 +173,7 @@ export class Validator implements LockObserver {
         at,
         held,
       }),
-      lock.doors,
+      lock.entryPoints,
     );
   }
 
@@ -219,8 +219,13 @@ export class Validator implements LockObserver {
     task.pending = undefined;
   }
 
-  failedAssert(task: Task, lock: Lock, expected: AssertProblem["expected"], doors: Doors = []): void {
-    const site = this.#site(task, doors);
+  failedAssert(
+    task: Task,
+    lock: Lock,
+    expected: AssertProblem["expected"],
+    entryPoints: EntryPoints = [],
+  ): void {
+    const site = this.#site(task, entryPoints);
     const at = place(site);
     const where = at[0] ? `${at[0].file}:${at[0].line}` : "";
     const error = this.#report(`assert ${lock.className} ${expected} ${where}`, () => ({
@@ -236,8 +241,13 @@ export class Validator implements LockObserver {
   }
 
   /** Reports a problem of a task once for each place. For rules that have files of their own. */
-  raise(task: Task, key: string, problem: (held: LockUse[], at: Place) => Problem, doors: Doors = []): void {
-    const at = place(this.#site(task, doors));
+  raise(
+    task: Task,
+    key: string,
+    problem: (held: LockUse[], at: Place) => Problem,
+    entryPoints: EntryPoints = [],
+  ): void {
+    const at = place(this.#site(task, entryPoints));
     const where = at[0] ? `${at[0].file}:${at[0].line}` : "";
     const error = this.#report(`${key} ${where}`, () => problem(this.#held(task), at));
     if (error) throw error;
@@ -313,7 +323,7 @@ export class Validator implements LockObserver {
     }
     if (access === EXCLUSIVE) node.usedExclusive = true;
     else node.usedShared = true;
-    const site = this.#site(task, lock.doors);
+    const site = this.#site(task, lock.entryPoints);
     const key = chainKey(node, access, trylock);
     const next =
       chain.child(key)?.withSite(task, site) ?? this.#extend(chain, node, access, trylock, task, site);
@@ -401,7 +411,7 @@ export class Validator implements LockObserver {
     isHeld: (use: LockUse) => boolean,
     sameLock: boolean,
   ): void {
-    const at = place(this.#site(task, lock.doors));
+    const at = place(this.#site(task, lock.entryPoints));
     const error = this.#report(`recursion ${node.label}`, () => {
       const held = heldLocks(task, this.#chainOf(task));
       const holding = held.findLast(isHeld)!;
@@ -493,8 +503,8 @@ export class Validator implements LockObserver {
     return this.#held(task).slice(-task.records.length);
   }
 
-  #site(task: Task, doors: Doors): Site | undefined {
-    return this.options.site ? this.options.site(task) : captureText(doors);
+  #site(task: Task, entryPoints: EntryPoints): Site | undefined {
+    return this.options.site ? this.options.site(task) : captureText(entryPoints);
   }
 
   #grantedAfterExit(hold: HoldRecord, waiter: Waiter): void {

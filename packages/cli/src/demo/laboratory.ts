@@ -60,11 +60,11 @@ async function run({ style }: Narrator): Promise<LabReport> {
 /** How the oldest of the designs hangs, and how to see it happen. */
 function deadlock(tell: Narrator, { matrix, findings }: LabReport): void {
   const name = "locked";
-  const witness = matrix[name]?.["no-deadlock"]?.witness;
-  tell.check(witness !== undefined, `${name} deadlocks, as lockdep says of the kernel's drivers:`);
+  const counterexample = matrix[name]?.["no-deadlock"]?.counterexample;
+  tell.check(counterexample !== undefined, `${name} deadlocks, as lockdep says of the kernel's drivers:`);
   const finding = findings[name]?.["no-deadlock"] ?? "";
   for (const wait of finding.split("; ")) tell.note(`  ${wait}`);
-  tell.note(tell.style.cyan(`npx vfiokit lab replay '${witness!}'`));
+  tell.note(tell.style.cyan(`npx vfiokit lab replay '${counterexample!}'`));
 }
 
 /** One line on a terminal, rewritten; nothing anywhere else. */

@@ -18,7 +18,7 @@ interface Options {
 interface Checked {
   readonly file: string;
   readonly result: ProtocolResult;
-  readonly witness: ReplayedProtocol | undefined;
+  readonly counterexample: ReplayedProtocol | undefined;
 }
 
 /** `vfiokit lab check FILE…`: do lock protocols deadlock? An interleaving that does, or a proof. */
@@ -59,8 +59,8 @@ async function check(files: readonly string[], options: Options): Promise<void> 
         onProgress: (executions) => progress(scenario, executions),
       });
       const { schedule } = result;
-      const witness = schedule === undefined ? undefined : await replayProtocol(scenario, schedule);
-      const one = { file, result, witness };
+      const counterexample = schedule === undefined ? undefined : await replayProtocol(scenario, schedule);
+      const one = { file, result, counterexample };
       checked.push(one);
       clearProgress();
       if (!options.json) process.stdout.write(`${text(one, options).join("\n")}\n`);
@@ -92,13 +92,13 @@ function isOk({ scenario, verdict }: ProtocolResult): boolean {
   return (verdict !== "deadlock" && verdict !== "refused") || expectsProblem;
 }
 
-function text({ file, result, witness }: Checked, options: Options): string[] {
+function text({ file, result, counterexample }: Checked, options: Options): string[] {
   const style = Style.of(process.stdout);
   const { scenario, schedule } = result;
   const mark = isOk(result) ? style.green("ok") : style.red("FAILED");
   const out = [`${mark} ${file}: ${scenario.name}: ${verdictText(result, options.bound)}`];
-  if (witness && schedule !== undefined) {
-    out.push(...lines(witness.lines, style).map((line) => `  ${line}`));
+  if (counterexample && schedule !== undefined) {
+    out.push(...lines(counterexample.lines, style).map((line) => `  ${line}`));
     const words = ["vfiokit", "lab", "check", file, "--scenario", scenario.name, "--replay", schedule];
     out.push(`  ${style.dim(words.map(quoted).join(" "))}`);
   }
@@ -107,7 +107,10 @@ function text({ file, result, witness }: Checked, options: Options): string[] {
   return out;
 }
 
-function verdictText({ verdict, executions, cast, tasks, scenario }: ProtocolResult, bound?: string): string {
+function verdictText(
+  { verdict, executions, participants, tasks, scenario }: ProtocolResult,
+  bound?: string,
+): string {
   const runs = `${executions.toLocaleString("en-US")} execution${executions === 1 ? "" : "s"}`;
   switch (verdict) {
     case "proved":
@@ -118,13 +121,13 @@ function verdictText({ verdict, executions, cast, tasks, scenario }: ProtocolRes
     case "refused": {
       const what = verdict === "deadlock" ? "deadlock" : "a step is refused";
       const more = tasks.filter((name) => scenario.tasks.every((task) => task.name !== name));
-      return `${what}, found in ${runs}${cast === 0 ? "" : `, with ${more.join(" and ")} besides`}`;
+      return `${what}, found in ${runs}${participants === 0 ? "" : `, with ${more.join(" and ")} besides`}`;
     }
   }
 }
 
 /** What `lockdep check` says, where it is not the same; undefined where it is. */
-function comparison({ verdict, cast, lockdep }: ProtocolResult): string | undefined {
+function comparison({ verdict, participants, lockdep }: ProtocolResult): string | undefined {
   const said = `lockdep check says ${lockdep.verdict}`;
   const failed = verdict === "deadlock" || verdict === "refused";
   if (lockdep.verdict === "clean")
@@ -132,7 +135,9 @@ function comparison({ verdict, cast, lockdep }: ProtocolResult): string | undefi
       ? `${said}: no order of classes contradicts another one; a subclass or a trylock hides this from it.`
       : undefined;
   if (failed)
-    return cast === 0 ? undefined : `${said}: the same. Each task of the file once does not deadlock.`;
+    return participants === 0
+      ? undefined
+      : `${said}: the same. Each task of the file once does not deadlock.`;
   const [finding] = lockdep.findings;
   if (finding?.problem.kind !== "cycle") return `${said}: a mistake that stops nobody here.`;
   const guards = commonGuards(finding.problem);
@@ -150,7 +155,7 @@ function commonGuards({ orders }: CycleProblem): readonly string[] {
   return orders[0]!.besides.filter((name) => orders.every(({ besides }) => besides.includes(name)));
 }
 
-function toJson({ file, result, witness }: Checked): object {
+function toJson({ file, result, counterexample }: Checked): object {
   const { scenario, verdict, executions, tasks, message, schedule, lockdep } = result;
   return {
     file,
@@ -161,8 +166,8 @@ function toJson({ file, result, witness }: Checked): object {
     exhausted: verdict === "proved",
     tasks,
     message,
-    witness: schedule,
-    lines: witness?.lines,
+    counterexample: schedule,
+    lines: counterexample?.lines,
     lockdep: lockdep.verdict,
     comparison: comparison(result),
   };

@@ -1,8 +1,8 @@
-import type { WitnessLine } from "@vfiokit/lab";
+import type { CounterexampleLine } from "@vfiokit/lab";
 import type { Style } from "../style.js";
 
-/** A witness for a person: a task a line, its steps in the order in which they happened. */
-export function lines(told: readonly WitnessLine[], style: Style): string[] {
+/** A counterexample for a person: a task a line, its steps in the order in which they happened. */
+export function lines(told: readonly CounterexampleLine[], style: Style): string[] {
   const width = Math.max(0, ...told.map(({ task }) => task.length));
   let last = "";
   return told.map(({ task, text }) => {

@@ -3,7 +3,7 @@ import { protocolBody } from "@vfiokit/explore/protocol";
 import type { Task } from "@vfiokit/lockdep";
 import { observe, observer, unseen, type LockObserver } from "@vfiokit/lockdep/hooks";
 import { checkScenario, type Scenario, type ScenarioResult } from "@vfiokit/lockdep/protocol";
-import type { WitnessLine } from "@vfiokit/lab";
+import type { CounterexampleLine } from "@vfiokit/lab";
 
 /**
  * - `deadlock`: some interleaving ends with tasks that wait for ever.
@@ -22,7 +22,7 @@ export interface ProtocolResult {
   /** Of the search that gave the verdict; more than the file has, if it needs copies of tasks or writers. */
   readonly tasks: readonly string[];
   /** With these tasks instead of the file's own, which were run first and do not fail. */
-  readonly cast: Cast;
+  readonly participants: Participants;
   /** Who waits for whom, or what was refused. */
   readonly message?: string;
   /** For `replayProtocol`. */
@@ -31,8 +31,8 @@ export interface ProtocolResult {
 }
 
 /** Whose interleavings: those of the file's tasks, or of the tasks that lockdep's n-th finding names (from 1). */
-export type Cast = number;
-const AS_WRITTEN: Cast = 0;
+export type Participants = number;
+const AS_WRITTEN: Participants = 0;
 
 export interface SearchOptions {
   readonly maxExecutions?: number;
@@ -56,8 +56,8 @@ export async function searchProtocol(scenario: Scenario, options: SearchOptions)
   const lockdep = checkScenario(scenario);
   let executions = 0;
   let last: ProtocolResult | undefined;
-  for (const cast of castsOf(lockdep)) {
-    const played = withCast(lockdep, cast);
+  for (const participants of allParticipants(lockdep)) {
+    const played = withParticipants(lockdep, participants);
     const body = protocolBody(played);
     const report = await explore(body, {
       ...UNWATCHED,
@@ -67,12 +67,18 @@ export async function searchProtocol(scenario: Scenario, options: SearchOptions)
       onProgress: (progress) => options.onProgress(executions + progress.executions),
     });
     executions += report.executions;
-    const result = { scenario, lockdep, executions, cast, tasks: played.tasks.map(({ name }) => name) };
+    const result = {
+      scenario,
+      lockdep,
+      executions,
+      participants,
+      tasks: played.tasks.map(({ name }) => name),
+    };
     const [failure] = report.failures;
     if (failure) {
       const { message, schedule } = await minimise(body, failure, { ...UNWATCHED, signal: options.signal });
-      const { verdict } = await replayProtocol(scenario, formatWitness(cast, schedule));
-      return { ...result, verdict, message, schedule: formatWitness(cast, schedule) };
+      const { verdict } = await replayProtocol(scenario, formatCounterexample(participants, schedule));
+      return { ...result, verdict, message, schedule: formatCounterexample(participants, schedule) };
     }
     // What no bound has cut for the tasks as they are is a proof, whatever becomes of other tasks.
     last = last ? { ...last, executions } : { ...result, verdict: report.exhausted ? "proved" : "not-found" };
@@ -82,7 +88,7 @@ export async function searchProtocol(scenario: Scenario, options: SearchOptions)
 }
 
 /** The file's own tasks, and those that a cycle needs besides. */
-function castsOf({ scenario, findings }: ScenarioResult): Cast[] {
+function allParticipants({ scenario, findings }: ScenarioResult): Participants[] {
   const more = findings.flatMap(({ tasks }, i) => {
     const own = tasks?.every(({ name }) => scenario.tasks.some((task) => task.name === name)) ?? true;
     return own ? [] : [i + 1];
@@ -90,32 +96,33 @@ function castsOf({ scenario, findings }: ScenarioResult): Cast[] {
   return [AS_WRITTEN, ...more];
 }
 
-function withCast({ scenario, findings }: ScenarioResult, cast: Cast): Scenario {
-  if (cast === AS_WRITTEN) return scenario;
-  const tasks = findings[cast - 1]?.tasks;
-  if (!tasks) throw new Error(`lockdep has no finding ${cast} with an interleaving for "${scenario.name}"`);
+function withParticipants({ scenario, findings }: ScenarioResult, participants: Participants): Scenario {
+  if (participants === AS_WRITTEN) return scenario;
+  const tasks = findings[participants - 1]?.tasks;
+  if (!tasks)
+    throw new Error(`lockdep has no finding ${participants} with an interleaving for "${scenario.name}"`);
   return { ...scenario, tasks };
 }
 
 /** "0*2 1", or "+1 0*2 1" for the tasks of lockdep's first finding. */
-function formatWitness(cast: Cast, schedule: string): string {
-  return cast === AS_WRITTEN ? schedule : `+${cast} ${schedule}`;
+function formatCounterexample(participants: Participants, schedule: string): string {
+  return participants === AS_WRITTEN ? schedule : `+${participants} ${schedule}`;
 }
 
-function parseWitness(text: string): { cast: Cast; schedule: string } {
-  const [, cast, schedule] = /^\s*(?:\+(\d+)\s)?(.*)$/s.exec(text)!;
-  return { cast: Number(cast ?? AS_WRITTEN), schedule: schedule! };
+function parseCounterexample(text: string): { participants: Participants; schedule: string } {
+  const [, participants, schedule] = /^\s*(?:\+(\d+)\s)?(.*)$/s.exec(text)!;
+  return { participants: Number(participants ?? AS_WRITTEN), schedule: schedule! };
 }
 
 export interface ReplayedProtocol {
   readonly verdict: ProtocolVerdict;
-  readonly lines: readonly WitnessLine[];
+  readonly lines: readonly CounterexampleLine[];
 }
 
 /** Runs one interleaving again, and tells what happens. @throws Error for what is no schedule of the scenario */
-export async function replayProtocol(scenario: Scenario, witness: string): Promise<ReplayedProtocol> {
-  const { cast, schedule } = parseWitness(witness);
-  const played = withCast(checkScenario(scenario), cast);
+export async function replayProtocol(scenario: Scenario, counterexample: string): Promise<ReplayedProtocol> {
+  const { participants, schedule } = parseCounterexample(counterexample);
+  const played = withParticipants(checkScenario(scenario), participants);
   const body = protocolBody(played);
   let story = new Storyteller();
   const before = observer;
@@ -144,7 +151,11 @@ export async function replayProtocol(scenario: Scenario, witness: string): Promi
 }
 
 /** Marks the waits that last for ever. @param message "a waits for x, held by b; b waits for …" */
-function withEndings(lines: readonly WitnessLine[], message: string, { locks }: Scenario): WitnessLine[] {
+function withEndings(
+  lines: readonly CounterexampleLine[],
+  message: string,
+  { locks }: Scenario,
+): CounterexampleLine[] {
   const told = [...lines];
   for (const part of message.split("; ")) {
     const [, task, lockClass, why] = /^(.*?) waits for (.*?), (held by .*)$/.exec(part) ?? [];
@@ -162,7 +173,7 @@ function withEndings(lines: readonly WitnessLine[], message: string, { locks }: 
 
 /** Tells who takes which lock, and who waits for whom. */
 class Storyteller implements LockObserver {
-  readonly lines: WitnessLine[] = [];
+  readonly lines: CounterexampleLine[] = [];
   /** A task has waited for itself. */
   recursed = false;
 

@@ -1,4 +1,4 @@
-import { replayWitness, runLab, type LabReport } from "@vfiokit/lab";
+import { replayCounterexample, runLab, type LabReport } from "@vfiokit/lab";
 import { Command } from "commander";
 import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
@@ -26,7 +26,7 @@ interface Options {
 /** What the core uses: of the others it is known that they fail. */
 const DEFAULT_DESIGN = "generation";
 
-/** `vfiokit lab run`: the verdicts, and the shortest witness for each failure. */
+/** `vfiokit lab run`: the verdicts, and the shortest counterexample for each failure. */
 export function runCommand(): Command {
   return new Command("run")
     .description(
@@ -47,7 +47,7 @@ export function runCommand(): Command {
     .option("--json", "print the verdicts as JSON")
     .option(
       "--html <file>",
-      "also write a report for a browser: verdicts, orders of locks, witnesses step by step",
+      "also write a report for a browser: verdicts, orders of locks, counterexamples step by step",
     )
     .addHelpText("after", `\nExit code 1 if ${DEFAULT_DESIGN}, the design of the core, fails.`)
     .action(run);
@@ -113,17 +113,19 @@ async function print(report: LabReport): Promise<void> {
   );
   for (const [design, cells] of Object.entries(report.matrix)) {
     for (const [invariant, cell] of Object.entries(cells)) {
-      if (cell.witness === undefined) continue;
+      if (cell.counterexample === undefined) continue;
       const finding = (report.findings[design] as Record<string, string>)[invariant] ?? "";
       out.push(
         "",
         style.bold(`${design}: ${invariant}`),
         finding,
-        style.dim(`vfiokit lab replay '${cell.witness}'`),
+        style.dim(`vfiokit lab replay '${cell.counterexample}'`),
       );
       // What lockdep prints for an order of locks fills a screen: the line above says which.
-      if (!cell.witness.endsWith("@warm-up"))
-        out.push(...lines((await replayWitness(cell.witness)).lines, style).map((line) => `  ${line}`));
+      if (!cell.counterexample.endsWith("@warm-up"))
+        out.push(
+          ...lines((await replayCounterexample(cell.counterexample)).lines, style).map((line) => `  ${line}`),
+        );
     }
   }
   process.stdout.write(`${out.join("\n")}\n`);

@@ -18,7 +18,7 @@ interface Result {
   executions: number;
   exhausted: boolean;
   tasks: string[];
-  witness?: string;
+  counterexample?: string;
   lines?: { task: string; text: string }[];
   lockdep: string;
   comparison?: string;

@@ -7,7 +7,7 @@ import { Vfiokit } from "../vfiokit.js";
 import { describeWithRedis, RedisServer } from "./redis.js";
 
 const LONG = 180_000;
-/** Small, and fails in some cells: with witnesses. */
+/** Small, and fails in some cells: with counterexamples. */
 const SMALL = ["--scenario", "ioctl/fails/read", "--design", "callback,generation", "--json"];
 
 describeWithRedis("vfiokit lab run --queue", () => {

@@ -138,11 +138,15 @@ describe("vfiokit migrate", { timeout: 60_000 }, () => {
 describe("a migration that does not come to its end", { timeout: 60_000 }, () => {
   it("Ctrl-C: the source runs on, and so does the target, as after a reset", async () => {
     await using servers = await twoServers("8M");
-    await using mover = slowly(servers.a, servers.b);
-    await mover.says(/"event":"progress"/);
-    expect(await mover.kill("SIGINT")).toBe(1);
-    expect(mover.stderr).toMatch(/^error: ECANCELED: precopy: cancelled; \S+\/a runs on\n$/);
-    expect(events(mover.stdout).at(-1)).toMatchObject({ event: "failed", phase: "precopy", runs: "source" });
+    await using migrationClient = slowly(servers.a, servers.b);
+    await migrationClient.says(/"event":"progress"/);
+    expect(await migrationClient.kill("SIGINT")).toBe(1);
+    expect(migrationClient.stderr).toMatch(/^error: ECANCELED: precopy: cancelled; \S+\/a runs on\n$/);
+    expect(events(migrationClient.stdout).at(-1)).toMatchObject({
+      event: "failed",
+      phase: "precopy",
+      runs: "source",
+    });
     expect([await phaseOf(servers.a), await phaseOf(servers.b)]).toEqual([RUNNING, RUNNING]);
     expect(await sumOfCard(servers.a)).toBe(servers.sum);
     expect(await sumOfCard(servers.b)).toBe(0);
@@ -150,30 +154,30 @@ describe("a migration that does not come to its end", { timeout: 60_000 }, () =>
 
   it("the target's server is killed: the source runs on", async () => {
     await using servers = await twoServers("8M");
-    await using mover = slowly(servers.a, servers.b);
-    await mover.says(/"event":"progress"/);
+    await using migrationClient = slowly(servers.a, servers.b);
+    await migrationClient.says(/"event":"progress"/);
     await servers.to.kill("SIGKILL");
-    expect(await mover.ended).toBe(1);
-    expect(mover.stderr).toMatch(/^error: \w+: precopy: \S+\/b: .*; \S+\/a runs on\n$/);
+    expect(await migrationClient.ended).toBe(1);
+    expect(migrationClient.stderr).toMatch(/^error: \w+: precopy: \S+\/b: .*; \S+\/a runs on\n$/);
     expect(await sumOfCard(servers.a)).toBe(servers.sum);
   });
 
   it("the source's server is killed: the message says that its device is gone", async () => {
     await using servers = await twoServers("8M");
-    await using mover = slowly(servers.a, servers.b);
-    await mover.says(/"event":"progress"/);
+    await using migrationClient = slowly(servers.a, servers.b);
+    await migrationClient.says(/"event":"progress"/);
     await servers.from.kill("SIGKILL");
-    expect(await mover.ended).toBe(1);
-    expect(mover.stderr).toMatch(/precopy: .*; \S+\/a is gone, and its state with it/);
-    expect(events(mover.stdout).at(-1)).toMatchObject({ event: "failed", runs: "none" });
+    expect(await migrationClient.ended).toBe(1);
+    expect(migrationClient.stderr).toMatch(/precopy: .*; \S+\/a is gone, and its state with it/);
+    expect(events(migrationClient.stdout).at(-1)).toMatchObject({ event: "failed", runs: "none" });
     expect(await phaseOf(servers.b)).toEqual(RUNNING);
   });
 
-  it("the mover is killed: the source runs on, and there is nothing to recover", async () => {
+  it("the migration client is killed: the source runs on, and there is nothing to recover", async () => {
     await using servers = await twoServers("8M");
-    await using mover = slowly(servers.a, servers.b);
-    await mover.says(/"event":"progress"/);
-    await mover.kill("SIGKILL");
+    await using migrationClient = slowly(servers.a, servers.b);
+    await migrationClient.says(/"event":"progress"/);
+    await migrationClient.kill("SIGKILL");
     expect(await sumOfCard(servers.a)).toBe(servers.sum);
     const { code, stdout } = await Vfiokit.run("migrate", "--recover", servers.a, servers.b);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^nothing to recover: /)]);
@@ -181,11 +185,11 @@ describe("a migration that does not come to its end", { timeout: 60_000 }, () =>
 });
 
 describe("vfiokit migrate --recover", { timeout: 60_000 }, () => {
-  /** A mover that is lost between `give` and `activate`. */
-  async function lostMover(a: string, b: string): Promise<string> {
+  /** A migration client that is lost between `give` and `activate`. */
+  async function lostClient(a: string, b: string): Promise<string> {
     using source = await LocalSource.connect(a);
     using target = await LocalTarget.connect(b);
-    target.activate = () => Promise.reject(new VfioError("ETIMEDOUT", "the mover is lost"));
+    target.activate = () => Promise.reject(new VfioError("ETIMEDOUT", "the migration client is lost"));
     const failure = migrate(source, target, { maxDowntime_ms: 300, maxRounds: 1 });
     return await failure.then(
       () => "",
@@ -196,7 +200,7 @@ describe("vfiokit migrate --recover", { timeout: 60_000 }, () => {
   it("the command that the message names finishes it", async () => {
     await using servers = await twoServers();
     const { a, b } = servers;
-    const message = await lostMover(a, b);
+    const message = await lostClient(a, b);
     expect(message).toContain(`vfiokit migrate --recover ${a} ${b}`);
     expect([(await phaseOf(a)).phase, (await phaseOf(b)).phase]).toEqual(["given", "prepared"]);
     // Neither can be used meanwhile, and whoever tries hears why.
@@ -211,7 +215,7 @@ describe("vfiokit migrate --recover", { timeout: 60_000 }, () => {
   it("with the target lost, too, the source is taken back", async () => {
     await using servers = await twoServers();
     const { a, b } = servers;
-    await lostMover(a, b);
+    await lostClient(a, b);
     await servers.to.kill("SIGKILL");
     const { code, stdout } = await Vfiokit.run("migrate", "--recover", a, b, "--json");
     expect(code).toBe(0);

@@ -16,7 +16,7 @@ const GIVEN = { phase: "given", state: "STOP" };
 /** Certificates as files: options of both sides, and the files that one side has. */
 const files = scratch();
 let receiverTls: string[];
-let moverTls: string[];
+let clientTls: string[];
 let strangerTls: string[];
 
 beforeAll(async () => {
@@ -32,7 +32,7 @@ beforeAll(async () => {
     return [...write("cert", cert), ...write("key", key), ...write("ca", ca)];
   };
   receiverTls = await options(ours, "receiver");
-  moverTls = await options(ours, "mover");
+  clientTls = await options(ours, "client");
   strangerTls = await options(theirs, "stranger");
 });
 
@@ -73,14 +73,14 @@ const insecure = "--insecure-loopback";
 describe("vfiokit receive and vfiokit migrate", () => {
   it("move a device over mutual TLS", async () => {
     await using all = await hosts();
-    const { code, stdout, stderr } = await Vfiokit.run("migrate", all.a, all.url, ...moverTls);
+    const { code, stdout, stderr } = await Vfiokit.run("migrate", all.a, all.url, ...clientTls);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toContain(`${all.a} -> ${all.url}: migrated`);
     expect(await sumOfCard(all.b)).toBe(all.sum);
     expect(await phaseOf(all.a)).toEqual(GIVEN);
     expect(await phaseOf(all.b)).toEqual(RUNNING);
-    await all.receiver.says(/card: the device runs\ncard: the mover is done\n/);
-    expect(all.receiver.stdout).toMatch(/card: 127\.0\.0\.1:\d+ \(CN=mover\) is here/);
+    await all.receiver.says(/card: the device runs\ncard: the migration client is done\n/);
+    expect(all.receiver.stdout).toMatch(/card: 127\.0\.0\.1:\d+ \(CN=client\) is here/);
     expect(await all.receiver.kill("SIGTERM")).toBe(0);
     expect(all.receiver.stderr).toBe("");
   });
@@ -93,8 +93,8 @@ describe("vfiokit receive and vfiokit migrate", () => {
     const args = ["--json", ...receiverTls];
     await using receiver = await receiving([`one=${sockets[2]!}`, `two=${sockets[3]!}`], ...args);
     const moved = await Promise.all([
-      Vfiokit.run("migrate", sockets[0]!, `${receiver.url}/one`, ...moverTls),
-      Vfiokit.run("migrate", sockets[1]!, `${receiver.url}/two`, ...moverTls),
+      Vfiokit.run("migrate", sockets[0]!, `${receiver.url}/one`, ...clientTls),
+      Vfiokit.run("migrate", sockets[1]!, `${receiver.url}/two`, ...clientTls),
     ]);
     expect(moved).toMatchObject([{ code: 0 }, { code: 0 }]);
     expect(await Promise.all([sumOfCard(sockets[2]!), sumOfCard(sockets[3]!)])).toEqual(sums);
@@ -144,7 +144,7 @@ describe("vfiokit receive and vfiokit migrate", () => {
       while (!((await card.read(reg.LSR)) & reg.LSR_DR));
     }
     await using receiver = await receiving([dir.file("b")]);
-    expect(await Vfiokit.run("migrate", dir.file("a"), `${receiver.url}/b`, ...moverTls)).toMatchObject({
+    expect(await Vfiokit.run("migrate", dir.file("a"), `${receiver.url}/b`, ...clientTls)).toMatchObject({
       code: 0,
     });
     using card = await uart(dir.file("b"));
@@ -157,7 +157,7 @@ describe("vfiokit receive and vfiokit migrate", () => {
 
   it("--dry-run looks, and leaves both as they are", async () => {
     await using all = await hosts();
-    const look = () => Vfiokit.run("migrate", all.a, all.url, "--dry-run", ...moverTls);
+    const look = () => Vfiokit.run("migrate", all.a, all.url, "--dry-run", ...clientTls);
     expect(await look()).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/it can be migrated\n$/) as string,
@@ -198,43 +198,43 @@ describe("what ends in the middle", () => {
   const slowly = (a: string, url: string) =>
     Vfiokit.start(["migrate", a, url, "--bandwidth", "256K", "--max-downtime", "0", insecure]);
 
-  it("the receiver, by SIGTERM: the image is discarded, the mover is told, and the source runs on", async () => {
+  it("the receiver, by SIGTERM: the image is discarded, the migration client is told, and the source runs on", async () => {
     await using all = await hosts(insecure);
-    await using mover = slowly(all.a, all.url);
+    await using migrationClient = slowly(all.a, all.url);
     await all.receiver.says(/an image is coming/);
     expect(await all.receiver.kill("SIGTERM")).toBe(0);
     expect(all.receiver.stdout).toContain("the receiver ends: what was loaded is discarded");
-    expect(await mover.ended).toBe(1);
-    expect(mover.stderr).toContain("the receiver was ended");
+    expect(await migrationClient.ended).toBe(1);
+    expect(migrationClient.stderr).toContain("the receiver was ended");
     expect([await phaseOf(all.a), await phaseOf(all.b)]).toEqual([RUNNING, RUNNING]);
     expect(await sumOfCard(all.a)).toBe(all.sum);
   });
 
-  it("the receiver, by SIGKILL: the mover tries for as long as was agreed, and the source runs on", async () => {
+  it("the receiver, by SIGKILL: the migration client tries for as long as was agreed, and the source runs on", async () => {
     await using all = await hosts(insecure, "--resume-window", "0.5");
-    await using mover = slowly(all.a, all.url);
+    await using migrationClient = slowly(all.a, all.url);
     await all.receiver.says(/an image is coming/);
     await all.receiver.kill("SIGKILL");
-    expect(await mover.ended).toBe(1);
-    expect(mover.stderr).toContain("could not be made again within 0.5 s");
+    expect(await migrationClient.ended).toBe(1);
+    expect(migrationClient.stderr).toContain("could not be made again within 0.5 s");
     expect(await phaseOf(all.a)).toEqual(RUNNING);
     expect(await sumOfCard(all.a)).toBe(all.sum);
   });
 
-  it("the mover, by SIGKILL: the receiver waits for it, and then discards the image", async () => {
+  it("the migration client, by SIGKILL: the receiver waits for it, and then discards the image", async () => {
     await using all = await hosts(insecure, "--resume-window", "0.5");
-    await using mover = slowly(all.a, all.url);
+    await using migrationClient = slowly(all.a, all.url);
     await all.receiver.says(/an image is coming/);
-    await mover.kill("SIGKILL");
+    await migrationClient.kill("SIGKILL");
     await all.receiver.says(/it can be continued for 0.5 s/);
-    await all.receiver.says(/the mover has not come again: what was loaded is discarded/);
-    await all.receiver.says(/card: the mover has not come again\n/);
+    await all.receiver.says(/the migration client has not come again: what was loaded is discarded/);
+    await all.receiver.says(/card: the migration client has not come again\n/);
     expect(await phaseOf(all.b)).toEqual(RUNNING);
     expect(await Vfiokit.run("migrate", all.a, all.url, insecure)).toMatchObject({ code: 0 });
     expect(await sumOfCard(all.b)).toBe(all.sum);
   });
 
-  it("the mover, after `prepare`: --recover through the receiver decides", async () => {
+  it("the migration client, after `prepare`: --recover through the receiver decides", async () => {
     await using all = await hosts(insecure);
     {
       using source = await LocalSource.connect(all.a);
@@ -303,7 +303,7 @@ describe("vfiokit receive: wrong usage", () => {
   });
 
   it("a key that is not the certificate's, a port that is taken: one line says which", async () => {
-    const mixed = [...receiverTls.slice(0, 2), ...moverTls.slice(2)];
+    const mixed = [...receiverTls.slice(0, 2), ...clientTls.slice(2)];
     const wrong = await Vfiokit.run("receive", ...at, ...to, ...mixed);
     expect(wrong).toMatchObject({
       code: 1,

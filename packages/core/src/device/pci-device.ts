@@ -11,7 +11,7 @@ import { SectionMigration } from "../migration/section-migration.js";
 import type { DeviceIdentity } from "../migration/stream.js";
 import { MsixTable, buildConfigSpace, type Capabilities, type ConfigSpace } from "../pci/index.js";
 import { DeviceSet, type DeviceInSet } from "../reset/device-set.js";
-import { resetDevice } from "../reset/door.js";
+import { resetDevice } from "../reset/entry.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import { inTurn } from "../in-turn.js";
 import { generationStrategy, type ResetStrategy } from "../reset/strategy.js";
@@ -301,9 +301,9 @@ export class PciDevice implements DeviceInSet {
     return this.#access.removed;
   }
 
-  // For the reset door, runtime power management, and migration: not in the published types.
+  // For the reset entry point, runtime power management, and migration: not in the published types.
 
-  /** How many resets really happened. Only the reset door changes it. */
+  /** How many resets really happened. Only the reset entry point changes it. */
   get generation(): number {
     return this.#generation.value;
   }

@@ -71,7 +71,7 @@ export function isFrom(id: string, instance: string): boolean {
 }
 
 /**
- * One device's part in a hand-over: a two-phase commit between two devices of which each is told by a mover.
+ * One device's part in a hand-over: a two-phase commit between two devices of which each is told by a migration client.
  *
  * `prepare` (target), `give` (source: the commit), `activate` (target). Before the commit the source can go on at any
  * time, and the target is discarded; after it the target runs, or the source is taken back, if the target certainly

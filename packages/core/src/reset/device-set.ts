@@ -1,7 +1,7 @@
 import { Mutex, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
 import { inTurn } from "../in-turn.js";
-import { powerOn, resetHardware, type ResettableDevice } from "./door.js";
+import { powerOn, resetHardware, type ResettableDevice } from "./entry.js";
 import { initiators, type InitiatorRules, type ResetInitiator } from "./initiator.js";
 import { tryZapAndDownWriteMemoryLock, upWriteMemoryLockFromReset } from "./memory-lock.js";
 import type { ResetOutcome } from "./strategy.js";

@@ -35,7 +35,7 @@ const inFunction = {
 const inSet = { ...inFunction, scope: "set", setLock: true } as const;
 
 /**
- * Every path that can reset a device. A reset names its initiator at the door (door.ts), and what surrounds it is read
+ * Every path that can reset a device. A reset names its initiator at the entry point (entry.ts), and what surrounds it is read
  * from here, so that a path cannot be added without an entry, nor an entry without the tests that go through all.
  */
 export const initiators = {

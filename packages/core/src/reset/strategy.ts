@@ -6,7 +6,7 @@ import type { ResetInitiator } from "./initiator.js";
 export interface ResetOutcome {
   /** The path. Where it powers the function on first, that is part of it. */
   readonly initiator: ResetInitiator;
-  /** The function was really reset: set by the door, read by everybody else. */
+  /** The function was really reset: set by the entry point, read by everybody else. */
   wasReset: boolean;
 }
 

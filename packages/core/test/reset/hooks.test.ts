@@ -26,7 +26,7 @@ interface Hook {
   readonly held: readonly string[];
 }
 
-/** The default design, which also writes down when the door called it. */
+/** The default design, which also writes down when the entry point called it. */
 function recording(devices: () => readonly PciDevice[]): { strategy: ResetStrategy; hooks: Hook[] } {
   const hooks: Hook[] = [];
   const note = (device: { name: string }, name: Hook["name"], { wasReset }: Pick<ResetOutcome, "wasReset">) =>
@@ -49,7 +49,7 @@ function recording(devices: () => readonly PciDevice[]): { strategy: ResetStrate
   };
 }
 
-/** Runs one initiator's path, and tells what the door called. */
+/** Runs one initiator's path, and tells what the entry point called. */
 async function record(
   initiator: ResetInitiator,
   works: boolean,

@@ -1,8 +1,7 @@
 import type { Task } from "@vfiokit/lockdep";
 import type { Migration } from "@vfiokit/core/migration";
-import type { ResetDevice, ResetInitiator, ResetStrategy } from "@vfiokit/core/lab";
-import type { Design } from "../design.js";
-import { getStateLocked, kernelStrategy, lockAndResetMigration } from "./kernel.js";
+import type { ResetDevice, ResetInitiator } from "@vfiokit/core/lab";
+import { kernelDesign, lockAndResetMigration } from "./kernel.js";
 
 /** The paths that the patch calls it on once the device's own memory_lock is released. */
 const afterRelease: readonly ResetInitiator[] = ["ioctl", "hot-reset"];
@@ -21,21 +20,16 @@ function migrationResetState(device: ResetDevice, task: Task): Promise<void> {
  * its first patch on; and with what the review did not say: in a hot reset the op of one device is called while other
  * devices' memory_locks are held, and it is called when the reset failed, too.
  */
-const strategy: ResetStrategy = {
-  ...kernelStrategy,
-  name: "callback",
-  memoryLockReleased(device, task, { initiator }) {
-    return afterRelease.includes(initiator) ? migrationResetState(device, task) : undefined;
-  },
-  pathDone(device, task, { initiator }) {
-    return atEnd.includes(initiator) ? migrationResetState(device, task) : undefined;
-  },
-};
-
-export const callback: Design = {
+export const callback = kernelDesign({
   name: "callback",
   title: "the patch as posted: an op after memory_lock",
-  strategy,
-  getState: (migration, task) => getStateLocked(strategy, migration, task),
   registration: () => "enforce",
-};
+  strategy: {
+    memoryLockReleased(device, task, { initiator }) {
+      return afterRelease.includes(initiator) ? migrationResetState(device, task) : undefined;
+    },
+    pathDone(device, task, { initiator }) {
+      return atEnd.includes(initiator) ? migrationResetState(device, task) : undefined;
+    },
+  },
+});

@@ -1,8 +1,6 @@
 import { Mutex, Shared, type Task } from "@vfiokit/lockdep";
 import type { Migration } from "@vfiokit/core/migration";
-import type { ResetStrategy } from "@vfiokit/core/lab";
-import type { Design } from "../design.js";
-import { getStateLocked, kernelStrategy, lock, preempt, resetMigration } from "./kernel.js";
+import { kernelDesign, lock, preempt, resetMigration } from "./kernel.js";
 
 /** What such a driver keeps beside its migration. */
 interface Deferred {
@@ -46,27 +44,22 @@ async function stateMutexUnlock(migration: Migration, task: Task): Promise<void>
  *
  * Linux 7.3: mlx5, virtio, xe and the mtty sample. It is called as in `locked`.
  */
-const strategy: ResetStrategy = {
-  ...kernelStrategy,
-  name: "deferred",
-  async resetDone({ migration }, task) {
-    if (!migration) return;
-    const { resetLock, wanted } = deferred(migration);
-    await lock(resetLock, task);
-    await preempt(task);
-    wanted.value = true;
-    await preempt(task);
-    const entered = migration.stateMutex.tryLock(task);
-    resetLock.unlock(task);
-    if (entered) await stateMutexUnlock(migration, task);
-  },
-  unlock: stateMutexUnlock,
-};
-
-export const deferredReset: Design = {
+export const deferredReset = kernelDesign({
   name: "deferred",
   title: "reset_done leaves a note (mlx5, virtio, xe, mtty)",
-  strategy,
-  getState: (migration, task) => getStateLocked(strategy, migration, task),
   registration: () => "off", // there is no op
-};
+  strategy: {
+    async resetDone({ migration }, task) {
+      if (!migration) return;
+      const { resetLock, wanted } = deferred(migration);
+      await lock(resetLock, task);
+      await preempt(task);
+      wanted.value = true;
+      await preempt(task);
+      const entered = migration.stateMutex.tryLock(task);
+      resetLock.unlock(task);
+      if (entered) await stateMutexUnlock(migration, task);
+    },
+    unlock: stateMutexUnlock,
+  },
+});

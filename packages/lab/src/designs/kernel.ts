@@ -1,6 +1,7 @@
 import type { Migration, MigrationState } from "@vfiokit/core/migration";
 import type { ResetStrategy } from "@vfiokit/core/lab";
 import type { Mutex, Task } from "@vfiokit/lockdep";
+import type { Design } from "../design.js";
 
 // What the kernel's designs share. The kernel is preemptive: another task can run before each access to what tasks
 // share, so each is marked. test/preemption.test.ts sees to it that no mark is missing.
@@ -34,19 +35,8 @@ export async function lockAndResetMigration(migration: Migration, task: Task): P
   }
 }
 
-/** Nothing of a reset matters to the migration: a design of the kernel's writes what does beside it. */
-export const kernelStrategy: Omit<ResetStrategy, "name"> = {
-  isOutdated: () => false,
-  happened: () => undefined,
-  resetDone: () => undefined,
-  memoryLockReleased: () => undefined,
-  pathDone: () => undefined,
-  entered: () => undefined,
-  unlock: (migration, task) => migration.stateMutex.unlock(task),
-};
-
 /** Linux: migration_get_state, which all drivers do under state_mutex. */
-export async function getStateLocked(
+async function getStateLocked(
   strategy: ResetStrategy,
   migration: Migration,
   task: Task,
@@ -58,4 +48,27 @@ export async function getStateLocked(
   } finally {
     await strategy.unlock(migration, task);
   }
+}
+
+/** A design of the kernel's: nothing of a reset matters to its migration but what its strategy writes out. */
+export function kernelDesign({
+  strategy,
+  ...design
+}: Omit<Design, "strategy" | "getState"> & { readonly strategy: Partial<ResetStrategy> }): Design {
+  const whole: ResetStrategy = {
+    name: design.name,
+    isOutdated: () => false,
+    happened: () => undefined,
+    resetDone: () => undefined,
+    memoryLockReleased: () => undefined,
+    pathDone: () => undefined,
+    entered: () => undefined,
+    unlock: (migration, task) => migration.stateMutex.unlock(task),
+    ...strategy,
+  };
+  return {
+    ...design,
+    strategy: whole,
+    getState: (migration, task) => getStateLocked(whole, migration, task),
+  };
 }

@@ -1,6 +1,4 @@
-import type { ResetStrategy } from "@vfiokit/core/lab";
-import type { Design } from "../design.js";
-import { getStateLocked, kernelStrategy, lockAndResetMigration } from "./kernel.js";
+import { kernelDesign, lockAndResetMigration } from "./kernel.js";
 
 /**
  * The driver's `.reset_done` takes `state_mutex`, under whatever the PCI core and VFIO hold for the reset.
@@ -8,18 +6,13 @@ import { getStateLocked, kernelStrategy, lockAndResetMigration } from "./kernel.
  * Linux 7.3: pds, hisi_acc and qat. The PCI core calls `.reset_done` whether the reset succeeded or not, and on some
  * paths not at all: `initiators` of the core has which.
  */
-const strategy: ResetStrategy = {
-  ...kernelStrategy,
-  name: "locked",
-  async resetDone({ migration }, task) {
-    if (migration) await lockAndResetMigration(migration, task);
-  },
-};
-
-export const locked: Design = {
+export const locked = kernelDesign({
   name: "locked",
   title: "reset_done takes state_mutex (pds, hisi_acc, qat)",
-  strategy,
-  getState: (migration, task) => getStateLocked(strategy, migration, task),
   registration: () => "off", // there is no op
-};
+  strategy: {
+    async resetDone({ migration }, task) {
+      if (migration) await lockAndResetMigration(migration, task);
+    },
+  },
+});

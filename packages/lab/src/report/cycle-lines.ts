@@ -1,5 +1,5 @@
 import type { CycleProblem } from "@vfiokit/lockdep";
-import type { WitnessLine } from "../witness.js";
+import type { CounterexampleLine } from "../counterexample.js";
 
 type Access = CycleProblem["orders"][number]["acquired"];
 type Mode = "exclusive" | "read";
@@ -8,7 +8,7 @@ type Mode = "exclusive" | "read";
  * What hangs when tasks that follow the orders of a cycle are all under way at once: each takes its first lock, then
  * asks for its second. The tasks never met when the orders were seen; this is what they could do.
  */
-export function cycleLines({ orders }: Pick<CycleProblem, "orders">): WitnessLine[] {
+export function cycleLines({ orders }: Pick<CycleProblem, "orders">): CounterexampleLine[] {
   const names = new Map<string, number>();
   const tasks = orders.map(({ task }) => {
     const nth = (names.get(task.name) ?? 0) + 1;
@@ -16,7 +16,7 @@ export function cycleLines({ orders }: Pick<CycleProblem, "orders">): WitnessLin
     return nth === 1 ? task.name : `${task.name} (${nth})`;
   });
   const holds = orders.map((order, i) => line(tasks[i]!, "takes", order.from, modeOf(order.held)));
-  const writers: WitnessLine[] = [];
+  const writers: CounterexampleLine[] = [];
   const waits = orders.map((order, i) => {
     const next = (i + 1) % orders.length;
     let holder = tasks[next]!;
@@ -35,7 +35,13 @@ export function cycleLines({ orders }: Pick<CycleProblem, "orders">): WitnessLin
 
 const modeOf = (access: Access): Mode => (access === "exclusive" ? "exclusive" : "read");
 
-function line(task: string, what: "takes" | "waits", lock: string, mode: Mode, holder?: string): WitnessLine {
+function line(
+  task: string,
+  what: "takes" | "waits",
+  lock: string,
+  mode: Mode,
+  holder?: string,
+): CounterexampleLine {
   const how = mode === "read" ? " for reading" : "";
   const text = what === "takes" ? `takes ${lock}${how}` : `waits for ${lock}${how}, held by ${holder!}`;
   return { task, text, lock: { what, lock, mode } };

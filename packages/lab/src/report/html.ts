@@ -46,7 +46,7 @@ export async function reportHtml(model: ReportModel): Promise<string> {
 ${matrixHtml(model)}
 </section>
 <section aria-labelledby="designs">
-<h2 id="designs">Designs: orders of locks, and witnesses</h2>
+<h2 id="designs">Designs: orders of locks, and counterexamples</h2>
 <p class="note">Each operation and each reset was done once, alone. An arc leads from a lock that is held to one that is taken under it: down on the right, up on the left. A cycle can hang.</p>
 ${designs.map((design) => designHtml(design, model)).join("\n")}
 </section>
@@ -74,7 +74,7 @@ function designHtml({ name, title, graph }: ShownDesign, { stories, report }: Re
   const id = `design-${escape(name)}`;
   const mine = stories.filter(({ design }) => design === name);
   const unseen = Object.entries(report.matrix[name] ?? {})
-    .filter(([, { verdict, witness }]) => verdict === "fail" && witness === undefined)
+    .filter(([, { verdict, counterexample }]) => verdict === "fail" && counterexample === undefined)
     .map(([invariant]) => {
       const finding = report.findings[name]?.[invariant as Invariant] ?? "";
       return `<p><span class="which">${invariant}</span> ${escape(finding)}, by several executions together: none of them shows it alone.</p>`;

@@ -1,4 +1,4 @@
-import type { WitnessLine } from "../witness.js";
+import type { CounterexampleLine } from "../counterexample.js";
 
 /** A lock in a task's lane. */
 export interface Bar {
@@ -10,13 +10,13 @@ export interface Bar {
   /** The steps that it begins and ends in. A hold ends in the step that lets go; a wait before the task's next one. */
   readonly from: number;
   readonly to: number;
-  /** It has not ended when the witness does. */
+  /** It has not ended when the counterexample does. */
   readonly open: boolean;
   /** Where in the lane it is drawn, from the left. */
   readonly track: number;
 }
 
-/** A witness as a picture: tasks beside each other, steps below each other. */
+/** A counterexample as a picture: tasks beside each other, steps below each other. */
 export interface SwimLanes {
   readonly tasks: readonly string[];
   readonly locks: readonly string[];
@@ -28,7 +28,7 @@ export interface SwimLanes {
 type Draft = { -readonly [Key in keyof Bar]: Bar[Key] };
 
 /** Who holds what from when to when: locks from where they are taken to where they are released. */
-export function swimLanes(lines: readonly WitnessLine[]): SwimLanes {
+export function swimLanes(lines: readonly CounterexampleLine[]): SwimLanes {
   const tasks = [...new Set(lines.flatMap(({ task }) => (task === "" ? [] : [task])))];
   const locks = [...new Set(lines.flatMap(({ lock }) => lock?.lock ?? []))];
   const bars: Draft[] = [];

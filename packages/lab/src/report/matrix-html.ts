@@ -5,10 +5,10 @@ import type { ReportModel } from "./model.js";
 
 /** The id of the element that tells how a design fails. */
 export function storyId(design: string, invariant: Invariant): string {
-  return `witness-${design}-${invariant}`;
+  return `counterexample-${design}-${invariant}`;
 }
 
-/** The verdicts: a row an invariant, a column a design. A failing one leads to its witness. */
+/** The verdicts: a row an invariant, a column a design. A failing one leads to its counterexample. */
 export function matrixHtml({ designs, report }: ReportModel): string {
   const columns = designs.map(
     ({ name }) => `<th scope="col"><a href="#design-${escape(name)}">${escape(name)}</a></th>`,
@@ -30,11 +30,11 @@ ${rows.join("\n")}
 
 function cellHtml(cell: Cell | undefined, design: string, invariant: Invariant): string {
   if (!cell) return '<td class="none">not looked at</td>';
-  const { verdict, executions, exhausted, witness } = cell;
+  const { verdict, executions, exhausted, counterexample } = cell;
   const counted = `<small>${executions.toLocaleString("en-US")} <br>${exhausted ? "exhausted" : "bounded"}</small>`;
   if (verdict === "pass") return `<td class="pass"><span class="verdict">pass</span>${counted}</td>`;
   const fails = '<span class="verdict">FAIL</span>';
-  if (witness === undefined) return `<td class="fail">${fails}${counted}</td>`;
-  const label = `${design} fails ${invariant}: show the witness`;
+  if (counterexample === undefined) return `<td class="fail">${fails}${counted}</td>`;
+  const label = `${design} fails ${invariant}: show the counterexample`;
   return `<td class="fail"><a href="#${storyId(design, invariant)}" aria-label="${escape(label)}">${fails}</a>${counted}</td>`;
 }

@@ -1,7 +1,7 @@
 import { designs } from "../designs/index.js";
 import { invariantNames, type Invariant } from "../invariants.js";
 import type { Bounds, LabReport } from "../run.js";
-import { parseWitness, replayWitness, type WitnessLine } from "../witness.js";
+import { parseCounterexample, replayCounterexample, type CounterexampleLine } from "../counterexample.js";
 import { cycleLines } from "./cycle-lines.js";
 import { observeLocks, type LockGraph } from "./lock-graph.js";
 
@@ -12,10 +12,10 @@ export interface Story {
   /** What it shows, in one line. */
   readonly finding: string;
   /** For `vfiokit lab replay`. */
-  readonly witness: string;
+  readonly counterexample: string;
   /** No execution: what tasks could do that take locks in the orders that were seen. */
   readonly deduced: boolean;
-  readonly lines: readonly WitnessLine[];
+  readonly lines: readonly CounterexampleLine[];
 }
 
 /** All that the report shows; plain data. */
@@ -27,7 +27,7 @@ export interface ReportModel {
   readonly stories: readonly Story[];
 }
 
-/** Replays the witnesses and looks at the locks of a report's designs. */
+/** Replays the counterexamples and looks at the locks of a report's designs. */
 export async function reportModel(report: LabReport, bounds: Bounds = {}): Promise<ReportModel> {
   const shown: ReportModel["designs"][number][] = [];
   const stories: Story[] = [];
@@ -35,14 +35,16 @@ export async function reportModel(report: LabReport, bounds: Bounds = {}): Promi
     const { graph, problems } = await observeLocks(design);
     shown.push({ name: design.name, title: design.title, graph });
     for (const invariant of invariantNames) {
-      const witness = report.matrix[design.name]![invariant]?.witness;
-      if (witness === undefined) continue;
-      const deduced = parseWitness(witness).scenario === undefined;
+      const counterexample = report.matrix[design.name]![invariant]?.counterexample;
+      if (counterexample === undefined) continue;
+      const deduced = parseCounterexample(counterexample).scenario === undefined;
       const [problem] = problems;
       const lines =
-        deduced && problem?.kind === "cycle" ? cycleLines(problem) : (await replayWitness(witness)).lines;
+        deduced && problem?.kind === "cycle"
+          ? cycleLines(problem)
+          : (await replayCounterexample(counterexample)).lines;
       const finding = report.findings[design.name]?.[invariant] ?? "";
-      stories.push({ design: design.name, invariant, finding, witness, deduced, lines });
+      stories.push({ design: design.name, invariant, finding, counterexample, deduced, lines });
     }
   }
   return { report, bounds, designs: shown, stories };

@@ -1,20 +1,20 @@
-import type { WitnessLine } from "../witness.js";
+import type { CounterexampleLine } from "../counterexample.js";
 import { escape } from "./escape.js";
 import { locksAfter, swimLanes, type Bar, type SwimLanes } from "./lanes.js";
 import { storyId } from "./matrix-html.js";
 import type { Story } from "./model.js";
 import type { Steps } from "./page/page.js";
 
-/** A witness: what it shows, and the steps, a column a task, with the locks as bars beside them. */
+/** A counterexample: what it shows, and the steps, a column a task, with the locks as bars beside them. */
 export function storyHtml(story: Story): string {
-  const { design, invariant, finding, witness, deduced, lines } = story;
+  const { design, invariant, finding, counterexample, deduced, lines } = story;
   const id = storyId(design, invariant);
   const lanes = swimLanes(lines);
   const name = `${design}: ${invariant}`;
-  return `<details class="witness">
+  return `<details class="counterexample">
 <summary><span class="which">${escape(invariant)}</span> <span class="finding">${escape(finding)}</span></summary>
 <div class="story" id="${id}" role="group" aria-label="${escape(name)}">
-<p>${deduced ? DEDUCED : "What happens, step by step:"} <code>vfiokit lab replay '${escape(witness)}'</code></p>
+<p>${deduced ? DEDUCED : "What happens, step by step:"} <code>vfiokit lab replay '${escape(counterexample)}'</code></p>
 ${stepperHtml(id, lines.length)}
 ${legendHtml(lanes)}
 <div class="scroll" role="region" aria-label="${escape(`Steps of ${name}`)}" tabindex="0">
@@ -40,7 +40,7 @@ export function storySteps({ lines }: Story): Steps {
   }));
 }
 
-/** How many bars stand beside each other in any lane of a witness. */
+/** How many bars stand beside each other in any lane of a counterexample. */
 export function mostTracks(stories: readonly Story[]): number {
   return Math.max(0, ...stories.flatMap(({ lines }) => swimLanes(lines).tracks));
 }
@@ -70,7 +70,7 @@ function legendHtml({ locks }: SwimLanes): string {
   return `<ul class="legend" aria-label="Locks">${entries.join("")}<li><span class="key wait"></span> hatched: waits</li></ul>`;
 }
 
-function rowHtml({ task: name, text }: WitnessLine, step: number, lanes: SwimLanes): string {
+function rowHtml({ task: name, text }: CounterexampleLine, step: number, lanes: SwimLanes): string {
   const number = `<th scope="row">${step + 1}</th>`;
   const acts = lanes.tasks.indexOf(name);
   const violates = acts < 0 || text.startsWith("!!");

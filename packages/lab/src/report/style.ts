@@ -74,8 +74,8 @@ figcaption li.cycle { color: var(--fail); font-weight: 600; }
 .graph .lock.cycle rect { stroke: var(--cycle); stroke-width: 2; }
 
 summary { cursor: pointer; }
-.witness { border: 1px solid var(--line); border-radius: 6px; margin-bottom: 0.6rem; }
-.witness > summary { padding: 0.5rem 0.75rem; overflow-wrap: anywhere; }
+.counterexample { border: 1px solid var(--line); border-radius: 6px; margin-bottom: 0.6rem; }
+.counterexample > summary { padding: 0.5rem 0.75rem; overflow-wrap: anywhere; }
 .which { font-weight: 600; color: var(--fail); margin-right: 0.5rem; }
 .story { padding: 0 0.75rem 0.75rem; scroll-margin-top: 6rem; }
 .stepper { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 0.6rem 0.75rem; margin: 0.75rem 0; }

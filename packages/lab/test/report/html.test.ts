@@ -16,7 +16,7 @@ const model: ReportModel = {
           verdict: "fail",
           executions: 11936,
           exhausted: true,
-          witness: "locked/ioctl@0",
+          counterexample: "locked/ioctl@0",
         },
         "no-crash": { verdict: "pass", executions: 2, exhausted: false },
       },
@@ -46,7 +46,7 @@ const model: ReportModel = {
       design: "locked",
       invariant: "no-deadlock",
       finding: HOSTILE,
-      witness: HOSTILE,
+      counterexample: HOSTILE,
       deduced: false,
       lines: [
         { task: HOSTILE, text: HOSTILE, lock: { what: "takes", lock: HOSTILE, mode: "exclusive" } },
@@ -73,10 +73,10 @@ describe("the HTML report", () => {
     expect(html).toContain("at most 2 executions of a scenario");
   });
 
-  it("leads from a failing cell to its witness", async () => {
+  it("leads from a failing cell to its counterexample", async () => {
     const html = await reportHtml(model);
-    expect(html).toContain('href="#witness-locked-no-deadlock"');
-    expect(all(html, / id="(witness-[^"]*)"/g)).toContain("witness-locked-no-deadlock");
+    expect(html).toContain('href="#counterexample-locked-no-deadlock"');
+    expect(all(html, / id="(counterexample-[^"]*)"/g)).toContain("counterexample-locked-no-deadlock");
   });
 
   it("writes a step a row, and says what is violated", async () => {
@@ -134,10 +134,10 @@ describe("the HTML report", () => {
     expect(ids).toEqual(expect.arrayContaining(referred));
   });
 
-  it("has data for every step of every witness", async () => {
+  it("has data for every step of every counterexample", async () => {
     const [json] = all(await reportHtml(model), /id="data">([^]*?)<\/script>/g);
     expect(JSON.parse(json!)).toEqual({
-      "witness-locked-no-deadlock": [
+      "counterexample-locked-no-deadlock": [
         { says: `${HOSTILE}: ${HOSTILE}`, locks: [`${HOSTILE}: holds ${HOSTILE}`, "b: holds nothing"] },
         { says: "b: waits", locks: [`${HOSTILE}: holds ${HOSTILE}`, `b: waits for ${HOSTILE}`] },
         {

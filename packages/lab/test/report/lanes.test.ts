@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { locksAfter, standsAfter, swimLanes } from "../../src/report/lanes.js";
-import type { WitnessLine } from "../../src/witness.js";
+import type { CounterexampleLine } from "../../src/counterexample.js";
 
-const does = (task: string, what: "takes" | "waits" | "releases", lock: string): WitnessLine => ({
+const does = (task: string, what: "takes" | "waits" | "releases", lock: string): CounterexampleLine => ({
   task,
   text: `${what} ${lock}`,
   lock: { what, lock, mode: "exclusive" },
 });
-const says = (task: string, text: string): WitnessLine => ({ task, text });
+const says = (task: string, text: string): CounterexampleLine => ({ task, text });
 
 describe("swim lanes", () => {
   it("have a lane a task, in the order in which they come, and none for what nobody does", () => {
@@ -60,7 +60,7 @@ describe("swim lanes", () => {
     expect(bars[1]).toMatchObject({ kind: "wait", from: 1, to: 1, open: false });
   });
 
-  it("leave open what has not ended when the witness does", () => {
+  it("leave open what has not ended when the counterexample does", () => {
     const lanes = swimLanes([does("a", "takes", "X"), does("b", "waits", "X"), says("", "deadlock")]);
     expect(lanes.bars.map(({ open, to }) => ({ open, to }))).toEqual([
       { open: true, to: 2 },
@@ -84,7 +84,7 @@ describe("swim lanes", () => {
   });
 
   it("tell after each step who holds what, and how", () => {
-    const lines: WitnessLine[] = [
+    const lines: CounterexampleLine[] = [
       { task: "a", text: "", lock: { what: "takes", lock: "memoryLock", mode: "read" } },
       { task: "a", text: "", lock: { what: "takes", lock: "mmapLock", mode: "write" } },
       { task: "b", text: "", lock: { what: "waits", lock: "memoryLock", mode: "write" } },

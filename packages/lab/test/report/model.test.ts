@@ -1,4 +1,4 @@
-import { choose, designs, invariantNames, replayWitness, reportModel, runLab } from "@vfiokit/lab";
+import { choose, designs, invariantNames, replayCounterexample, reportModel, runLab } from "@vfiokit/lab";
 import { lockdep } from "@vfiokit/lockdep";
 import { afterEach, describe, expect, it } from "vitest";
 import { observeLocks } from "../../src/report/lock-graph.js";
@@ -55,9 +55,9 @@ describe("the model of a report", () => {
     expect(model.stories.map(({ design, invariant }) => `${design} ${invariant}`)).toEqual(
       failing.map((invariant) => `callback ${invariant}`),
     );
-    for (const { witness, lines, deduced } of model.stories) {
-      expect(deduced).toBe(witness.endsWith("@warm-up"));
-      if (!deduced) expect(lines).toEqual((await replayWitness(witness)).lines);
+    for (const { counterexample, lines, deduced } of model.stories) {
+      expect(deduced).toBe(counterexample.endsWith("@warm-up"));
+      if (!deduced) expect(lines).toEqual((await replayCounterexample(counterexample)).lines);
     }
   });
 

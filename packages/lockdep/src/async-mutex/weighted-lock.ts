@@ -4,7 +4,7 @@ import { Lock, type Wait } from "../lock.js";
 import { withTask } from "../node/index.js";
 import { Acquisition, beginAcquisition, running } from "../node/acquisition.js";
 import { observer } from "../observer.js";
-import { methodsOf, type Doors } from "../stack.js";
+import { methodsOf, type EntryPoints } from "../stack.js";
 import { Task } from "../task.js";
 import { Waiter } from "../wait-queue.js";
 import { TAKE, type Releaser, type Request, type Takeable, type Ticket } from "./types.js";
@@ -39,7 +39,7 @@ export class WeightedLock extends Lock implements Takeable {
   readonly #holds: HoldRecord[] = [];
   readonly #queue: QueuedRequest[] = [];
   readonly #checked: boolean;
-  readonly #doors: Doors;
+  readonly #entryPoints: EntryPoints;
   #value: number;
   #unlockWaiters: UnlockWaiter[] = [];
 
@@ -53,11 +53,11 @@ export class WeightedLock extends Lock implements Takeable {
     super(undefined, undefined, constructor);
     this.#value = value;
     this.#checked = value === 1;
-    this.#doors = methodsOf(owner);
+    this.#entryPoints = methodsOf(owner);
   }
 
-  override get doors(): Doors {
-    return this.#doors;
+  override get entryPoints(): EntryPoints {
+    return this.#entryPoints;
   }
 
   [TAKE](request: Request): Promise<Ticket> {

@@ -20,7 +20,7 @@ interface State {
   readonly phase: readonly number[];
   readonly queue: readonly number[];
   readonly before: State | undefined;
-  readonly mover: number;
+  readonly lastTask: number;
   /** Others that got their lock by this move. */
   readonly woken: readonly number[];
 }
@@ -39,14 +39,14 @@ export function searchHang(runners: readonly Runner[], locks: Scenario["locks"])
     phase: runners.map(() => RUNNING),
     queue: [],
     before: undefined,
-    mover: -1,
+    lastTask: -1,
     woken: [],
   };
   const seen = new Set([machine.key(start)]);
   const states = [start];
   for (const state of states) {
     let moved = false;
-    for (const task of machine.movers(state)) {
+    for (const task of machine.runnable(state)) {
       const next = machine.move(state, task);
       if (!next) continue;
       moved = true;
@@ -92,7 +92,7 @@ class Machine {
    * Who may move. A task that lets go of a lock can do so at once, before everybody else: nobody waits for ever
    * because of it, so no other order of the same moves hangs unless this one does.
    */
-  movers(state: State): readonly number[] {
+  runnable(state: State): readonly number[] {
     const releasing = this.#tasks.find((task) => {
       const step = this.runners[task]!.steps[state.at[task]!];
       return step && state.phase[task] === RUNNING && !takes(step, this.locks);
@@ -121,7 +121,7 @@ class Machine {
         phase: state.phase.with(task, backsOut ? BACKED_OUT : QUEUED),
         queue: backsOut ? state.queue : [...state.queue, task],
         before: state,
-        mover: task,
+        lastTask: task,
         woken: [],
       };
       return backsOut ? this.#wake(next) : next;
@@ -130,7 +130,7 @@ class Machine {
       ...state,
       at: state.at.with(task, state.at[task]! + 1),
       before: state,
-      mover: task,
+      lastTask: task,
       woken: [],
     });
   }
@@ -183,7 +183,7 @@ class Machine {
     for (let at: State | undefined = end; at.before; at = at.before) states.unshift(at);
     const moves: Schedule["moves"][number][] = [];
     for (const state of states) {
-      const task = state.mover;
+      const task = state.lastTask;
       const step = this.#wants(state.before!, task);
       const queued = state.phase[task] === QUEUED && state.before!.phase[task] === RUNNING;
       const backedOut = state.phase[task] === BACKED_OUT;

@@ -17,38 +17,13 @@ import { type CallOptions, protocolError } from "../socket/index.js";
 import type { RequestOptions } from "./connection.js";
 import { dmaMapping, DmaMaps, SharedDmaMemory, type DmaMapOptions } from "./dma.js";
 import { ClientIrq, type IrqCommands } from "./irq.js";
-import { Link, type BackOff } from "./link.js";
+import { Link } from "./link.js";
 import { ClientMigration } from "./migration.js";
 import type { Limits, Proposal } from "./negotiate.js";
 import { MappedRegion, queryIoFds, queryRegion, type RegionDescription, type RegionIoFds } from "./region.js";
+import type { ClientEvents, ClientOptions } from "./options.js";
 import { restore, sendMap } from "./restore.js";
 import { inPieces, multiWrite, type RegionWrite } from "./transfer.js";
-
-export interface ClientOptions extends CallOptions {
-  /** Milliseconds that each command may take unless the call says otherwise. Default 30000; Infinity: no limit. */
-  readonly timeoutMs?: number;
-  /**
-   * Connects again when the server goes away, and puts the DMA maps and interrupts where they were. Commands that
-   * are outstanding at that moment fail with ECONNRESET, since nobody knows whether the server carried them out;
-   * commands that are given while there is no server wait for the next one. Default false: the client is then over.
-   */
-  readonly reconnect?: boolean | BackOff;
-  /** Offers the server a socket of its own for DMA_READ and DMA_WRITE. Default true. */
-  readonly twinSocket?: boolean;
-  /** Most bytes of one data transfer. Default 1 MiB. */
-  readonly maxDataXferSize?: number;
-  /** Most descriptors that the server may send with one message. Default 64. */
-  readonly maxMsgFds?: number;
-}
-
-export interface ClientEvents {
-  /** The server is gone. */
-  disconnected: [reason: VfioError];
-  /** An attempt to connect again has failed; the next one follows. */
-  reconnectFailed: [error: VfioError];
-  /** There is a server again, with the old one's DMA maps and interrupts. Mapped regions are the caller's to redo. */
-  reconnected: [];
-}
 
 /** Against servers that would have their clients allocate without end. */
 const MAX_REGIONS = 256;

@@ -1,6 +1,6 @@
 /** The vfio-user client: what a virtual machine monitor does, as an API. */
 
-export { VfioUserClient, type ClientEvents, type ClientOptions } from "./client.js";
+export { VfioUserClient } from "./client.js";
 export type { CallOptions } from "../socket/index.js";
 export { SharedDmaMemory, type DmaMapOptions, type DmaMemory } from "./dma.js";
 export { ReplyError } from "../socket/index.js";
@@ -8,5 +8,6 @@ export { ClientIrq, type TriggerListener } from "./irq.js";
 export type { BackOff } from "./link.js";
 export { ClientMigration, type DmaRange } from "./migration.js";
 export type { Limits } from "./negotiate.js";
+export type { ClientEvents, ClientOptions } from "./options.js";
 export { MappedRegion, type MappedArea, type RegionDescription, type RegionIoFds } from "./region.js";
 export type { RegionWrite } from "./transfer.js";

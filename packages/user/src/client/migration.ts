@@ -2,33 +2,16 @@
 
 import { Errno, VfioError } from "@vfiokit/core";
 import { MigrationState, type MigrationStateName, type PrecopyInfo } from "@vfiokit/core/migration";
-import {
-  bitmapSize,
-  DeviceFeature,
-  Feature,
-  FEATURE_MASK,
-  FeatureDmaLoggingControl,
-  FeatureDmaLoggingReport,
-  FeatureDmaLoggingReportRequest,
-  FeatureFlags,
-  FeatureMigDataSize,
-  FeatureMigration,
-  FeatureMigState,
-  FeaturePrecopyInfo,
-  MigrationData,
-  PrecopyInfoFlags,
-  type ReplyPayload,
-  type RequestPayload,
-} from "../wire/index.js";
+import * as wire from "../wire/index.js";
 import { type CallOptions, ReplyError, protocolError } from "../socket/index.js";
 
 /** What migration needs of the client. */
 export interface MigrationCommands {
   command<C extends "DEVICE_FEATURE" | "MIG_DATA_READ" | "MIG_DATA_WRITE">(
     command: C,
-    payload: RequestPayload<C>,
+    payload: wire.RequestPayload<C>,
     options: CallOptions,
-  ): Promise<ReplyPayload<C>>;
+  ): Promise<wire.ReplyPayload<C>>;
   /** Bytes of one transfer. */
   maxTransfer(): number;
 }
@@ -42,7 +25,7 @@ export interface DmaRange {
 const NO_DATA = new Uint8Array();
 /** Of a dirty report, in bytes: 32 TiB in pages of 4 KiB. */
 const MAX_BITMAP = 2n ** 30n;
-const { GET, SET, PROBE } = FeatureFlags;
+const { GET, SET, PROBE } = wire.FeatureFlags;
 
 export class ClientMigration {
   constructor(private readonly client: MigrationCommands) {}
@@ -50,8 +33,8 @@ export class ClientMigration {
   /** MigrationFlags of the device; 0 where it cannot be migrated. */
   async flags(options: CallOptions = {}): Promise<number> {
     try {
-      const data = await this.get(Feature.MIGRATION, FeatureMigration.size, NO_DATA, options);
-      return Number(FeatureMigration.decode(data).flags & 0xffff_ffffn);
+      const data = await this.get(wire.Feature.MIGRATION, wire.FeatureMigration.size, NO_DATA, options);
+      return Number(wire.FeatureMigration.decode(data).flags & 0xffff_ffffn);
     } catch (error) {
       if (isAbsent(error)) return 0;
       throw error;
@@ -59,20 +42,20 @@ export class ClientMigration {
   }
 
   async state(options: CallOptions = {}): Promise<MigrationStateName> {
-    const data = await this.get(Feature.MIG_DEVICE_STATE, FeatureMigState.size, NO_DATA, options);
-    return stateName(FeatureMigState.decode(data).device_state);
+    const data = await this.get(wire.Feature.MIG_DEVICE_STATE, wire.FeatureMigState.size, NO_DATA, options);
+    return stateName(wire.FeatureMigState.decode(data).device_state);
   }
 
   /** Takes the device to another state, on whatever way there is. Fulfilled once it is there. */
   async setState(state: MigrationStateName, options: CallOptions = {}): Promise<void> {
-    const data = FeatureMigState.encode({ device_state: MigrationState[state], data_fd: -1 });
-    await this.set(Feature.MIG_DEVICE_STATE, data, options);
+    const data = wire.FeatureMigState.encode({ device_state: MigrationState[state], data_fd: -1 });
+    await this.set(wire.Feature.MIG_DEVICE_STATE, data, options);
   }
 
   /** Estimated bytes of the stream; while it is being read, of what is left of it. */
   async dataSize(options: CallOptions = {}): Promise<bigint> {
-    const data = await this.get(Feature.MIG_DATA_SIZE, FeatureMigDataSize.size, NO_DATA, options);
-    return FeatureMigDataSize.decode(data).stop_copy_length;
+    const data = await this.get(wire.Feature.MIG_DATA_SIZE, wire.FeatureMigDataSize.size, NO_DATA, options);
+    return wire.FeatureMigDataSize.decode(data).stop_copy_length;
   }
 
   /**
@@ -81,12 +64,17 @@ export class ClientMigration {
    */
   async precopyInfo(options: CallOptions = {}): Promise<PrecopyInfo | undefined> {
     try {
-      const data = await this.get(Feature.MIG_PRECOPY_INFO, FeaturePrecopyInfo.size, NO_DATA, options);
-      const { flags, initial_bytes, dirty_bytes } = FeaturePrecopyInfo.decode(data);
+      const data = await this.get(
+        wire.Feature.MIG_PRECOPY_INFO,
+        wire.FeaturePrecopyInfo.size,
+        NO_DATA,
+        options,
+      );
+      const { flags, initial_bytes, dirty_bytes } = wire.FeaturePrecopyInfo.decode(data);
       return {
         initialBytes: Number(initial_bytes),
         dirtyBytes: Number(dirty_bytes),
-        reinitialized: (flags & PrecopyInfoFlags.REINIT) !== 0,
+        reinitialized: (flags & wire.PrecopyInfoFlags.REINIT) !== 0,
       };
     } catch (error) {
       if (isAbsent(error)) return undefined;
@@ -97,7 +85,7 @@ export class ClientMigration {
   /** Reads up to `size` bytes of the stream; fewer: there is no more of it, for now in PRE_COPY. */
   async read(size = this.client.maxTransfer(), options: CallOptions = {}): Promise<Uint8Array> {
     const asked = Math.min(size, this.client.maxTransfer());
-    const request = { argsz: MigrationData.size + asked, size: asked };
+    const request = { argsz: wire.MigrationData.size + asked, size: asked };
     const { data } = await this.client.command("MIG_DATA_READ", request, options);
     if (data.length > asked) throw protocolError(`MIG_DATA_READ of ${asked} bytes gave ${data.length}`);
     return data;
@@ -119,7 +107,7 @@ export class ClientMigration {
     const most = this.client.maxTransfer();
     for (let done = 0; done < from.length; done += most) {
       const data = from.subarray(done, done + most);
-      const request = { argsz: MigrationData.size + data.length, size: data.length, data };
+      const request = { argsz: wire.MigrationData.size + data.length, size: data.length, data };
       await this.client.command("MIG_DATA_WRITE", request, options);
     }
   }
@@ -131,13 +119,13 @@ export class ClientMigration {
     options: CallOptions = {},
   ): Promise<bigint> {
     const control = { page_size: pageSize, num_ranges: ranges.length, reserved: 0, ranges };
-    const data = FeatureDmaLoggingControl.encode(control);
-    const reply = await this.set(Feature.DMA_LOGGING_START, data, options);
-    return FeatureDmaLoggingControl.decode(reply).page_size;
+    const data = wire.FeatureDmaLoggingControl.encode(control);
+    const reply = await this.set(wire.Feature.DMA_LOGGING_START, data, options);
+    return wire.FeatureDmaLoggingControl.decode(reply).page_size;
   }
 
   async stopLogging(options: CallOptions = {}): Promise<void> {
-    await this.set(Feature.DMA_LOGGING_STOP, NO_DATA, options);
+    await this.set(wire.Feature.DMA_LOGGING_STOP, NO_DATA, options);
   }
 
   /**
@@ -150,7 +138,7 @@ export class ClientMigration {
     pageSize: bigint,
     options: CallOptions = {},
   ): Promise<Uint8Array> {
-    const size = bitmapSize(length, pageSize);
+    const size = wire.bitmapSize(length, pageSize);
     const most = BigInt(this.client.maxTransfer()) & ~7n;
     if (size <= most) return this.#reportPages({ iova, length }, pageSize, options);
     if (size > MAX_BITMAP)
@@ -169,11 +157,11 @@ export class ClientMigration {
     pageSize: bigint,
     options: CallOptions,
   ): Promise<Uint8Array> {
-    const request = FeatureDmaLoggingReportRequest.encode({ iova, length, page_size: pageSize });
-    const expected = Number(bitmapSize(length, pageSize));
-    const size = FeatureDmaLoggingReport.size + expected;
-    const data = await this.get(Feature.DMA_LOGGING_REPORT, size, request, options);
-    const { bitmap } = FeatureDmaLoggingReport.decode(data);
+    const request = wire.FeatureDmaLoggingReportRequest.encode({ iova, length, page_size: pageSize });
+    const expected = Number(wire.bitmapSize(length, pageSize));
+    const size = wire.FeatureDmaLoggingReport.size + expected;
+    const data = await this.get(wire.Feature.DMA_LOGGING_REPORT, size, request, options);
+    const { bitmap } = wire.FeatureDmaLoggingReport.decode(data);
     if (bitmap.length !== expected)
       throw protocolError(`a bitmap of ${bitmap.length} bytes: ${expected} expected`);
     return bitmap;
@@ -187,7 +175,7 @@ export class ClientMigration {
   ): Promise<boolean> {
     const wanted = { get: GET, set: SET, "get-set": GET | SET, any: 0 }[operations];
     try {
-      await this.#feature(PROBE | wanted | feature, DeviceFeature.size, NO_DATA, options);
+      await this.#feature(PROBE | wanted | feature, wire.DeviceFeature.size, NO_DATA, options);
       return true;
     } catch (error) {
       if (error instanceof ReplyError) return false;
@@ -197,20 +185,20 @@ export class ClientMigration {
 
   /** The data of a feature. @param size bytes of data in the reply */
   get(feature: number, size: number, data: Uint8Array, options: CallOptions = {}): Promise<Uint8Array> {
-    return this.#feature(GET | feature, DeviceFeature.size + size, data, options);
+    return this.#feature(GET | feature, wire.DeviceFeature.size + size, data, options);
   }
 
   /** @returns the data of the reply */
   set(feature: number, data: Uint8Array, options: CallOptions = {}): Promise<Uint8Array> {
-    return this.#feature(SET | feature, DeviceFeature.size + data.length, data, options);
+    return this.#feature(SET | feature, wire.DeviceFeature.size + data.length, data, options);
   }
 
   async #feature(flags: number, argsz: number, data: Uint8Array, options: CallOptions): Promise<Uint8Array> {
-    const request = { argsz: Math.max(argsz, DeviceFeature.size + data.length), flags, data };
+    const request = { argsz: Math.max(argsz, wire.DeviceFeature.size + data.length), flags, data };
     const reply = await this.client.command("DEVICE_FEATURE", request, options);
-    if ((reply.flags & FEATURE_MASK) !== (flags & FEATURE_MASK)) {
+    if ((reply.flags & wire.FEATURE_MASK) !== (flags & wire.FEATURE_MASK)) {
       throw protocolError(
-        `DEVICE_FEATURE ${flags & FEATURE_MASK} was answered with ${reply.flags & FEATURE_MASK}`,
+        `DEVICE_FEATURE ${flags & wire.FEATURE_MASK} was answered with ${reply.flags & wire.FEATURE_MASK}`,
       );
     }
     return reply.data;

@@ -97,7 +97,7 @@ const askSource = decision(
 
 /**
  * What to do, for every pair of phases. Wherever the source is taken back, the target's image is dropped first: then a
- * mover that is still alive, and comes late, cannot activate it.
+ * migration client that is still alive, and comes late, cannot activate it.
  */
 const decisions: Readonly<Record<SourcePhase, Readonly<Record<TargetPhase, Decision>>>> = {
   given: {
@@ -114,7 +114,7 @@ const decisions: Readonly<Record<SourcePhase, Readonly<Record<TargetPhase, Decis
     ),
   },
   idle: {
-    // Taken back, what was never given cannot be given by a mover that comes late.
+    // Taken back, what was never given cannot be given by a migration client that comes late.
     prepared: decision("source", "SOURCE was not given away", discard, takeBack),
     lost: decision("source", "SOURCE was not given away", discard, takeBack),
     activated: decision(

@@ -106,7 +106,7 @@ class Migrating {
     const plain = ends.filter(({ handOver }) => !handOver).map(({ name }) => name);
     if (plain.length === 0) return;
     this.#warn(
-      `${plain.join(" and ")}: no hand-over (no control socket): a mover that is killed between the end of the copy ` +
+      `${plain.join(" and ")}: no hand-over (no control socket): a migration client that is killed between the end of the copy ` +
         "and its own cannot be recovered from, and the source must not be used again afterwards: end its server",
     );
   }

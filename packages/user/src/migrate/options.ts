@@ -62,7 +62,7 @@ export type MigrateEvent =
       readonly target: EndpointDescription;
       /** The device is copied while it runs. */
       readonly precopy: boolean;
-      /** A mover that is killed can be recovered from: both ends take part in the hand-over. */
+      /** A migration client that is killed can be recovered from: both ends take part in the hand-over. */
       readonly recoverable: boolean;
     }
   | ({ readonly event: "progress" } & MigrateProgress)

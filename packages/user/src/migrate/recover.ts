@@ -19,12 +19,12 @@ export interface RecoverySide {
   step(step: RecoveryStep["step"], id: string): Promise<unknown>;
 }
 
-/** How often what was found may change under one's hands: a reset, or a mover that is still alive. */
+/** How often what was found may change under one's hands: a reset, or a migration client that is still alive. */
 const MAX_ATTEMPTS = 4;
 
 /**
  * Ends a hand-over that was left in the middle: `decideRecovery` says how, from what both sides are. Can be repeated, and
- * can be called while a mover is still at work: then that one fails, or this finds nothing to do.
+ * can be called while a migration client is still at work: then that one fails, or this finds nothing to do.
  * @param id default: the one that the sides are in
  * @returns what was done, and who runs the device; nothing was done where that cannot be decided
  * @throws VfioError: a step failed; the message says how it is now

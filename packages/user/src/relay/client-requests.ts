@@ -16,14 +16,14 @@ import {
 } from "../wire/index.js";
 import { ConfigShadow } from "./config-shadow.js";
 import type { InFlight } from "./in-flight.js";
-import { Ledger } from "./ledger.js";
+import { ClientSetup } from "./client-setup.js";
 import { maySendAgain } from "./send-again.js";
 import { MAX_MSG_FDS, type ServerLink } from "./server-link.js";
 import { isStateful, statefulRequest } from "./stateful.js";
 
 /** The client's requests on their way to a server, and what is remembered of them for the next one. */
 export class ClientRequests {
-  readonly ledger = new Ledger();
+  readonly setup = new ClientSetup();
   readonly config = new ConfigShadow();
   /** Requests of the client that may have changed the device since this was last set to false. */
   touched = false;
@@ -64,7 +64,7 @@ export class ClientRequests {
       if (attached.lost) throw new VfioError("EINVAL", `too many descriptors: max_msg_fds is ${MAX_MSG_FDS}`);
       if (busy && setsMigrationState(message))
         throw new VfioError("EBUSY", "the device is being migrated by its relay");
-      const request = statefulRequest(message, attached.fds, this.ledger);
+      const request = statefulRequest(message, attached.fds, this.setup);
       this.#sendStateful(link, link.inFlight.add(inbox, size, request));
     } catch (error) {
       for (const fd of attached.fds) fd.close();

@@ -1,5 +1,5 @@
 import { DmaUnmap } from "../wire/index.js";
-import { disableIrq, type Ledger, type LedgerMap } from "./ledger.js";
+import { disableIrq, type ClientSetup, type ClientMap } from "./client-setup.js";
 import type { ServerLink } from "./server-link.js";
 
 /** Maps that are told without waiting for the answer to the first of them. */
@@ -7,18 +7,18 @@ const AT_A_TIME = 256;
 
 /** Tells a server what the client has told another one. */
 export class Introduction {
-  readonly #told = new Set<LedgerMap>();
+  readonly #told = new Set<ClientMap>();
   /** Irq indices that it has been told of. */
   readonly #irqs = new Set<number>();
 
   constructor(
-    private readonly ledger: Ledger,
+    private readonly setup: ClientSetup,
     private readonly link: ServerLink,
   ) {}
 
   /** DMA maps: what has changed since this was called last. @throws ReplyError */
   async maps(): Promise<void> {
-    const present = new Set(this.ledger.maps);
+    const present = new Set(this.setup.maps);
     const gone = [...this.#told].filter((map) => !present.has(map));
     await this.#each(gone, async (map) => {
       const { address, size } = map.request;
@@ -34,8 +34,8 @@ export class Introduction {
 
   /** Eventfds and masks of interrupts: all of them, in place of what this told it before. @throws ReplyError */
   async irqs(): Promise<void> {
-    const { ledger, link } = this;
-    const requests = [...ledger.irqRequests(link.capabilities.max_msg_fds!)];
+    const { setup, link } = this;
+    const requests = [...setup.irqRequests(link.capabilities.max_msg_fds!)];
     const answers = Array.from(this.#irqs, (index) => link.call("DEVICE_SET_IRQS", disableIrq(index)));
     for (const { request, fds } of requests) {
       this.#irqs.add(request.index);
@@ -44,7 +44,7 @@ export class Introduction {
     await Promise.all(answers);
   }
 
-  async #each(maps: readonly LedgerMap[], tell: (map: LedgerMap) => Promise<void>): Promise<void> {
+  async #each(maps: readonly ClientMap[], tell: (map: ClientMap) => Promise<void>): Promise<void> {
     for (let at = 0; at < maps.length; at += AT_A_TIME)
       await Promise.all(maps.slice(at, at + AT_A_TIME).map(tell));
   }

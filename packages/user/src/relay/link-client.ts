@@ -3,7 +3,7 @@ import { ClientMigration } from "../client/migration.js";
 import type { MigratingClient } from "../migrate/local-end.js";
 import type { ServerLink } from "./server-link.js";
 
-/** A link as the mover uses a client. The relay ends its links itself: `close` does nothing. */
+/** A link as the migration client uses a client. The relay ends its links itself: `close` does nothing. */
 export function clientOf(link: ServerLink): MigratingClient {
   const { max_data_xfer_size } = link.capabilities;
   return {

@@ -16,7 +16,7 @@ import {
 import { LocalEnd } from "../migrate/local-end.js";
 import { assertSameShape, shapeOf } from "./compare.js";
 import { Introduction } from "./introduction.js";
-import { maskIntx } from "./ledger.js";
+import { maskIntx } from "./client-setup.js";
 import { clientOf } from "./link-client.js";
 import { openServer, type OpenServer } from "./next-server.js";
 import type { ServerLink } from "./server-link.js";
@@ -55,7 +55,7 @@ export async function move(
 ): Promise<MoveResult> {
   const old = session.link;
   if (!old) throw new VfioError("EBUSY", "the relay is busy with another server");
-  if (session.requests.ledger.logging)
+  if (session.requests.setup.logging)
     throw new VfioError("EBUSY", "the client has started dirty logging: it is migrating itself");
   const next = await NextServer.open(session, to);
   const pause = new Pause(session, replyLimit);
@@ -141,7 +141,7 @@ class Pause {
   }
 }
 
-/** The server that the device is to move to: what `move` does before, and beside, the mover. */
+/** The server that the device is to move to: what `move` does before, and beside, the migrationClient. */
 class NextServer {
   readonly introduction: Introduction;
   /** The client uses it: it is the session's to end. */
@@ -151,7 +151,7 @@ class NextServer {
     private readonly server: OpenServer,
     session: Session,
   ) {
-    this.introduction = new Introduction(session.requests.ledger, server.link);
+    this.introduction = new Introduction(session.requests.setup, server.link);
   }
 
   /** @throws SyscallError ENOENT, ECONNREFUSED …; ReplyError; VfioError */
@@ -190,7 +190,7 @@ class NextServer {
    * delivered again when the client has unmasked it, and not before.
    */
   async #carryIntxMask(session: Session, old: ServerLink): Promise<void> {
-    if (!session.requests.ledger.triggerOf(IrqIndex.INTX, 0)) return;
+    if (!session.requests.setup.triggerOf(IrqIndex.INTX, 0)) return;
     const masked = (await masksIntx(old.path)) ?? (await assertsIntx(old));
     await this.link.call("DEVICE_SET_IRQS", maskIntx(masked));
   }

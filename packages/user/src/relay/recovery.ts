@@ -121,10 +121,10 @@ async function takeOver(
   link: ServerLink,
   { log, onLoss, snapshot }: RecoverySettings,
 ): Promise<void> {
-  const introduction = new Introduction(session.requests.ledger, link);
+  const introduction = new Introduction(session.requests.setup, link);
   await introduction.maps();
   // Which pages the lost server wrote is not known: the client's next report has to fail.
-  session.requests.ledger.logging = undefined;
+  session.requests.setup.logging = undefined;
   if (link.instance !== undefined && link.instance === lost.instance) {
     await introduction.irqs();
     log("info", `${link.path}: the same server, connected again: nothing is lost`);
@@ -165,8 +165,8 @@ async function restore(
 }
 
 /** The ERR interrupt of the device, in its stead: the client learns it whatever server there is. */
-function reportError({ requests: { ledger } }: Session, log: Log): void {
-  const fd = ledger.triggerOf(IrqIndex.ERR, 0);
+function reportError({ requests: { setup } }: Session, log: Log): void {
+  const fd = setup.triggerOf(IrqIndex.ERR, 0);
   if (!fd) {
     log("warn", "the client does not listen for device errors");
     return;

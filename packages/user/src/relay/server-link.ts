@@ -4,8 +4,8 @@ import {
   capabilityDefaults,
   encodeRequest,
   Header,
+  messageType,
   Type,
-  TYPE_MASK,
   type Capabilities,
   type CommandName,
   type ReplyPayload,
@@ -185,7 +185,7 @@ export class ServerLink {
       const size = inbox.next();
       if (size === 0) break;
       const { view, head } = inbox;
-      const type = view.getUint32(head + Header.offset.flags, true) & TYPE_MASK;
+      const type = messageType(view, head);
       const id = view.getUint16(head + Header.offset.msg_id, true);
       if (type === Type.COMMAND) {
         // Commands wait for a client to serve them.

@@ -6,9 +6,8 @@ import {
   decodeMessage,
   encodeError,
   encodeReply,
-  Header,
+  messageType,
   Type,
-  TYPE_MASK,
   type RequestPayload,
 } from "../wire/index.js";
 import { MessageSocket, protocolError, type Inbox } from "../socket/index.js";
@@ -152,7 +151,7 @@ export class Session implements LinkUser {
     this.#twin?.close();
     this.#link?.close();
     if (this.#link) dropRequests(this.#link.inFlight);
-    this.requests.ledger.close();
+    this.requests.setup.close();
     this.#whenDrained?.();
     this.#settle();
   }
@@ -172,7 +171,7 @@ export class Session implements LinkUser {
     while (this.#isOpen()) {
       const size = inbox.next();
       if (size === 0) break;
-      const type = typeAt(inbox, inbox.head);
+      const type = messageType(inbox.view, inbox.head);
       if (type === Type.REPLY) this.#onAnswer(inbox, inbox.head, size);
       else if (type !== Type.COMMAND) throw protocolError(`a message of type ${type}`);
       else if (socket === this.#twin)
@@ -190,7 +189,7 @@ export class Session implements LinkUser {
     // Requests that wait must not keep the server from answers that it is waiting for.
     if (!this.#ended && this.#gate === "held" && this.#fromServer.count > 0)
       inbox.takeFrom((at, size) => {
-        if (typeAt(inbox, at) !== Type.REPLY) return false;
+        if (messageType(inbox.view, at) !== Type.REPLY) return false;
         this.#onAnswer(inbox, at, size);
         return true;
       });
@@ -294,8 +293,4 @@ export class Session implements LinkUser {
     this.#whenDrained();
     this.#whenDrained = undefined;
   }
-}
-
-function typeAt({ view }: Inbox, at: number): number {
-  return view.getUint32(at + Header.offset.flags, true) & TYPE_MASK;
 }

@@ -14,7 +14,7 @@ import {
   type ReplyPayload,
   type RequestPayload,
 } from "../wire/index.js";
-import type { Ledger } from "./ledger.js";
+import type { ClientSetup } from "./client-setup.js";
 
 /**
  * A request of the client whose answer the relay reads: it changes what a new server must be told, or must not be passed
@@ -53,7 +53,7 @@ export function isStateful(cmd: number): boolean {
  * @param message a copy of the client's message
  * @throws WireError: no server would take it
  */
-export function statefulRequest(message: Uint8Array, fds: Fd[], ledger: Ledger): StatefulRequest {
+export function statefulRequest(message: Uint8Array, fds: Fd[], setup: ClientSetup): StatefulRequest {
   const request = decodeMessage(message);
   if (request.kind !== "request") throw new VfioError("EINVAL", "not a request");
   const handler = handlers[request.command as StatefulCommand] as AnyHandler | undefined;
@@ -63,7 +63,7 @@ export function statefulRequest(message: Uint8Array, fds: Fd[], ledger: Ledger):
     quiet: request.no_reply,
     onReply: (reply) => {
       if (reply.kind !== "reply" || reply.command !== request.command) return undefined;
-      return handler?.(request.payload, reply.payload, { msg_id: request.msg_id, fds, ledger });
+      return handler?.(request.payload, reply.payload, { msg_id: request.msg_id, fds, setup });
     },
   };
 }
@@ -72,7 +72,7 @@ interface Context {
   /** The client's. */
   readonly msg_id: number;
   readonly fds: Fd[];
-  readonly ledger: Ledger;
+  readonly setup: ClientSetup;
 }
 
 type StatefulCommand =
@@ -90,18 +90,18 @@ type Handler<C extends StatefulCommand> = (
 type AnyHandler = (request: unknown, reply: unknown, context: Context) => Uint8Array | undefined;
 
 const handlers: { readonly [C in StatefulCommand]: Handler<C> } = {
-  DMA_MAP(request, _reply, { fds, ledger }) {
-    ledger.addMap(request, fds.shift());
+  DMA_MAP(request, _reply, { fds, setup }) {
+    setup.addMap(request, fds.shift());
     return undefined;
   },
 
-  DMA_UNMAP(request, _reply, { ledger }) {
-    ledger.removeMaps(request);
+  DMA_UNMAP(request, _reply, { setup }) {
+    setup.removeMaps(request);
     return undefined;
   },
 
-  DEVICE_SET_IRQS(request, _reply, { fds, ledger }) {
-    ledger.setIrqs(request, fds.splice(0));
+  DEVICE_SET_IRQS(request, _reply, { fds, setup }) {
+    setup.setIrqs(request, fds.splice(0));
     return undefined;
   },
 
@@ -131,11 +131,11 @@ const handlers: { readonly [C in StatefulCommand]: Handler<C> } = {
     return encodeReply("DEVICE_GET_REGION_IO_FDS", msg_id, payload);
   },
 
-  DEVICE_FEATURE({ flags, data }, _reply, { ledger }) {
+  DEVICE_FEATURE({ flags, data }, _reply, { setup }) {
     if (!(flags & FeatureFlags.SET) || flags & FeatureFlags.PROBE) return undefined;
     const feature = flags & FEATURE_MASK;
-    if (feature === Feature.DMA_LOGGING_START) ledger.logging = FeatureDmaLoggingControl.decode(data);
-    if (feature === Feature.DMA_LOGGING_STOP) ledger.logging = undefined;
+    if (feature === Feature.DMA_LOGGING_START) setup.logging = FeatureDmaLoggingControl.decode(data);
+    if (feature === Feature.DMA_LOGGING_STOP) setup.logging = undefined;
     return undefined;
   },
 };

@@ -1,22 +1,7 @@
 import { VfioError } from "@vfiokit/core";
 import { MigrationFlags, MigrationState, migrationStateName, type Migration } from "@vfiokit/core/migration";
 import { dirtyBitmapSize } from "@vfiokit/core/host";
-import {
-  DeviceFeature,
-  Feature,
-  FEATURE_MASK,
-  FeatureDmaLoggingControl,
-  FeatureDmaLoggingReport,
-  FeatureDmaLoggingReportRequest,
-  FeatureFlags,
-  FeatureMigDataSize,
-  FeatureMigration,
-  FeatureMigState,
-  FeaturePrecopyInfo,
-  MigrationData,
-  PrecopyInfoFlags,
-  type RequestPayload,
-} from "../wire/index.js";
+import * as wire from "../wire/index.js";
 import type { Handler, Session } from "./session.js";
 
 type Data = Uint8Array;
@@ -44,41 +29,41 @@ function stateForClient({ state }: Migration): MigrationState {
 const NO_FD = -1;
 
 const features: Readonly<Record<number, FeatureHandler>> = {
-  [Feature.MIGRATION]: {
+  [wire.Feature.MIGRATION]: {
     migration: true,
     get: (session) =>
-      FeatureMigration.encode({ flags: BigInt(migrationOf(session).flags & ~MigrationFlags.P2P) }),
+      wire.FeatureMigration.encode({ flags: BigInt(migrationOf(session).flags & ~MigrationFlags.P2P) }),
   },
 
-  [Feature.MIG_DEVICE_STATE]: {
+  [wire.Feature.MIG_DEVICE_STATE]: {
     migration: true,
     get: (session) =>
-      FeatureMigState.encode({ device_state: stateForClient(migrationOf(session)), data_fd: NO_FD }),
+      wire.FeatureMigState.encode({ device_state: stateForClient(migrationOf(session)), data_fd: NO_FD }),
     set: async (session, data) => {
-      const { device_state } = FeatureMigState.decode(data);
+      const { device_state } = wire.FeatureMigState.decode(data);
       if (device_state === RUNNING_P2P || device_state === PRE_COPY_P2P)
         throw new VfioError(
           "EINVAL",
           `migration state ${migrationStateName(device_state)}: not in vfio-user`,
         );
       await migrationOf(session).setState(session.task, device_state as MigrationState);
-      return FeatureMigState.encode({ device_state, data_fd: NO_FD });
+      return wire.FeatureMigState.encode({ device_state, data_fd: NO_FD });
     },
   },
 
-  [Feature.MIG_DATA_SIZE]: {
+  [wire.Feature.MIG_DATA_SIZE]: {
     migration: true,
     get: (session) =>
-      FeatureMigDataSize.encode({ stop_copy_length: BigInt(migrationOf(session).dataSize()) }),
+      wire.FeatureMigDataSize.encode({ stop_copy_length: BigInt(migrationOf(session).dataSize()) }),
   },
 
-  [Feature.MIG_PRECOPY_INFO]: {
+  [wire.Feature.MIG_PRECOPY_INFO]: {
     migration: true,
     get: (session) => {
       const { initialBytes, dirtyBytes, reinitialized } = migrationOf(session).precopyInfo();
-      return FeaturePrecopyInfo.encode({
-        argsz: FeaturePrecopyInfo.size,
-        flags: reinitialized ? PrecopyInfoFlags.REINIT : 0,
+      return wire.FeaturePrecopyInfo.encode({
+        argsz: wire.FeaturePrecopyInfo.size,
+        flags: reinitialized ? wire.PrecopyInfoFlags.REINIT : 0,
         initial_bytes: BigInt(initialBytes),
         dirty_bytes: BigInt(dirtyBytes),
       });
@@ -87,25 +72,25 @@ const features: Readonly<Record<number, FeatureHandler>> = {
     set: (_session, data) => data,
   },
 
-  [Feature.DMA_LOGGING_START]: {
+  [wire.Feature.DMA_LOGGING_START]: {
     set: ({ device }, data) => {
-      const control = FeatureDmaLoggingControl.decode(data);
+      const control = wire.FeatureDmaLoggingControl.decode(data);
       const ranges = control.ranges.map(({ iova, length }) => ({ address: iova, size: length }));
       const page_size = device.dma.dirtyLog.start(control.page_size, ranges);
-      return FeatureDmaLoggingControl.encode({ ...control, page_size });
+      return wire.FeatureDmaLoggingControl.encode({ ...control, page_size });
     },
   },
 
-  [Feature.DMA_LOGGING_STOP]: {
+  [wire.Feature.DMA_LOGGING_STOP]: {
     set: ({ device }, data) => {
       device.dma.dirtyLog.stop();
       return data;
     },
   },
 
-  [Feature.DMA_LOGGING_REPORT]: {
+  [wire.Feature.DMA_LOGGING_REPORT]: {
     get: ({ device, settings }, data) => {
-      const { iova, length, page_size } = FeatureDmaLoggingReportRequest.decode(data);
+      const { iova, length, page_size } = wire.FeatureDmaLoggingReportRequest.decode(data);
       const size = dirtyBitmapSize(length, page_size);
       if (size > settings.maxDataXferSize)
         throw new VfioError(
@@ -113,31 +98,31 @@ const features: Readonly<Record<number, FeatureHandler>> = {
           `length ${length}: a bitmap of ${size} bytes, max_data_xfer_size is ${settings.maxDataXferSize}`,
         );
       const bitmap = device.dma.dirtyLog.report(iova, length, page_size);
-      return FeatureDmaLoggingReport.encode({ iova, length, page_size, bitmap });
+      return wire.FeatureDmaLoggingReport.encode({ iova, length, page_size, bitmap });
     },
   },
 };
 
 export const deviceFeature: Handler<"DEVICE_FEATURE"> = (session, request) => {
   const { flags, data } = request;
-  const number = flags & FEATURE_MASK;
+  const number = flags & wire.FEATURE_MASK;
   const feature = features[number];
   // Linux, vfio_ioctl_device_feature: ENOTTY for a feature that is not there, EINVAL for one without the operation.
   if (!feature || (feature.migration && !session.device.migration))
     throw new VfioError("ENOTTY", `feature ${number}: the device does not have it`);
-  if ((flags & FeatureFlags.GET && !feature.get) || (flags & FeatureFlags.SET && !feature.set))
+  if ((flags & wire.FeatureFlags.GET && !feature.get) || (flags & wire.FeatureFlags.SET && !feature.set))
     throw new VfioError("EINVAL", `flags 0x${flags.toString(16)}: feature ${number} has no such operation`);
-  if (flags & FeatureFlags.PROBE) return answer(request, data);
-  if (flags & FeatureFlags.GET) return answer(request, feature.get!(session, data));
+  if (flags & wire.FeatureFlags.PROBE) return answer(request, data);
+  if (flags & wire.FeatureFlags.GET) return answer(request, feature.get!(session, data));
   const result = feature.set!(session, data);
   return result instanceof Promise ? result.then((d) => answer(request, d)) : answer(request, result);
 };
 
 function answer(
-  { flags }: RequestPayload<"DEVICE_FEATURE">,
+  { flags }: wire.RequestPayload<"DEVICE_FEATURE">,
   data: Data,
-): { payload: RequestPayload<"DEVICE_FEATURE"> } {
-  return { payload: { argsz: DeviceFeature.size + data.length, flags, data } };
+): { payload: wire.RequestPayload<"DEVICE_FEATURE"> } {
+  return { payload: { argsz: wire.DeviceFeature.size + data.length, flags, data } };
 }
 
 export const migDataRead: Handler<"MIG_DATA_READ"> = async (session, { size }) => {
@@ -151,7 +136,7 @@ export const migDataRead: Handler<"MIG_DATA_READ"> = async (session, { size }) =
     filled += count;
   }
   return {
-    payload: { argsz: MigrationData.size + filled, size: filled, data: data.subarray(0, filled) },
+    payload: { argsz: wire.MigrationData.size + filled, size: filled, data: data.subarray(0, filled) },
   };
 };
 

@@ -52,6 +52,11 @@ export const Header = struct("vfio_user_header", {
 
 export const HEADER_SIZE = Header.size;
 
+/** Type.COMMAND, Type.REPLY, or what no message has: of the message that starts at `at` in `view`. */
+export function messageType(view: DataView, at: number): number {
+  return view.getUint32(at + Header.offset.flags, true) & TYPE_MASK;
+}
+
 /**
  * The size of the message that starts at `at` in `view`, which holds its header.
  * A peer that sends another size cannot be trusted to be in step: close the connection.

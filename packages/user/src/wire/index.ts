@@ -35,6 +35,7 @@ export {
   HEADER_SIZE,
   HeaderFlags,
   messageSize,
+  messageType,
   Type,
   TYPE_MASK,
   type CommandName,

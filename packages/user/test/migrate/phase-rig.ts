@@ -131,11 +131,11 @@ export const paths: Readonly<Record<ResetInitiator, Path>> = {
       await device.runtimePm.lowPowerExit(task);
     },
   },
-  // The mover's own connection breaks. Of what is not loaded, and not in ERROR, that is no reset.
+  // The migration client's own connection breaks. Of what is not loaded, and not in ERROR, that is no reset.
   disconnect: { reset: (card) => card.hangUp() },
 };
 
-/** A served card with what the mover has of it. */
+/** A served card with what the migration client has of it. */
 export class Card implements AsyncDisposable {
   readonly boxes: Box[] = [];
   readonly devices: PciDevice[] = [];
@@ -208,7 +208,7 @@ export class Card implements AsyncDisposable {
     return LocalTarget.over(await this.#connect());
   }
 
-  /** The mover's connection to the device breaks; that to its control socket does not. */
+  /** The migration client's connection to the device breaks; that to its control socket does not. */
   async hangUp(): Promise<void> {
     this.#client?.close();
     while (this.#server.connected) await new Promise((resolve) => setImmediate(resolve));

@@ -174,7 +174,7 @@ describe("what ends a hand-over", () => {
         if (runs === "neither") expect(message).toMatch(/restore a snapshot/);
         expect(message).toContain(`hand-over ${ID}`);
         expect(message).not.toMatch(/SOURCE|TARGET|\bID\b/);
-        // A mover that is still alive cannot activate what was dropped first.
+        // A migration client that is still alive cannot activate what was dropped first.
         const order = steps.map(({ step }) => step);
         if (order.includes("take-back") && order.includes("discard")) expect(order[0]).toBe("discard");
       });
@@ -202,7 +202,7 @@ describe("what ends a hand-over", () => {
 });
 
 describe("between two servers", () => {
-  /** A mover that is killed at a point: all its connections break. */
+  /** A migration client that is killed at a point: all its connections break. */
   async function killedAt(point: string) {
     const dir = scratch();
     const from = await Served.start(smallCard(), dir.file("from"));
@@ -234,7 +234,7 @@ describe("between two servers", () => {
   }
 
   it.each(["precopy:target-ready", "stop-copy:write", "prepare:begin", "prepare:prepared", "give:begin"])(
-    "a mover killed at %s: the source runs on",
+    "a migration client killed at %s: the source runs on",
     async (point) => {
       await using cards = await killedAt(point);
       expect((await cards.recover()).runs).toMatch(/source|unchanged/);
@@ -244,7 +244,7 @@ describe("between two servers", () => {
     },
   );
 
-  it("a mover killed before activate: the target runs; told again, nothing is done", async () => {
+  it("a migration client killed before activate: the target runs; told again, nothing is done", async () => {
     await using cards = await killedAt("activate:begin");
     expect(await cards.recover()).toMatchObject({ runs: "target", steps: [{ step: "activate" }] });
     expect(await sumOfCard(cards.to.path)).toBe(cards.sum);
@@ -308,7 +308,7 @@ describe("between two servers", () => {
   });
 });
 
-describe("whatever happens to a mover and two servers, in whatever order", () => {
+describe("whatever happens to a migration client and two servers, in whatever order", () => {
   /** A device in a server that can be killed, and started anew. */
   class FakeServer implements RecoverySide {
     device!: PciDevice;
@@ -437,8 +437,8 @@ describe("whatever happens to a mover and two servers, in whatever order", () =>
       expect(onIt.length).toBeLessThan(2);
     }
 
-    /** What a mover does, as far as it gets. */
-    async *mover(): AsyncGenerator<void> {
+    /** What a migration client does, as far as it gets. */
+    async *migrationClient(): AsyncGenerator<void> {
       const { source, target, id } = this;
       yield;
       const image = await source.save();
@@ -463,16 +463,16 @@ describe("whatever happens to a mover and two servers, in whatever order", () =>
       await fc.assert(
         fc.asyncProperty(plans, async (plan) => {
           const story = new Story();
-          const mover = story.mover();
+          const migrationClient = story.migrationClient();
           let going = true;
           for (const happenings of plan) {
-            if (going) going = await goesOn(mover);
+            if (going) going = await goesOn(migrationClient);
             for (const { side, mishap } of happenings) {
               await story[side].suffer(mishap);
               story.check(undefined);
             }
           }
-          // The mover is killed, wherever it is.
+          // The migration client is killed, wherever it is.
           for (const side of [story.source, story.target]) await side.suffer("its client leaves");
           story.check(undefined);
           const { message, runs } = await recover(story.source, story.target);
@@ -489,10 +489,10 @@ describe("whatever happens to a mover and two servers, in whatever order", () =>
     },
   );
 
-  /** @returns whether there is more to do: a mover whose step fails stops there, as if it was killed */
-  async function goesOn(mover: AsyncGenerator<void>): Promise<boolean> {
+  /** @returns whether there is more to do: a migration client whose step fails stops there, as if it was killed */
+  async function goesOn(migrationClient: AsyncGenerator<void>): Promise<boolean> {
     try {
-      return (await mover.next()).done !== true;
+      return (await migrationClient.next()).done !== true;
     } catch (error) {
       if (error instanceof VfioError) return false;
       throw error;

@@ -15,7 +15,7 @@ type End = "source" | "target";
 interface Point {
   readonly end: End;
   readonly when: string;
-  /** Whether the mover is there: the phase and step of its point, and how often it was there, this time included. */
+  /** Whether the migration client is there: the phase and step of its point, and how often it was there, this time included. */
   is(at: string, count: number): boolean;
 }
 

@@ -125,7 +125,7 @@ describe("clients, one after the other", () => {
     const task = new Task("test");
     const handOver = device.handOver!;
     const id = newHandOverId(handOver.instance);
-    const mover = await connect();
+    const migrationClient = await connect();
     await device.migration!.setState(task, MigrationState.STOP_COPY);
     await handOver.give(task, id);
     const turnedAway = async () => {
@@ -138,8 +138,8 @@ describe("clients, one after the other", () => {
       );
     };
     await turnedAway();
-    expect(await mover.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
-    mover.close();
+    expect(await migrationClient.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
+    migrationClient.close();
     await untilDisconnected();
     await turnedAway();
     await handOver.takeBack(task, id);

@@ -1,11 +1,11 @@
-/** What the page knows of one witness, by step. */
+/** What the page knows of one counterexample, by step. */
 export type Steps = readonly {
   readonly says: string;
   /** Who holds and waits for what when the step is done: a line a task. */
   readonly locks: readonly string[];
 }[];
 
-/** By the id of the witness's element. */
+/** By the id of the counterexample's element. */
 export type PageData = Readonly<Record<string, Steps>>;
 
 /**
@@ -15,7 +15,7 @@ export type PageData = Readonly<Record<string, Steps>>;
 export function page(): void {
   const data = JSON.parse(document.getElementById("data")!.textContent) as PageData;
 
-  /** One witness that can be stepped: everything after the current step is yet to come. */
+  /** One counterexample that can be stepped: everything after the current step is yet to come. */
   class Stepper {
     readonly #slider: HTMLInputElement;
     readonly #status: HTMLElement;
@@ -104,7 +104,7 @@ export function page(): void {
 
   for (const [id, steps] of Object.entries(data)) new Stepper(document.getElementById(id)!, steps);
 
-  /** A link to a witness opens it, and leaves the reader there. */
+  /** A link to a counterexample opens it, and leaves the reader there. */
   const openTarget = (): void => {
     const details = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest("details");
     if (!details) return;

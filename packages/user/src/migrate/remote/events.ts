@@ -4,7 +4,7 @@ export interface ReceiverEvent {
     | "listening"
     /** A connection was not let in. */
     | "refused"
-    /** A mover has begun to talk about a device. */
+    /** A migration client has begun to talk about a device. */
     | "connected"
     /** Its connection broke; it may continue. */
     | "broken"
@@ -14,14 +14,14 @@ export interface ReceiverEvent {
     | "prepared"
     | "activated"
     | "discarded"
-    /** The mover is gone and the device is prepared: somebody has to decide. */
+    /** The migration client is gone and the device is prepared: somebody has to decide. */
     | "left-prepared"
-    /** A mover is done. */
+    /** A migration client is done. */
     | "ended";
   readonly level: "info" | "warn" | "error";
   /** Of "listening": where, with the port that it is. */
   readonly url?: string;
-  /** Address of the mover, and whose certificate it has shown. */
+  /** Address of the migration client, and whose certificate it has shown. */
   readonly peer?: string;
   readonly device?: string;
   /** Of the migration, where it is known. */

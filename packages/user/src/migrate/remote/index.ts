@@ -4,5 +4,6 @@ export { localDevice, type ReceiverDevice, type TargetHandOver } from "./device.
 export type { ReceiverEvent } from "./events.js";
 export { Receiver, type ReceiverOptions } from "./receiver.js";
 export { connectRemoteHandOver, type RemoteHandOver } from "./remote-hand-over.js";
-export { connectRemoteTarget, type RemoteTargetOptions } from "./remote-target.js";
+export { connectRemoteTarget } from "./connect-target.js";
+export type { RemoteTargetOptions } from "./remote-target.js";
 export { checkIdentity, type RemoteSecurity, type TlsIdentity } from "./security.js";

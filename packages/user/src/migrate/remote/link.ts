@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { isIP, connect as connectTcp, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { VfioError } from "@vfiokit/core";
 import { WireError } from "../../layout/errors.js";
@@ -8,6 +9,10 @@ import { BrokenConnection, FrameSocket } from "./frame-socket.js";
 import { failureOf, MAGIC, PROOF_SIZE, SESSION_SIZE, VERSION, type FrameValue } from "./protocol.js";
 import { certificateProblem, MIN_TLS, type RemoteSecurity } from "./security.js";
 import type { Timing } from "./timing.js";
+
+/** Between two attempts to connect again: twice as long each time. */
+const FIRST_DELAY_MS = 100;
+const LAST_DELAY_MS = 2000;
 
 /** A connection on which a receiver has welcomed us. */
 export interface Link {
@@ -58,6 +63,35 @@ export async function openLink(
   } catch (error) {
     frames.destroy();
     throw explainRead(error, where);
+  }
+}
+
+/**
+ * Connects again after a connection broke, with pauses that grow.
+ * @throws VfioError ETIMEDOUT: not within the time that the receiver waits; what the receiver refuses; an AbortError
+ */
+export async function reopenLink(
+  open: (timing: Timing) => Promise<Link>,
+  url: string,
+  why: BrokenConnection,
+  options: { readonly timing: Timing; readonly resumeWindow_ms: number; readonly signal: AbortSignal },
+): Promise<Link> {
+  const { timing, resumeWindow_ms, signal } = options;
+  const deadline = performance.now() + resumeWindow_ms;
+  let last = why;
+  for (let delay = 0; ; delay = Math.min(LAST_DELAY_MS, Math.max(FIRST_DELAY_MS, 2 * delay))) {
+    const left = deadline - performance.now() - delay;
+    if (left <= 0) {
+      const text = `${url}: the connection broke (${why.detail}) and could not be made again within`;
+      throw new VfioError("ETIMEDOUT", `${text} ${resumeWindow_ms / 1000} s: ${last.detail}`);
+    }
+    await sleep(delay, undefined, { signal });
+    try {
+      return await open({ ...timing, hello_ms: Math.min(timing.hello_ms, left) });
+    } catch (error) {
+      if (!(error instanceof BrokenConnection)) throw error;
+      last = error;
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * What a mover and a receiver say to each other, every frame declared once as data (docs/migration-remote.md).
+ * What a migration client and a receiver say to each other, every frame declared once as data (docs/migration-remote.md).
  * All numbers are little-endian.
  */
 
@@ -36,14 +36,11 @@ const MAX_MESSAGE = 4096;
 export const Purpose = { MIGRATE: 0, CHECK: 1, RECOVER: 2 } as const;
 export const Compression = { ZSTD: 1 << 0 } as const;
 export const DataFlags = { COMPRESSED: 1 << 0 } as const;
-/** DISCARD: the mover has not heard whether the device is prepared, so it has not given the source away. */
+/** DISCARD: the migration client has not heard whether the device is prepared, so it has not given the source away. */
 export const ByeFlags = { DISCARD: 1 << 0 } as const;
 /** GONE: the process that serves the device has ended, and the device with it. */
 const FailureFlags = { GONE: 1 << 0 } as const;
 export const HandOver = { SUPPORTED: 1 << 0 } as const;
-
-/** A DESCRIPTION's generation where the device does not tell. */
-export const GENERATION_UNKNOWN = (1n << 64n) - 1n;
 
 /** UTF-8 to the end of the frame. */
 function text(max: number): Tail<string> {
@@ -65,19 +62,19 @@ function text(max: number): Tail<string> {
   };
 }
 
-/** Of a session: what a mover has to know to continue a broken connection. */
+/** Of a session: what a migration client has to know to continue a broken connection. */
 export const SESSION_SIZE = 16;
 export const PROOF_SIZE = 32;
 
 const Hello = struct("HELLO", {
   magic: bytes(MAGIC.length),
-  /** The highest that the mover speaks. */
+  /** The highest that the migration client speaks. */
   version: u16,
   purpose: choice(u16, Purpose as Names),
-  /** What the mover can do. */
+  /** What the migration client can do. */
   compression: flags(u16, Compression),
   reserved: u16,
-  /** Random, the mover's. */
+  /** Random, the migration client's. */
   session: bytes(SESSION_SIZE),
   /** Zeroes: a new session; else the proof that the WELCOME of this session gave. */
   proof: bytes(PROOF_SIZE),
@@ -117,6 +114,7 @@ const Description = struct("DESCRIPTION", {
   migrationFlags: flags(u32, MigrationFlags),
   state: choice(u32, MigrationState as Names),
   handOver: flags(u32, HandOver),
+  /** All ones: the device does not tell. */
   generation: u64,
 });
 
@@ -158,18 +156,18 @@ type Failure = StructValue<typeof Refused>;
 
 /** Every frame: its number, who sends it, and what it holds. */
 export const frames = {
-  HELLO: { type: 0x01, from: "mover", payload: Hello },
-  DESCRIBE: { type: 0x02, from: "mover", payload: struct("DESCRIBE", Request) },
-  BEGIN: { type: 0x03, from: "mover", payload: struct("BEGIN", Request) },
-  DATA: { type: 0x04, from: "mover", payload: Data },
-  PREPARE: { type: 0x05, from: "mover", payload: struct("PREPARE", HandOverRequest) },
-  ACTIVATE: { type: 0x06, from: "mover", payload: struct("ACTIVATE", HandOverRequest) },
-  DISCARD: { type: 0x07, from: "mover", payload: struct("DISCARD", HandOverRequest) },
-  BYE: { type: 0x08, from: "mover", payload: struct("BYE", { flags: flags(u32, ByeFlags) }) },
-  MOVER_ALIVE: { type: 0x09, from: "mover", payload: struct("MOVER_ALIVE", {}) },
+  HELLO: { type: 0x01, from: "client", payload: Hello },
+  DESCRIBE: { type: 0x02, from: "client", payload: struct("DESCRIBE", Request) },
+  BEGIN: { type: 0x03, from: "client", payload: struct("BEGIN", Request) },
+  DATA: { type: 0x04, from: "client", payload: Data },
+  PREPARE: { type: 0x05, from: "client", payload: struct("PREPARE", HandOverRequest) },
+  ACTIVATE: { type: 0x06, from: "client", payload: struct("ACTIVATE", HandOverRequest) },
+  DISCARD: { type: 0x07, from: "client", payload: struct("DISCARD", HandOverRequest) },
+  BYE: { type: 0x08, from: "client", payload: struct("BYE", { flags: flags(u32, ByeFlags) }) },
+  CLIENT_ALIVE: { type: 0x09, from: "client", payload: struct("CLIENT_ALIVE", {}) },
   HAND_OVER: {
     type: 0x0a,
-    from: "mover",
+    from: "client",
     /** Zeroes as the migration: none in particular. */
     payload: struct("HAND_OVER", {
       ...Request,
@@ -187,7 +185,7 @@ export const frames = {
   HAND_OVER_REPORT: { type: 0x88, from: "receiver", payload: HandOverReport },
 } as const;
 
-export type Side = "mover" | "receiver";
+export type Side = "client" | "receiver";
 type Frames = typeof frames;
 export type FrameName = keyof Frames;
 export type FrameValue<N extends FrameName> = StructValue<Frames[N]["payload"]>;

@@ -18,13 +18,13 @@ export interface ReceiverOptions {
   /** 0: any that is free. */
   readonly port: number;
   readonly security: RemoteSecurity;
-  /** Names of which a mover's certificate must have one, as its subject's CN or a DNS name. Default: any of the CA's. */
+  /** Names of which a migration client's certificate must have one, as its subject's CN or a DNS name. Default: any of the CA's. */
   readonly allow?: readonly string[] | undefined;
-  /** The devices, by the name that a mover calls them; each is opened when a mover comes for it. */
+  /** The devices, by the name that a migration client calls them; each is opened when a migration client comes for it. */
   readonly devices: ReadonlyMap<string, ReceiverDevice>;
   /** How long a broken connection may be continued. Milliseconds, default 30,000. */
   readonly resumeWindow_ms?: number | undefined;
-  /** Bytes that a mover may send ahead. Default 4 MiB. */
+  /** Bytes that a migration client may send ahead. Default 4 MiB. */
   readonly window?: number | undefined;
   /** At a time, of all devices. Default 64. */
   readonly maxConnections?: number | undefined;
@@ -141,7 +141,7 @@ export class Receiver {
   }
 
   async #serve(socket: Socket, peer: string): Promise<void> {
-    const frames = new FrameSocket(socket, "mover");
+    const frames = new FrameSocket(socket, "client");
     const alive = setInterval(() => {
       if (frames.hasRoom) frames.send("RECEIVER_ALIVE", {});
     }, this.#timing.alive_ms);
@@ -196,7 +196,7 @@ export class Receiver {
   }
 }
 
-/** "192.0.2.1:4711 (CN=mover)" */
+/** "192.0.2.1:4711 (CN=client)" */
 function peerOf(socket: Socket): string {
   const { remoteAddress = "somebody", remotePort = 0 } = socket;
   const where = hostAndPort({ host: remoteAddress, port: remotePort });

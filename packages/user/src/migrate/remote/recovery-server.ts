@@ -47,7 +47,7 @@ export async function serveRecovery(
     for (;;) {
       const frame = await frames.read(idle_ms);
       if (!frame || frame.frame === "BYE") break;
-      if (frame.frame === "MOVER_ALIVE") continue;
+      if (frame.frame === "CLIENT_ALIVE") continue;
       if (frame.frame !== "HAND_OVER")
         throw new VfioError("EPROTO", `${frame.frame}: no frame for this moment`);
       frames.write(

@@ -26,7 +26,7 @@ export type RemoteHandOver = TargetHandOver;
 
 /**
  * To finish a hand-over to a device behind a receiver.
- * @throws VfioError as `connectRemoteTarget`; EBUSY: its mover is still at work; EndpointGoneError: nobody serves the
+ * @throws VfioError as `connectRemoteTarget`; EBUSY: its migration client is still at work; EndpointGoneError: nobody serves the
  *   device, though its receiver is there; ENOTTY: it takes no part in hand-overs
  */
 export async function connectRemoteHandOver(

@@ -64,7 +64,7 @@ function hasName(certificate: X509Certificate, name: string): boolean {
   return certificate.checkHost(name, { subject: "always", wildcards: false }) !== undefined;
 }
 
-/** "CN=mover, DNS:mover.lan" */
+/** "CN=client, DNS:client.lan" */
 function certificateNames({ subject, subjectAltName }: X509Certificate): string {
   const names = [...subject.split("\n"), subjectAltName].filter((name) => name !== undefined && name !== "");
   return names.join(", ") || "nobody";

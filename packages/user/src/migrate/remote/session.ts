@@ -1,20 +1,17 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { VfioError } from "@vfiokit/core";
-import { MigrationState } from "@vfiokit/core/migration";
 import { asVfioError } from "../../socket/errors.js";
 import type { MigrationTarget } from "../endpoint.js";
 import type { Codec } from "./compression.js";
+import { encodeDescription } from "./description.js";
 import type { ReceiverEvent } from "./events.js";
 import { BrokenConnection, type FrameSocket } from "./frame-socket.js";
+import { IncomingImage } from "./incoming-image.js";
 import {
   ByeFlags,
   Compression,
-  DataFlags,
   encodeFrame,
   failure,
-  GENERATION_UNKNOWN,
-  HandOver,
-  MAX_DATA,
   migrationId,
   PROOF_SIZE,
   VERSION,
@@ -22,7 +19,7 @@ import {
   type FrameValue,
 } from "./protocol.js";
 
-/** How far the device is. Only what is loading, or may be, is discarded when its mover goes away. */
+/** How far the device is. Only what is loading, or may be, is discarded when its migration client goes away. */
 type Phase = "open" | "loading" | "prepared" | "activated";
 
 type Request = Extract<Frame, { readonly frame: "DESCRIBE" | "BEGIN" | "PREPARE" | "ACTIVATE" | "DISCARD" }>;
@@ -30,7 +27,7 @@ type Request = Extract<Frame, { readonly frame: "DESCRIBE" | "BEGIN" | "PREPARE"
 /** How long the end of a session waits for a device that does not answer. Milliseconds. */
 const END_MS = 5000;
 
-/** Why a session is over, and what its mover is told about it. */
+/** Why a session is over, and what its migration client is told about it. */
 interface Farewell {
   readonly reason: string;
   readonly problem?: VfioError;
@@ -43,20 +40,21 @@ export interface SessionSettings {
   readonly report: (event: Omit<ReceiverEvent, "device">) => void;
 }
 
-/** One mover at work on one device, over one connection after the other. */
+/**
+ * One migration client at work on one device, over one connection after the other.
+ *
+ * Over 300 lines: the phase that the device is in and the connection that may go on decide what each frame does.
+ */
 export class Session {
   readonly #id: Uint8Array;
   readonly #proof = randomBytes(PROOF_SIZE);
-  readonly #codec: Codec | undefined;
   #phase: Phase = "open";
   /** Of the migration: known from PREPARE on. */
   #migration: string | undefined;
   /** The last request that was carried out, and its answer, which may have to be given again. */
   #request = 0;
   #reply: Uint8Array | undefined;
-  #image = 0;
-  #taken = 0;
-  #imageError: VfioError | undefined;
+  readonly #image: IncomingImage;
   /** Settles when the target has nothing to do. */
   #working: Promise<unknown> = Promise.resolve();
   /** The connection that may go on; undefined: it is broken. */
@@ -74,10 +72,11 @@ export class Session {
     private readonly settings: SessionSettings,
   ) {
     this.#id = hello.session.slice();
-    this.#codec = hello.compression & Compression.ZSTD ? codec : undefined;
+    const agreed = hello.compression & Compression.ZSTD ? codec : undefined;
+    this.#image = new IncomingImage(target, agreed);
   }
 
-  /** Whether the mover is away, and is not sending an image: another one may have the device. */
+  /** Whether the migration client is away, and is not sending an image: another one may have the device. */
   get yields(): boolean {
     return this.#ended !== undefined || (!this.#frames && this.#phase !== "loading");
   }
@@ -97,15 +96,17 @@ export class Session {
       return "replaced";
     }
     clearTimeout(this.#timer);
-    // A mover that has connected again knows better than we whether the old connection still works.
+    // A migration client that has connected again knows better than we whether the old connection still works.
     this.#frames?.destroy();
     this.#frames = frames;
     await this.#working;
     if (this.#frames !== frames) return "replaced";
-    if (this.#resumed) this.#report("resumed", "info", `${peer} continues at byte ${this.#taken}`, { peer });
+    if (this.#resumed)
+      this.#report("resumed", "info", `${peer} continues at byte ${this.#image.taken}`, { peer });
     this.#resumed = true;
     frames.send("WELCOME", this.#welcome());
-    if (this.#imageError) frames.send("FAILED", { request: this.#image, ...failure(this.#imageError) });
+    if (this.#image.error)
+      frames.send("FAILED", { request: this.#image.number, ...failure(this.#image.error) });
     const farewell = await this.#converse(frames).catch((error: unknown) => {
       if (error instanceof BrokenConnection) return undefined;
       const problem = asVfioError(error);
@@ -129,7 +130,7 @@ export class Session {
     this.#report(
       "broken",
       "warn",
-      `the connection broke at byte ${this.#taken}: it can be continued for ${seconds} s`,
+      `the connection broke at byte ${this.#image.taken}: it can be continued for ${seconds} s`,
     );
     // Nothing more can be done to a device that runs, and its guest may be waiting for its socket.
     if (this.#phase === "activated") this.#close();
@@ -139,7 +140,7 @@ export class Session {
   /**
    * Ends the session: what is being loaded is discarded, what is prepared stays so (docs/migration-remote.md). Settles
    * when the target is closed.
-   * @param last what the mover is told, if it is there
+   * @param last what the migration client is told, if it is there
    * @param decided somebody is about to decide what becomes of a device that is prepared
    */
   end(
@@ -175,7 +176,9 @@ export class Session {
   async #discard(reason: string): Promise<void> {
     const discarded = this.target.discard(this.#migration ?? migrationId(this.#id)).then(
       () =>
-        this.#report("discarded", "warn", `${reason}: what was loaded is discarded`, { bytes: this.#taken }),
+        this.#report("discarded", "warn", `${reason}: what was loaded is discarded`, {
+          bytes: this.#image.taken,
+        }),
       (error: unknown) => {
         const why = asVfioError(error).message;
         this.#report("discarded", "error", `${reason}: what was loaded could not be discarded (${why})`);
@@ -187,43 +190,43 @@ export class Session {
   #welcome(): FrameValue<"WELCOME"> {
     return {
       version: VERSION,
-      compression: this.#codec ? Compression.ZSTD : 0,
+      compression: this.#image.codec ? Compression.ZSTD : 0,
       window: this.settings.window,
       resumeWindow: this.settings.resumeWindow_ms,
       proof: this.#proof,
       request: this.#request,
-      image: this.#image,
-      taken: BigInt(this.#taken),
+      image: this.#image.number,
+      taken: BigInt(this.#image.taken),
     };
   }
 
-  /** @returns why the mover has said goodbye; undefined: it has not. @throws VfioError */
+  /** @returns why the migration client has said goodbye; undefined: it has not. @throws VfioError */
   async #converse(frames: FrameSocket): Promise<Farewell | undefined> {
     for (;;) {
       const frame = await frames.read(this.settings.idle_ms);
       if (!frame || this.#frames !== frames) return undefined;
       if (frame.frame === "BYE") return this.#bye(frame.value);
-      if (frame.frame === "MOVER_ALIVE") continue;
+      if (frame.frame === "CLIENT_ALIVE") continue;
       const work = this.#perform(frame);
       this.#working = work.catch(() => undefined);
       const reply = await work;
       if (this.#frames !== frames) return undefined;
       if (reply) frames.write(reply);
-      // A mover that does not read its answers gets nothing done.
+      // A migration client that does not read its answers gets nothing done.
       await frames.room(this.settings.idle_ms);
     }
   }
 
   #bye({ flags }: FrameValue<"BYE">): Farewell {
     if (flags & ByeFlags.DISCARD && this.#phase === "prepared") this.#phase = "loading";
-    return { reason: "the mover is done" };
+    return { reason: "the migration client is done" };
   }
 
-  /** @returns the answer. @throws VfioError EPROTO: the mover breaks the protocol */
+  /** @returns the answer. @throws VfioError EPROTO: the migration client breaks the protocol */
   async #perform(frame: Frame): Promise<Uint8Array | undefined> {
     switch (frame.frame) {
       case "DATA":
-        return this.#data(frame.value);
+        return this.#image.take(frame.value, this.#request);
       case "DESCRIBE":
       case "BEGIN":
       case "PREPARE":
@@ -242,38 +245,10 @@ export class Session {
     }
   }
 
-  async #data({ image, flags, offset, size, data }: FrameValue<"DATA">): Promise<Uint8Array | undefined> {
-    if (image === 0 || image > this.#request)
-      throw new VfioError("EPROTO", `bytes of image ${image}, which was not begun`);
-    if (image !== this.#image || this.#imageError) return undefined; // sent before the mover knew
-    if (offset !== BigInt(this.#taken))
-      throw new VfioError("EPROTO", `bytes from ${offset} on, and ${this.#taken} were taken`);
-    const plain = await this.#unpack(flags, size, data);
-    try {
-      await this.target.write(plain);
-    } catch (error) {
-      this.#imageError = asVfioError(error);
-      return encodeFrame("FAILED", { request: image, ...failure(error) });
-    }
-    this.#taken += size;
-    return encodeFrame("ACK", { image, taken: BigInt(this.#taken) });
-  }
-
-  async #unpack(flags: number, size: number, data: Uint8Array): Promise<Uint8Array> {
-    if (size < 1 || size > MAX_DATA) throw new VfioError("EPROTO", `DATA of ${size} bytes: 1 to ${MAX_DATA}`);
-    if ((flags & DataFlags.COMPRESSED) === 0) {
-      if (data.length !== size)
-        throw new VfioError("EPROTO", `DATA of ${size} bytes: the frame holds ${data.length}`);
-      return data;
-    }
-    if (!this.#codec) throw new VfioError("EPROTO", "DATA is compressed, and that was not agreed upon");
-    return this.#codec.decompress(data, size);
-  }
-
   async #carryOut(frame: Request): Promise<Uint8Array> {
     const { request } = frame.value;
     try {
-      if (frame.frame === "DESCRIBE") return await this.#describe(request);
+      if (frame.frame === "DESCRIBE") return encodeDescription(request, await this.target.describe());
       if (frame.frame === "BEGIN") await this.#begin(request);
       else await this.#handOver(frame);
       return encodeFrame("DONE", { request });
@@ -282,29 +257,10 @@ export class Session {
     }
   }
 
-  async #describe(request: number): Promise<Uint8Array> {
-    const { identity, flags, state, generation, handOver } = await this.target.describe();
-    const { vendor, device, subsystemVendor, subsystemDevice, classCode, revision } = identity;
-    return encodeFrame("DESCRIPTION", {
-      request,
-      vendor,
-      device,
-      subsystemVendor,
-      subsystemDevice,
-      classRevision: ((classCode << 8) | revision) >>> 0,
-      migrationFlags: flags,
-      state: MigrationState[state],
-      handOver: handOver ? HandOver.SUPPORTED : 0,
-      generation: generation === undefined ? GENERATION_UNKNOWN : BigInt(generation),
-    });
-  }
-
   async #begin(request: number): Promise<void> {
     const before = this.#phase;
     this.#phase = "loading";
-    this.#image = 0;
-    this.#imageError = undefined;
-    this.#taken = 0;
+    this.#image.clear();
     try {
       await this.target.begin();
     } catch (error) {
@@ -312,7 +268,7 @@ export class Session {
       if (before === "prepared") this.#phase = before;
       throw error;
     }
-    this.#image = request;
+    this.#image.number = request;
     this.#report("begun", "info", "an image is coming");
   }
 
@@ -322,12 +278,12 @@ export class Session {
   }: Exclude<Request, { readonly frame: "DESCRIBE" | "BEGIN" }>): Promise<void> {
     const id = migrationId(value.migration);
     if (frame === "PREPARE") {
-      if (this.#imageError) throw this.#imageError;
+      if (this.#image.error) throw this.#image.error;
       this.#migration = id;
       await this.target.prepare(id);
       this.#phase = "prepared";
       this.#report("prepared", "info", "the image is loaded, and the device waits for the source", {
-        bytes: this.#taken,
+        bytes: this.#image.taken,
       });
     } else if (frame === "ACTIVATE") {
       this.#migration = id;
@@ -337,8 +293,8 @@ export class Session {
     } else {
       await this.target.discard(id);
       this.#phase = "open";
-      this.#image = 0;
-      this.#report("discarded", "info", "the mover has discarded what was loaded");
+      this.#image.number = 0;
+      this.#report("discarded", "info", "the migration client has discarded what was loaded");
     }
   }
 

@@ -7,7 +7,7 @@ import { nameIn, Purpose, type FrameValue } from "./protocol.js";
 import { serveRecovery } from "./recovery-server.js";
 import { Session, type SessionSettings } from "./session.js";
 
-/** A device of the receiver, and the one mover that may be at work on it. */
+/** A device of the receiver, and the one migration client that may be at work on it. */
 export class Slot {
   #session: Session | undefined;
   /** A session is being made. */
@@ -24,7 +24,7 @@ export class Slot {
   /**
    * Serves a connection whose HELLO has named this device, until it ends. Who has another purpose than to migrate may
    * look at a device, and decide about it, only while nobody is at work on it.
-   * @throws VfioError EBUSY: another mover is at work; ECONNRESET: there is nothing to continue; what the device answers
+   * @throws VfioError EBUSY: another migration client is at work; ECONNRESET: there is nothing to continue; what the device answers
    */
   async serve(frames: FrameSocket, hello: FrameValue<"HELLO">, peer: string): Promise<void> {
     if (nameIn(Purpose, "purpose", hello.purpose) === "RECOVER") {
@@ -33,7 +33,8 @@ export class Slot {
     }
     const session = isNew(hello) ? await this.#begin(hello, peer) : this.#continue(hello);
     const end = await session.serve(frames, peer);
-    if (end === "broken") session.wait(() => void this.#end(session, "the mover has not come again"));
+    if (end === "broken")
+      session.wait(() => void this.#end(session, "the migration client has not come again"));
     if (end === "over") this.#forget(session);
   }
 
@@ -64,9 +65,9 @@ export class Slot {
     }
   }
 
-  /** Ends a session whose mover is away and has left nothing half done. @throws VfioError EBUSY: there is another one */
+  /** Ends a session whose migration client is away and has left nothing half done. @throws VfioError EBUSY: there is another one */
   async #assertFree(): Promise<void> {
-    while (this.#session?.yields) await this.#end(this.#session, "another mover decides", true);
+    while (this.#session?.yields) await this.#end(this.#session, "another migration client decides", true);
     if (this.#session || this.#opening) throw this.#busy();
   }
 

@@ -54,7 +54,7 @@ describe("a connection that breaks", () => {
       expectWhole(await migrateWith({ up: [cut], down: [] }, image, 20), image);
   });
 
-  it("at any byte on the way to the mover: the target gets everything once, in order", async () => {
+  it("at any byte on the way to the migrationClient: the target gets everything once, in order", async () => {
     const { wire } = await migrateWith({ up: [], down: [] }, image, 20);
     for (let cut = WELCOME + 1; cut <= wire.down; cut++)
       expectWhole(await migrateWith({ up: [], down: [cut] }, image, 20), image);

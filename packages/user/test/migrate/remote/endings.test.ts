@@ -11,7 +11,7 @@ import { deviceOf, FakeTarget, ID, insecure, pattern, Receiving, Wire } from "./
 /** What of a session is over before anybody can see it. */
 const WINDOW = { resumeWindow_ms: 60_000 };
 
-describe("a mover that says goodbye", () => {
+describe("a migration client that says goodbye", () => {
   it("before it has begun: nothing was done to the device", async () => {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device }, WINDOW);
@@ -94,8 +94,8 @@ describe("a mover that says goodbye", () => {
   });
 });
 
-describe("a mover whose connection breaks and does not come again", () => {
-  /** A mover that is at work, and then cannot reach the receiver any more. */
+describe("a migration client whose connection breaks and does not come again", () => {
+  /** A migration client that is at work, and then cannot reach the receiver any more. */
   async function lost(until: "begun" | "prepared" | "activated") {
     const device = new FakeTarget();
     const receiving = await Receiving.start({ card: device }, { resumeWindow_ms: 50 });
@@ -123,7 +123,7 @@ describe("a mover whose connection breaks and does not come again", () => {
   it("within the window: what was loaded is discarded", async () => {
     await using end = await lost("begun");
     expect(end.device.steps).toEqual(["begin", "discard", "close"]);
-    expect((await end.receiving.told("ended")).message).toBe("the mover has not come again");
+    expect((await end.receiving.told("ended")).message).toBe("the migration client has not come again");
   });
 
   it("after `prepare`: the device stays prepared", async () => {
@@ -154,7 +154,7 @@ describe("a mover whose connection breaks and does not come again", () => {
     wire.refuses = true;
     wire.cut();
     await receiving.told("broken");
-    // Another mover decides meanwhile: for what is prepared, nobody has to wait.
+    // Another migration client decides meanwhile: for what is prepared, nobody has to wait.
     const other = await receiving.connect();
     await other.discard(ID);
     wire.refuses = false;
@@ -189,7 +189,7 @@ describe("a mover whose connection breaks and does not come again", () => {
 });
 
 describe("the end of a receiver", () => {
-  it("discards what is being loaded, and tells the mover", async () => {
+  it("discards what is being loaded, and tells the migration client", async () => {
     const device = new FakeTarget();
     const receiving = await Receiving.start({ card: device });
     const target = await receiving.connect();
@@ -213,7 +213,7 @@ describe("the end of a receiver", () => {
     target.close();
   });
 
-  it("does not wait for a mover that is away", async () => {
+  it("does not wait for a migration client that is away", async () => {
     const device = new FakeTarget();
     const receiving = await Receiving.start({ card: device });
     await using wire = await Wire.to(receiving.port);
@@ -272,7 +272,7 @@ describe("a hand-over that was left in the middle", () => {
     expect(device.calls).toEqual([]);
   });
 
-  it("is nobody's business while its mover is there; when it is away, the device is free for it", async () => {
+  it("is nobody's business while its migration client is there; when it is away, the device is free for it", async () => {
     const device = new FakeTarget();
     const asked: string[] = [];
     await using receiving = await Receiving.start({

@@ -34,7 +34,7 @@ const hello = (fields: Partial<FrameValue<"HELLO">> = {}): FrameValue<"HELLO"> =
   ...fields,
 });
 
-/** A mover that says what it wants. */
+/** A migration client that says what it wants. */
 class Raw implements Disposable {
   readonly frames: FrameSocket;
 
@@ -104,17 +104,17 @@ async function started(options: Partial<ReceiverOptions> = {}) {
   };
 }
 
-describe("a connection that is no mover's", () => {
+describe("a connection that is no migration client's", () => {
   it.each([
     [
       "a web browser",
       Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
-      "EINVAL: header.type is 0x4547: a frame that a mover sends",
+      "EINVAL: header.type is 0x4547: a frame that a migration client sends",
     ],
     [
       "a frame of a receiver's",
       encodeFrame("ACK", { image: 1, taken: 0n }),
-      "EINVAL: header.type is 0x85: a frame that a mover sends",
+      "EINVAL: header.type is 0x85: a frame that a migration client sends",
     ],
     ["something else first", encodeFrame("BEGIN", { request: 1 }), "EPROTO: HELLO comes first"],
     ["another magic", encodeFrame("HELLO", hello({ magic: new Uint8Array(8) })), "EPROTO: HELLO comes first"],
@@ -173,7 +173,7 @@ describe("a connection that is no mover's", () => {
   });
 });
 
-describe("a mover that breaks the protocol", () => {
+describe("a migration client that breaks the protocol", () => {
   const data = (fields: Partial<FrameValue<"DATA">> = {}): FrameValue<"DATA"> => ({
     image: 1,
     flags: 0,
@@ -291,7 +291,7 @@ describe("a mover that breaks the protocol", () => {
 
   it("by anything at random: no crash, no half-loaded device, the other one unharmed", async () => {
     await using all = await started({ timing: { hello_ms: 1000 } });
-    const names = ["DESCRIBE", "BEGIN", "PREPARE", "ACTIVATE", "DISCARD", "MOVER_ALIVE"] as const;
+    const names = ["DESCRIBE", "BEGIN", "PREPARE", "ACTIVATE", "DISCARD", "CLIENT_ALIVE"] as const;
     const request = fc.integer({ min: 0, max: 6 });
     const frame = fc.oneof(
       fc.uint8Array({ maxLength: 64 }),
@@ -320,7 +320,7 @@ describe("a mover that breaks the protocol", () => {
         for (const bytes of frames) raw.bytes(bytes);
         raw.socket.end();
         while ((await raw.next()) !== undefined);
-        // The next mover finds it free, sooner or later.
+        // The next migrationClient finds it free, sooner or later.
         for (;;) {
           const target = await all.receiving.connect({}, all.receiving.url("card")).catch(() => undefined);
           target?.close();

@@ -168,9 +168,9 @@ export class Receiving implements AsyncDisposable {
   }
 }
 
-/** What lies between a mover and a receiver, and can break. */
+/** What lies between a migration client and a receiver, and can break. */
 export class Wire implements AsyncDisposable {
-  /** Bytes that went to the receiver, and to the mover, over all connections. */
+  /** Bytes that went to the receiver, and to the migration client, over all connections. */
   up = 0;
   down = 0;
   connections = 0;
@@ -184,23 +184,23 @@ export class Wire implements AsyncDisposable {
   readonly #pairs = new Set<readonly [Socket, Socket]>();
 
   private constructor(to: number) {
-    this.#server = createServer((mover) => {
+    this.#server = createServer((migrationClient) => {
       if (this.refuses) {
-        mover.destroy();
+        migrationClient.destroy();
         return;
       }
       this.connections++;
       const receiver = connect(to, "127.0.0.1");
-      const pair = [mover, receiver] as const;
+      const pair = [migrationClient, receiver] as const;
       this.#pairs.add(pair);
       const cut = () => {
-        mover.destroy();
+        migrationClient.destroy();
         receiver.destroy();
         this.#pairs.delete(pair);
       };
       for (const socket of pair) socket.on("error", cut).on("close", cut);
-      pass(mover, receiver, (count) => this.#pass(count, "up", this.cutsUp), cut);
-      pass(receiver, mover, (count) => this.#pass(count, "down", this.cutsDown), cut);
+      pass(migrationClient, receiver, (count) => this.#pass(count, "up", this.cutsUp), cut);
+      pass(receiver, migrationClient, (count) => this.#pass(count, "down", this.cutsDown), cut);
     });
   }
 

@@ -10,7 +10,7 @@ import { FakeTarget, ID, insecure, pattern, Receiving } from "./support.js";
 let ours: Authority;
 let theirs: Authority;
 let receiver: TlsIdentity;
-let mover: TlsIdentity;
+let migrationClient: TlsIdentity;
 
 /** Not every machine has it. */
 const ipv6 = Object.values(networkInterfaces())
@@ -26,7 +26,7 @@ beforeAll(async () => {
   ours = await Authority.create("ours");
   theirs = await Authority.create("theirs");
   receiver = await ours.issue({ cn: "receiver" });
-  mover = await ours.issue({ cn: "mover", names: ["mover.lan"] });
+  migrationClient = await ours.issue({ cn: "client", names: ["migrationClient.lan"] });
 });
 
 const start = (security: TlsIdentity = receiver, allow?: readonly string[]) =>
@@ -36,7 +36,7 @@ describe("with certificates of one authority", () => {
   it("a device is moved", async () => {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device }, { security: receiver });
-    const target = await receiving.connect({ security: mover });
+    const target = await receiving.connect({ security: migrationClient });
     await target.begin();
     const image = pattern(2_000_000);
     await target.write(image);
@@ -45,18 +45,21 @@ describe("with certificates of one authority", () => {
     target.close();
     await receiving.told("ended");
     expect(device.has(image)).toBe(true);
-    expect((await receiving.told("connected")).peer).toMatch(/^127\.0\.0\.1:\d+ \(CN=mover\)$/);
+    expect((await receiving.told("connected")).peer).toMatch(/^127\.0\.0\.1:\d+ \(CN=client\)$/);
   });
 
   it("the receiver is known by a host name as well", async () => {
     await using receiving = await start();
-    const target = await receiving.connect({ security: mover }, `tls://localhost:${receiving.port}`);
+    const target = await receiving.connect(
+      { security: migrationClient },
+      `tls://localhost:${receiving.port}`,
+    );
     target.close();
   });
 
   it("TLS 1.2 is not spoken", async () => {
     await using receiving = await start();
-    const { cert, key, ca } = mover;
+    const { cert, key, ca } = migrationClient;
     const socket = connectTls({ port: receiving.port, cert, key, ca, maxVersion: "TLSv1.2" });
     const [error] = (await once(socket, "error")) as [NodeJS.ErrnoException];
     expect(error.code).toMatch(/^ERR_SSL_.*ALERT_PROTOCOL_VERSION$/);
@@ -64,33 +67,33 @@ describe("with certificates of one authority", () => {
   });
 });
 
-describe("a mover is refused, and told why", () => {
+describe("a migration client is refused, and told why", () => {
   it.each([
     [
       "without a certificate",
       () => Promise.resolve({ cert: undefined, key: undefined }),
       "shown no certificate",
     ],
-    ["with one of another CA", () => theirs.issue({ cn: "mover" }, ours), /unknown CA/],
+    ["with one of another CA", () => theirs.issue({ cn: "client" }, ours), /unknown CA/],
     [
       "with one that has expired",
-      () => ours.issue({ cn: "mover", from: yearsFromNow(-2), until: yearsFromNow(-1) }),
+      () => ours.issue({ cn: "client", from: yearsFromNow(-2), until: yearsFromNow(-1) }),
       /your certificate: it has expired/,
     ],
     [
       "with one that is not valid yet",
-      () => ours.issue({ cn: "mover", from: yearsFromNow(1), until: yearsFromNow(2) }),
+      () => ours.issue({ cn: "client", from: yearsFromNow(1), until: yearsFromNow(2) }),
       /your certificate: it is not valid yet/,
     ],
     [
       "with one that is a server's only",
-      () => ours.issue({ cn: "mover", use: "serverAuth" }),
+      () => ours.issue({ cn: "client", use: "serverAuth" }),
       /not made for this purpose/,
     ],
   ] as const)("%s", async (_name, identity, message) => {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device }, { security: receiver });
-    const security = { ...mover, ...(await identity()), ca: ours.cert } as TlsIdentity;
+    const security = { ...migrationClient, ...(await identity()), ca: ours.cert } as TlsIdentity;
     await expect(receiving.connect({ security })).rejects.toThrow(message);
     await expect(receiving.connect({ security })).rejects.toMatchObject({ code: "EACCES" });
     expect((await receiving.told("refused")).message).toMatch(message);
@@ -99,18 +102,18 @@ describe("a mover is refused, and told why", () => {
 
   it("with a name that is not allowed", async () => {
     await using receiving = await start(receiver, ["other", "else.lan"]);
-    await expect(receiving.connect({ security: mover })).rejects.toThrow(
-      "EACCES: your certificate is of CN=mover, DNS:mover.lan, who is not among those allowed here",
+    await expect(receiving.connect({ security: migrationClient })).rejects.toThrow(
+      "EACCES: your certificate is of CN=client, DNS:client.lan, who is not among those allowed here",
     );
   });
 
-  it.each(["mover", "mover.lan"])("but not with the allowed name %s", async (name) => {
+  it.each(["client", "migrationClient.lan"])("but not with the allowed name %s", async (name) => {
     await using receiving = await start(receiver, ["other", name]);
-    (await receiving.connect({ security: mover })).close();
+    (await receiving.connect({ security: migrationClient })).close();
   });
 
   it("with a wildcard for the allowed name", async () => {
-    await using receiving = await start(receiver, ["mover.lan"]);
+    await using receiving = await start(receiver, ["migrationClient.lan"]);
     const security = await ours.issue({ cn: "anybody", names: ["*.lan"] });
     await expect(receiving.connect({ security })).rejects.toThrow("not among those allowed");
   });
@@ -137,14 +140,16 @@ describe("a receiver is not trusted, and the message says why", () => {
     ],
   ] as const)("with a certificate %s", async (_name, identity, message) => {
     await using receiving = await start(await identity());
-    const connecting = receiving.connect({ security: mover });
+    const connecting = receiving.connect({ security: migrationClient });
     await expect(connecting).rejects.toThrow(message);
     await expect(connecting).rejects.toMatchObject({ code: "EACCES" });
   });
 
   it("with none: it does not speak TLS", async () => {
     await using receiving = await Receiving.start({ card: new FakeTarget() });
-    await expect(receiving.connect({ security: mover })).rejects.toThrow(/^EPROTO: .*: no TLS 1\.3 server/);
+    await expect(receiving.connect({ security: migrationClient })).rejects.toThrow(
+      /^EPROTO: .*: no TLS 1\.3 server/,
+    );
   });
 
   it("when nobody is there", async () => {
@@ -153,7 +158,7 @@ describe("a receiver is not trusted, and the message says why", () => {
     const { port } = server.address() as { port: number };
     server.close();
     await once(server, "close");
-    const connecting = connectRemoteTarget(`tls://127.0.0.1:${port}`, { security: mover });
+    const connecting = connectRemoteTarget(`tls://127.0.0.1:${port}`, { security: migrationClient });
     await expect(connecting).rejects.toThrow(/^ENOTCONN: 127\.0\.0\.1:\d+: .*ECONNREFUSED/);
   });
 
@@ -163,7 +168,7 @@ describe("a receiver is not trusted, and the message says why", () => {
     const { port } = server.address() as { port: number };
     const url = `tls://127.0.0.1:${port}`;
     const timing = { hello_ms: 50 };
-    for (const security of [mover, insecure])
+    for (const security of [migrationClient, insecure])
       await expect(connectRemoteTarget(url, { security, timing })).rejects.toThrow(/^ETIMEDOUT: /);
     server.close();
   });
@@ -174,7 +179,8 @@ describe("this side's own files", () => {
     const other = await ours.issue({ cn: "other" });
     const expired = await ours.issue({ cn: "old", from: yearsFromNow(-2), until: yearsFromNow(-1) });
     const early = await ours.issue({ cn: "new", from: yearsFromNow(1), until: yearsFromNow(2) });
-    const refusal = (identity: Partial<TlsIdentity>) => () => checkIdentity({ ...mover, ...identity });
+    const refusal = (identity: Partial<TlsIdentity>) => () =>
+      checkIdentity({ ...migrationClient, ...identity });
     expect(refusal({})).not.toThrow();
     expect(refusal({ key: other.key })).toThrow("EACCES: key: it does not belong to the certificate");
     expect(refusal({ cert: "no" })).toThrow("EINVAL: cert: no PEM certificate");

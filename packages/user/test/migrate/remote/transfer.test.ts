@@ -42,7 +42,7 @@ describe("a device behind a receiver", () => {
     target.close();
   });
 
-  it("takes bytes that the mover changes after it has written them", async () => {
+  it("takes bytes that the migration client changes after it has written them", async () => {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device });
     const target = await receiving.connect();
@@ -90,7 +90,7 @@ describe("a device behind a receiver", () => {
     target.close();
   });
 
-  it("that is slow holds up the mover: no more than the window is on the way, and not much less", async () => {
+  it("that is slow holds up the migrationClient: no more than the window is on the way, and not much less", async () => {
     const window = 1024 * 1024;
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device }, { window });
@@ -117,7 +117,7 @@ describe("a device behind a receiver", () => {
 });
 
 describe("errors of the device", () => {
-  it("reach the mover as they are: code, message, and whether its server is gone", async () => {
+  it("reach the migration client as they are: code, message, and whether its server is gone", async () => {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device });
     const target = await receiving.connect();
@@ -152,7 +152,7 @@ describe("errors of the device", () => {
     target.close();
   });
 
-  it("that nobody asked about come with the next bytes: the mover that waits for room gets them", async () => {
+  it("that nobody asked about come with the next bytes: the migration client that waits for room gets them", async () => {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device }, { window: 256 * 1024 });
     const target = await receiving.connect();
@@ -199,7 +199,7 @@ describe("several devices", () => {
     );
   });
 
-  it("each take one mover at a time", async () => {
+  it("each take one migration client at a time", async () => {
     await using receiving = await Receiving.start({ a: new FakeTarget(), b: new FakeTarget() });
     const first = await receiving.connect({}, receiving.url("a"));
     await expect(receiving.connect({}, receiving.url("a"))).rejects.toThrow(
@@ -215,13 +215,16 @@ describe("several devices", () => {
 
 describe("compression", () => {
   /** Bytes that went up the wire for an image of 1 MiB of zeroes. */
-  async function sent(mover: typeof zlib | undefined, receiver: typeof zlib | undefined): Promise<number> {
+  async function sent(
+    migrationClient: typeof zlib | undefined,
+    receiver: typeof zlib | undefined,
+  ): Promise<number> {
     const device = new FakeTarget();
     await using receiving = await Receiving.start({ card: device }, { codec: receiver });
     await using wire = await Wire.to(receiving.port);
     const log: string[] = [];
     const target = await receiving.connect(
-      { compression: "zstd", codec: mover, log: (_level, message) => log.push(message) },
+      { compression: "zstd", codec: migrationClient, log: (_level, message) => log.push(message) },
       receiving.url("", wire.port),
     );
     await target.begin();
@@ -232,7 +235,7 @@ describe("compression", () => {
     await target.prepare(ID);
     target.close();
     expect(device.has(Buffer.concat([image, mixed]))).toBe(true);
-    expect(log).toHaveLength(((mover && receiver) ?? zstd) ? 0 : 1);
+    expect(log).toHaveLength(((migrationClient && receiver) ?? zstd) ? 0 : 1);
     return wire.up;
   }
 

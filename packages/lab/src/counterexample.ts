@@ -16,12 +16,16 @@ import { warmUp } from "./warm-up.js";
 export const WARM_UP = "warm-up";
 
 /** How to see a violation again: "callback/ioctl/fails/one/read@0x3,1,0x2". */
-export function formatWitness(design: Design, scenario: Scenario | undefined, schedule: string): string {
+export function formatCounterexample(
+  design: Design,
+  scenario: Scenario | undefined,
+  schedule: string,
+): string {
   const where = scenario ? `${design.name}/${scenario.name}` : design.name;
   return `${where}@${schedule.replaceAll("*", "x").replaceAll(" ", ",")}`;
 }
 
-export interface Witness {
+export interface Counterexample {
   readonly design: Design;
   /** Undefined: the warm-up. */
   readonly scenario: Scenario | undefined;
@@ -29,19 +33,19 @@ export interface Witness {
 }
 
 /** @throws Error naming what is not known */
-export function parseWitness(text: string): Witness {
+export function parseCounterexample(text: string): Counterexample {
   const [, designName, scenarioName, schedule] = /^([^/@]+)(?:\/([^@]+))?@(.*)$/.exec(text) ?? [];
   const design = designs.find(({ name }) => name === designName);
   if (!design || schedule === undefined)
-    throw new Error(`witness "${text}": not of the form DESIGN/SCENARIO@SCHEDULE`);
+    throw new Error(`counterexample "${text}": not of the form DESIGN/SCENARIO@SCHEDULE`);
   const scenario = catalogue.find(({ name }) => name === scenarioName);
   if (!scenario && (scenarioName !== undefined || schedule !== WARM_UP))
-    throw new Error(`witness "${text}": no scenario is called "${scenarioName ?? ""}"`);
+    throw new Error(`counterexample "${text}": no scenario is called "${scenarioName ?? ""}"`);
   return { design, scenario, schedule: schedule.replaceAll("x", "*").replaceAll(",", " ") };
 }
 
-/** A line of a witness. */
-export interface WitnessLine {
+/** A line of a counterexample. */
+export interface CounterexampleLine {
   /** "" for what no task does. */
   readonly task: string;
   readonly text: string;
@@ -49,13 +53,13 @@ export interface WitnessLine {
 }
 
 export interface Replayed {
-  readonly lines: readonly WitnessLine[];
+  readonly lines: readonly CounterexampleLine[];
   readonly violations: readonly Violation[];
 }
 
-/** Runs a witness again, and tells what happens. @throws Error for what is no witness */
-export async function replayWitness(text: string): Promise<Replayed> {
-  const { design, scenario, schedule } = parseWitness(text);
+/** Runs a counterexample again, and tells what happens. @throws Error for what is no counterexample */
+export async function replayCounterexample(text: string): Promise<Replayed> {
+  const { design, scenario, schedule } = parseCounterexample(text);
   if (!scenario) return replayWarmUp(design);
   const { body, last } = scenarioBody(design, scenario);
   let bench: Bench | undefined;
@@ -74,7 +78,7 @@ export async function replayWitness(text: string): Promise<Replayed> {
   );
   const [failure] = report.failures;
   const trace = failure?.trace ?? [];
-  const lines: WitnessLine[] = (bench?.notes ?? []).map(({ task, text, after, lock }) => ({
+  const lines: CounterexampleLine[] = (bench?.notes ?? []).map(({ task, text, after, lock }) => ({
     task: task ?? trace[after]?.task ?? "",
     text,
     ...(lock && { lock }),

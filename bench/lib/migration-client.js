@@ -1,7 +1,7 @@
 /**
  * Moves a device between two servers and prints one line of JSON: the result, and what this process has used.
  *
- *     node mover.js FROM TO MAX-ROUNDS MAX-DOWNTIME-MS
+ *     node migration-client.js FROM TO MAX-ROUNDS MAX-DOWNTIME-MS
  */
 import { LocalSource, LocalTarget, migrate } from "@vfiokit/user";
 

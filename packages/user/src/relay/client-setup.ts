@@ -12,13 +12,13 @@ import {
 } from "../wire/index.js";
 
 /** A part of the client's memory, as the client mapped it. */
-export interface LedgerMap {
+export interface ClientMap {
   readonly request: DmaMap;
   /** The memory's file, where the client gave it. */
   readonly fd: Fd | undefined;
 }
 
-/** A request of the ledger's own: what a new server is told. */
+/** A request of the set-up's own: what a new server is told. */
 export interface IrqRequest {
   readonly request: IrqSet;
   readonly fds: readonly Fd[];
@@ -38,14 +38,14 @@ const NO_DATA = new Uint8Array();
  * eventfds and masks of interrupts, dirty logging. It holds duplicates of nothing: the descriptors that it is given are
  * its own.
  */
-export class Ledger {
-  readonly #maps = new Map<bigint, LedgerMap>();
+export class ClientSetup {
+  readonly #maps = new Map<bigint, ClientMap>();
   /** By irq index, then by vector. */
   readonly #irqs = new Map<number, Map<number, Vector>>();
   /** Dirty logging that the client has started. */
   logging: FeatureDmaLoggingControl | undefined;
 
-  get maps(): Iterable<LedgerMap> {
+  get maps(): Iterable<ClientMap> {
     return this.#maps.values();
   }
 
@@ -53,7 +53,7 @@ export class Ledger {
     return this.#maps.size;
   }
 
-  /** The server has taken a map. The ledger takes `fd`. */
+  /** The server has taken a map. The setup takes `fd`. */
   addMap(request: DmaMap, fd: Fd | undefined): void {
     this.#maps.get(request.address)?.fd?.close();
     this.#maps.set(request.address, { request, fd });
@@ -69,7 +69,7 @@ export class Ledger {
     }
   }
 
-  /** The server has carried out SET_IRQS. The ledger takes `fds`. */
+  /** The server has carried out SET_IRQS. The setup takes `fds`. */
   setIrqs({ flags, index, start, count, data }: IrqSet, fds: readonly Fd[]): void {
     const action = flags & IRQ_SET_ACTION_MASK;
     const kind = flags & IRQ_SET_DATA_MASK;
@@ -89,7 +89,7 @@ export class Ledger {
     }
   }
 
-  /** The client's eventfd of an interrupt, to signal in the server's stead. Stays the ledger's. */
+  /** The client's eventfd of an interrupt, to signal in the server's stead. Stays the set-up's. */
   triggerOf(index: number, vector: number): Fd | undefined {
     return this.#irqs.get(index)?.get(vector)?.fd;
   }

@@ -5,12 +5,12 @@ import { initiators, type InitiatorRules, type ResetInitiator } from "./initiato
 import { upWriteMemoryLockFromReset, zapAndDownWriteMemoryLock, type ZappableDevice } from "./memory-lock.js";
 import type { ResetOutcome } from "./strategy.js";
 
-/** What the door needs of a device. */
+/** What the entry point needs of a device. */
 export interface ResettableDevice extends ZappableDevice {
   /** Linux: device_lock(&pdev->dev). Held by whoever resets, binds or removes the function itself. */
   readonly deviceLock: Mutex;
   readonly runtimePm: RuntimePm;
-  /** Counts the resets that really happened. Only the door increments it. */
+  /** Counts the resets that really happened. Only the entry point increments it. */
   generation: number;
   /** Found when the device was opened: its reset works. */
   readonly resetWorks: boolean;

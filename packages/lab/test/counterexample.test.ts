@@ -1,4 +1,4 @@
-import { replayWitness, type WitnessLine } from "@vfiokit/lab";
+import { replayCounterexample, type CounterexampleLine } from "@vfiokit/lab";
 import { lockdep } from "@vfiokit/lockdep";
 import { afterEach, describe, expect, it } from "vitest";
 
@@ -6,11 +6,12 @@ afterEach(() => lockdep.reset());
 
 const DEADLOCK = "locked/ioctl/succeeds/one/read-to-client+map-bar@0x5,2x3,1x4";
 
-const told = (lines: readonly WitnessLine[]): string[] => lines.map(({ task, text }) => `${task}: ${text}`);
+const told = (lines: readonly CounterexampleLine[]): string[] =>
+  lines.map(({ task, text }) => `${task}: ${text}`);
 
-describe("a witness", () => {
+describe("a counterexample", () => {
   it("tells every wait of a deadlock, for a mutex and for an rwsem", async () => {
-    const { lines, violations } = await replayWitness(DEADLOCK);
+    const { lines, violations } = await replayCounterexample(DEADLOCK);
     expect(told(lines)).toEqual([
       "ioctl: takes card.0's memoryLock for writing",
       "ioctl: tries and takes card.0's deviceLock",
@@ -29,28 +30,30 @@ describe("a witness", () => {
   });
 
   it("says what each line does to which lock", async () => {
-    const { lines } = await replayWitness(DEADLOCK);
+    const { lines } = await replayCounterexample(DEADLOCK);
     expect(lines[0]!.lock).toEqual({ what: "takes", lock: "card.0's memoryLock", mode: "write" });
     expect(lines[5]!.lock).toEqual({ what: "waits", lock: "card.0's memoryLock", mode: "read" });
     expect(lines[2]!.lock).toBeUndefined();
   });
 
   it("tells of a trylock that fails, of a mutex that is taken already, and of locks that are let go", async () => {
-    const { lines } = await replayWitness("deferred/ioctl/succeeds/one/STOP-STOP_COPY@1x4,0x6,1x10,0x5");
+    const { lines } = await replayCounterexample(
+      "deferred/ioctl/succeeds/one/STOP-STOP_COPY@1x4,0x6,1x10,0x5",
+    );
     expect(told(lines)).toContain("ioctl: waits for card.0's stateMutex, held by STOP-STOP_COPY");
     expect(told(lines)).toContain("ioctl: tries card.0's stateMutex, held by STOP-STOP_COPY");
     expect(told(lines)).toContain("ioctl: releases card.0's memoryLock");
   });
 
   it("tells two tasks of one name apart", async () => {
-    const { lines } = await replayWitness("locked/ioctl/succeeds/one/ioctl@0x3,1x3,0x9,1x9");
+    const { lines } = await replayCounterexample("locked/ioctl/succeeds/one/ioctl@0x3,1x3,0x9,1x9");
     const tasks = new Set(lines.map(({ task }) => task));
     expect(tasks).toContain("ioctl");
     expect(tasks).toContain("ioctl (2)");
   });
 
   it("ends with what was violated where no task did it", async () => {
-    const { lines } = await replayWitness("callback/ioctl/succeeds/one/alone/without-op-off@");
+    const { lines } = await replayCounterexample("callback/ioctl/succeeds/one/alone/without-op-off@");
     expect(lines).toEqual([{ task: "", text: "!! bisectable: registration refuses the driver" }]);
   });
 });
