@@ -12,7 +12,6 @@ const PROGRAMS = Number(process.env["ORACLE_PROGRAMS"] ?? 400);
 
 /** Not explored: what goes on between an `await` of a promise of the program's own and the task's next turn. */
 const FOREIGN = new Set([
-  "a place that an await of no lock makes: another task comes between",
   "a trylock while the holder awaits a promise of its own that is resolved",
   "two trylocks in a row, each of which meets a lock that was just taken",
 ]);
