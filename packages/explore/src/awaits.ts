@@ -71,7 +71,7 @@ export class Awaits<T extends object> {
 
   /** `promise.then`, not held back. */
   then<V>(promise: Promise<V>, fulfilled: (value: V) => void, rejected: (reason: unknown) => void): void {
-    this.#register(promise, fulfilled as OnFulfilled, rejected);
+    void this.#register(promise, fulfilled as OnFulfilled, rejected);
   }
 
   begin(): void {
@@ -84,7 +84,7 @@ export class Awaits<T extends object> {
     const stopHook = process
       ?.getBuiltinModule?.("node:v8")
       ?.promiseHooks?.onInit((promise, parent) => this.#onInit(promise, parent));
-    Object.defineProperty(prototype, "constructor", {
+    void Object.defineProperty(prototype, "constructor", {
       configurable: true,
       enumerable: false,
       get: () => {
@@ -92,16 +92,16 @@ export class Awaits<T extends object> {
         return Stand;
       },
       set(this: Promise<unknown>, value: unknown) {
-        Object.defineProperty(this, "constructor", { ...constructor, value });
+        void Object.defineProperty(this, "constructor", { ...constructor, value });
       },
     });
-    Object.defineProperty(prototype, "then", {
+    void Object.defineProperty(prototype, "then", {
       ...then,
       value: function (this: Promise<unknown>, fulfilled?: OnFulfilled, rejected?: OnRejected) {
         return awaits.#then(this, fulfilled, rejected);
       },
     });
-    Object.defineProperty(Promise, "resolve", {
+    void Object.defineProperty(Promise, "resolve", {
       ...resolve,
       value: function (this: unknown, value: unknown): unknown {
         const isPlain = this === Promise && value instanceof Promise && value.constructor === Stand;
@@ -116,9 +116,9 @@ export class Awaits<T extends object> {
     this.#restore = () => {
       stopWatching?.();
       stopHook?.();
-      Object.defineProperty(prototype, "constructor", constructor);
-      Object.defineProperty(prototype, "then", then);
-      Object.defineProperty(Promise, "resolve", resolve);
+      void Object.defineProperty(prototype, "constructor", constructor);
+      void Object.defineProperty(prototype, "then", then);
+      void Object.defineProperty(Promise, "resolve", resolve);
     };
   }
 
@@ -139,11 +139,12 @@ export class Awaits<T extends object> {
             try {
               resolve(callback(value));
             } catch (error) {
+              // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- whatever was thrown
               reject(error);
             }
           }),
         );
-      this.#register(
+      void this.#register(
         promise,
         typeof fulfilled === "function" ? later(fulfilled) : resolve,
         typeof rejected === "function" ? later(rejected) : reject,
@@ -154,7 +155,8 @@ export class Awaits<T extends object> {
   #register(promise: Promise<unknown>, fulfilled: OnFulfilled, rejected: OnRejected): Promise<unknown> {
     this.#native++;
     try {
-      return Reflect.apply(nativeThen, promise, [fulfilled, rejected]) as Promise<unknown>;
+      const next: unknown = Reflect.apply(nativeThen, promise, [fulfilled, rejected]);
+      return next as Promise<unknown>;
     } finally {
       this.#native--;
       this.#looked = false;

@@ -123,7 +123,7 @@ export class Execution implements Scheduler {
    * but a mutex that is its own now: then it makes no difference whether what follows comes at once.
    */
   #mayBeMet(thread: Thread): boolean {
-    if (this.#sharesAnything || thread !== this.#active) return true;
+    if (this.#sharesAnything || this.#outside || thread !== this.#active) return true;
     const took = this.events.at(-1)?.took;
     return [...this.#footprint.touched.keys()].some((object) => object !== took);
   }
@@ -648,6 +648,7 @@ export class Execution implements Scheduler {
   #newThread(name: string, task: Task | undefined): Thread {
     const parent = this.#settingUp ? undefined : (this.needs.identity?.getStore() ?? this.#active);
     const thread: Thread = {
+      parent,
       key: parent ? `${parent.key}.${parent.children++}` : `${this.threads.length}`,
       name,
       task,

@@ -37,6 +37,8 @@ export interface Gap {
 
 /** A line of execution: a task of the exploration, a task that the program made for itself, or a timer. */
 export interface Thread {
+  /** Whose code made it. */
+  readonly parent: Thread | undefined;
   /** The same in every execution that creates it in the same way. */
   readonly key: string;
   readonly name: string;

@@ -3,7 +3,7 @@ import { Mutex as Theirs } from "async-mutex";
 import pLimit from "p-limit";
 import { describe, expect, it } from "vitest";
 import { explore, formatReport, replay, type Body, type Exploration } from "@vfiokit/explore";
-import { Mutex as DropIn } from "@vfiokit/lockdep/async-mutex";
+import { Mutex as DropIn, Semaphore as DropInSemaphore } from "@vfiokit/lockdep/async-mutex";
 
 /** Takes one lock, then another, and lets go of both. */
 type WithLock = <T>(work: () => Promise<T>) => Promise<T>;
@@ -67,6 +67,65 @@ it("the same order of async-mutex's locks is proved", async () => {
     [0, 1],
   ]);
   expect(formatReport(await explore(body, { lockdep: false }))).toMatch("PROVED: no interleaving fails");
+});
+
+describe("the drop-in for async-mutex is a lock:", () => {
+  it("a deadlock is found among tasks that share nothing else, and told by the names of who waits", async () => {
+    const report = await explore(
+      twoLocks(locks["the drop-in for async-mutex"]!, [
+        [0, 1],
+        [1, 0],
+      ]),
+      {
+        plainFields: "none",
+        lockdep: false,
+      },
+    );
+    expect(report.failures).toMatchObject([{ kind: "deadlock" }]);
+    const labels = report.failures[0]!.trace.map(({ label }) => label.replace(/\(.*#/, "("));
+    expect(labels).toEqual([
+      "begin",
+      "begin",
+      "lock(1)",
+      "resume(1)",
+      "lock(2)",
+      "resume(2)",
+      "lock(2)",
+      "lock(1)",
+    ]);
+  });
+
+  it("a permit too few for two who want two", async () => {
+    const body: Body = (x) => {
+      const permits = new DropInSemaphore(3);
+      for (const name of ["a", "b"])
+        x.task(name, async () => {
+          const [, first] = await permits.acquire(1);
+          const [, second] = await permits.acquire(2);
+          second();
+          first();
+        });
+    };
+    for (const strategy of STRATEGIES)
+      expect(await explore(body, { strategy, lockdep: false })).toMatchObject({ verdict: "failed" });
+  });
+
+  it("who waited for an unlock finds it locked again, or not", async () => {
+    const seen = new Set<boolean>();
+    const report = await explore(
+      (x) => {
+        const mutex = new DropIn();
+        x.task("holder", async () => (await mutex.acquire())());
+        x.task("waiter", async () => {
+          await mutex.waitForUnlock();
+          seen.add(mutex.isLocked());
+        });
+      },
+      { lockdep: false },
+    );
+    expect(report).toMatchObject({ verdict: "proved" });
+    expect([...seen].sort()).toEqual([false, true]);
+  });
 });
 
 describe("two tasks that both find a thing free", () => {

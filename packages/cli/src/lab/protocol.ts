@@ -45,7 +45,7 @@ export interface SearchOptions {
  * The validator watches nothing here: whether an order is wrong in theory is what `lockdep check` says. The tasks share
  * nothing but locks.
  */
-const UNWATCHED = { lockdep: false, plainFields: "none" } as const;
+const UNWATCHED = { lockdep: false, plainFields: "none", awaits: "fused" } as const;
 
 /**
  * Runs the tasks of a scenario in every interleaving that matters, each once. If none of these deadlocks although
