@@ -339,9 +339,11 @@ export class Execution implements Scheduler {
     }
   }
 
-  /** A signal that no wait has looked at yet. One may, in another order. */
+  /** A signal that no wait has looked at yet: one may, in another order. Or one that somebody has aborted before. */
   #aborts(signal: AbortSignal): void {
-    if (!this.#signals.has(signal)) this.#footprint.add("abort*", true);
+    const name = this.#signals.get(signal);
+    if (name === undefined) this.#footprint.add("abort*", true);
+    else if (signal.aborted) this.#footprint.add(name, false);
   }
 
   #aborted(signal: AbortSignal, name: string): void {

@@ -204,6 +204,30 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     ),
   ],
   [
+    "a signal that two abort: who comes second does nothing in this order",
+    program(
+      false,
+      lock("m0"),
+      [take("m0", "write", 1), { do: "abort", task: "b" }],
+      [{ do: "abort", task: "b" }],
+    ),
+  ],
+  [
+    "a wait that a signal may end, and a trylock that meets its lock taken and not yet gone on",
+    program(
+      false,
+      [{ do: "cancel", signal: "k0" }],
+      [take("m1", "write", 1, { signal: "k0" }), release("m1", "write")],
+      [
+        { do: "try", lock: "m1", mode: "write", skip: 2 },
+        step,
+        release("m1", "write"),
+        { do: "try", lock: "m1", mode: "write", skip: 1 },
+        release("m1", "write"),
+      ],
+    ),
+  ],
+  [
     "a reader that is cancelled while the writer before it has not gone on yet",
     program(
       false,
