@@ -409,7 +409,8 @@ export class Execution implements Scheduler {
   trying(_task: Task, lock: Lock, access: Access): void {
     const key = this.#names.of(lock);
     this.#need(key, 2, lock.detail);
-    this.#footprint.add(key, access === EXCLUSIVE && !isTaken(lock));
+    const exclusive = access === EXCLUSIVE || this.#detail(lock, key) === 3;
+    this.#footprint.add(key, exclusive && !isTaken(lock));
   }
 
   releasing(_task: Task, lock: Lock, access: Access): void {

@@ -33,7 +33,9 @@ describe("the enumerator", () => {
   });
 
   it("has whatever plain Node shows", async () => {
-    for (const [i, program] of [...CASES.map(([, each]) => each), ...programs].entries()) {
+    for (const [i, whole] of [...CASES.map(([, each]) => each), ...programs].entries()) {
+      // Nobody tells there where a piece ends.
+      const { never: _, ...program } = whole;
       // The time limits of plain Node are real ones.
       if (program.tasks.some(({ code }) => code.some((instr) => "limit" in instr))) continue;
       const { ends, failures } = enumerate(program)!;

@@ -103,7 +103,9 @@ async function runTwice(program: Program, options: SubtreeOptions): Promise<stri
 export function bodyOf(program: Program): Body {
   let executions = 0;
   return (x) => {
-    const real = new RealProgram(program, x);
+    const step = (touches?: readonly string[]): Promise<void> =>
+      touches?.length === 0 ? x.pure() : x.step(touches ? { touches } : {});
+    const real = new RealProgram(program, { ...x, step });
     const number = ++executions;
     x.finally(() => {
       throw new Error(`${END}${number} ${real.end()}`);
