@@ -46,9 +46,7 @@ export async function campaign({
 }: CampaignOptions): Promise<Counts> {
   const counts: Counts = { compared: 0, skipped: 0, executions: 0, outcomes: 0 };
   for (let at = seed; counts.compared < programs && !signal?.aborted; at++) {
-    const made = sketch(at);
-    // The promise that nothing is shared but what is seen makes one piece of what stands about such an `await`.
-    const whole = foreign && made.plain ? made : withoutForeign(made);
+    const whole = foreign ? sketch(at) : withoutForeign(sketch(at));
     const found = await differencesIn(whole, maxExecutions, counts);
     if (found.length > 0) {
       const { program, differences } = await shrink(whole, found, maxExecutions);
