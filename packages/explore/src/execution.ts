@@ -430,9 +430,11 @@ export class Execution implements Scheduler {
     }
   }
 
-  /** A signal that no wait has looked at yet. One may, in another order. */
+  /** A signal that no wait has looked at yet: one may, in another order. Or one that somebody has aborted before. */
   #aborts(signal: AbortSignal): void {
-    if (!this.#signals.has(signal)) this.#footprint.add("abort*", true);
+    const name = this.#signals.get(signal);
+    if (name === undefined) this.#footprint.add("abort*", true);
+    else if (signal.aborted) this.#footprint.add(name, false);
   }
 
   #aborted(signal: AbortSignal, name: string): void {
@@ -498,7 +500,8 @@ export class Execution implements Scheduler {
   trying(_task: Task, lock: Lock, access: Access): void {
     const key = this.#names.of(lock);
     this.#need(key, 2, lock.detail);
-    this.#footprint.add(key, access === EXCLUSIVE && !isTaken(lock));
+    const exclusive = access === EXCLUSIVE || this.#detail(lock, key) === 3;
+    this.#footprint.add(key, exclusive && !isTaken(lock));
   }
 
   releasing(_task: Task, lock: Lock, access: Access): void {

@@ -34,7 +34,7 @@ export interface Scheduler {
    * @param about it only asks whether this task holds it
    */
   touching(lock: Lock, writes: boolean, about?: Task): void;
-  /** A task that would have to wait looks first whether it is to end its waits. */
+  /** It makes a difference whether they are aborted now: the task is about to wait, or its wait is over. */
   lookingAtSignals(task: Task, signal: AbortSignal | undefined): void;
   /** `task` could be preempted here. */
   preempt(task: Task): Promise<void>;

@@ -93,8 +93,9 @@ export class Waiter {
     else this.#reject(reason);
   }
 
-  /** Nothing but a grant ends the wait from here on. */
+  /** Nothing but a grant ends the wait from here on: what a signal does then is another thing. */
   protected deafen(): void {
+    scheduler?.lookingAtSignals(this.task, this.options?.signal);
     this.task.signal?.removeEventListener("abort", this);
     this.options?.signal?.removeEventListener("abort", this);
     this.#stopClock?.();

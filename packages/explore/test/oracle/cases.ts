@@ -204,6 +204,62 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     ),
   ],
   [
+    "a signal that two abort: who comes second does nothing in this order",
+    program(
+      false,
+      lock("m0"),
+      [take("m0", "write", 1), { do: "abort", task: "b" }],
+      [{ do: "abort", task: "b" }],
+    ),
+  ],
+  [
+    "a wait that a signal may end, and a trylock that meets its lock taken and not yet gone on",
+    program(
+      false,
+      [{ do: "cancel", signal: "k0" }],
+      [take("m1", "write", 1, { signal: "k0" }), release("m1", "write")],
+      [
+        { do: "try", lock: "m1", mode: "write", skip: 2 },
+        step,
+        release("m1", "write"),
+        { do: "try", lock: "m1", mode: "write", skip: 1 },
+        release("m1", "write"),
+      ],
+    ),
+  ],
+  [
+    "a timer cancels a wait that had the lock already in the order that came first",
+    program(
+      false,
+      lock("m0"),
+      [
+        { do: "look", lock: "m0", at: "waiters" },
+        { do: "timer", timer: "t0", ms: 1, act: { do: "cancel", signal: "k0" } },
+      ],
+      [take("m0", "write", 1, { caught: true, signal: "k0" }), release("m0", "write")],
+    ),
+  ],
+  [
+    "a task whose own timer cancels it, and a look at the queue where it may have been",
+    program(
+      false,
+      [{ do: "timer", timer: "t0", ms: 1, act: { do: "abort", task: "a" } }, ...lock("m0")],
+      lock("m0"),
+      [{ do: "look", lock: "m0", at: "waiters" }],
+    ),
+  ],
+  [
+    "a look at who reads, before somebody does by a trylock",
+    program(
+      false,
+      [{ do: "try", lock: "r0", mode: "read", skip: 2 }, { do: "set", cell: "c0" }, release("r0", "read")],
+      [
+        { do: "get", cell: "c0" },
+        { do: "look", lock: "r0", at: "owner" },
+      ],
+    ),
+  ],
+  [
     "a reader that is cancelled while the writer before it has not gone on yet",
     program(
       false,
