@@ -170,9 +170,7 @@ export class RealProgram {
     const { code } = this.program.tasks.find((_, i) => nameOf(i) === name)!;
     this.#handles.set(
       name,
-      this.world.task(name, async (task) => {
-        await this.#run(task, code, 0, code.length);
-      }),
+      this.world.task(name, (task) => this.#run(task, code, 0, code.length)),
     );
   }
 
