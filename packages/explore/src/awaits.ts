@@ -3,8 +3,10 @@ import { watchOutside } from "./outside.js";
 
 /** What is seen of awaits of an explored program's promises. `T` is a line of execution. */
 export interface AwaitObserver<T> {
-  /** Whose continuations are held back now. */
+  /** Whose continuations are held back. */
   explores(thread: T): boolean;
+  /** Somebody could tell now whether the thread has gone on. */
+  mayBeMet(thread: T): boolean;
   /** The thread could go on, after an `await`: it does when `go` is called. */
   ready(thread: T, go: () => void): void;
   /** The thread awaits what is no promise, and cannot be held back. */
@@ -172,7 +174,7 @@ export class Awaits<T extends object> {
     this.#wrapper = isWrapper ? promise : undefined;
     if (isWrapper || isAwait || !parent) return;
     const thread = this.identity.getStore();
-    if (!thread || !this.observer.explores(thread)) return;
+    if (!thread || !this.observer.explores(thread) || !this.observer.mayBeMet(thread)) return;
     const place = placeOf(new Error().stack);
     if (place) this.observer.escaped(thread, place);
   }

@@ -93,6 +93,8 @@ export class Execution implements Scheduler {
   #footprint = new Footprint();
   #released = new Map<string, number[]>();
   #stopped: ExecutedEvent[] = [];
+  /** The event has made tasks that can begin now. */
+  #begets = false;
   #settingUp = true;
   #adrift = 0;
   readonly #awaits: Awaits<Thread> | undefined;
@@ -110,7 +112,8 @@ export class Execution implements Scheduler {
     const identity = this.#sharesAnything || awaits === "points" ? needs.tryIdentify() : undefined;
     if (!identity) return;
     this.#awaits = new Awaits(identity, {
-      explores: (thread) => this.#threads.has(thread) && this.#mayBeMet(thread),
+      explores: (thread) => this.#threads.has(thread),
+      mayBeMet: (thread) => this.#mayBeMet(thread),
       outside: () => (this.#outside = true),
       ready: (thread, go) => this.#ready(thread, go),
       escaped: (thread, place) =>
@@ -120,10 +123,11 @@ export class Execution implements Scheduler {
 
   /**
    * Somebody could tell whether the thread has gone on after an `await`. Not if it has used nothing in its present piece
-   * but a mutex that is its own now: then it makes no difference whether what follows comes at once.
+   * but a mutex that is its own now, and has let nobody begin: then it makes no difference whether what follows comes at
+   * once.
    */
   #mayBeMet(thread: Thread): boolean {
-    if (this.#sharesAnything || this.#outside || thread !== this.#active) return true;
+    if (this.#sharesAnything || this.#outside || thread !== this.#active || this.#begets) return true;
     const took = this.events.at(-1)?.took;
     return [...this.#footprint.touched.keys()].some((object) => object !== took);
   }
@@ -137,6 +141,7 @@ export class Execution implements Scheduler {
   start(task: Task, run: () => Promise<void>): Thread {
     const thread = this.#thread(task);
     thread.mustEnd = true;
+    this.#begets = true;
     if (task.signal) this.#watch(task.signal, `abort(${thread.key})`);
     const go = (): void =>
       this.#then(
@@ -291,6 +296,7 @@ export class Execution implements Scheduler {
     this.#footprint = new Footprint();
     this.#released = new Map();
     this.#stopped = [];
+    this.#begets = false;
     const event = this.#eventOf(thread, pending);
     this.events.push(event);
     if (pending.deadline !== undefined) {
@@ -386,6 +392,10 @@ export class Execution implements Scheduler {
   /** A promise that the thread awaits has settled. */
   #ready(thread: Thread, go: () => void): void {
     if (!this.#threads.has(thread)) return; // of a run that is over
+    if (!this.#mayBeMet(thread)) {
+      go();
+      return;
+    }
     // It may have settled in time by chance.
     if (this.#outside && !this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
     this.#landed(thread);
@@ -439,6 +449,7 @@ export class Execution implements Scheduler {
 
   #aborted(signal: AbortSignal, name: string): void {
     this.#footprint.add(name, true);
+    this.#footprint.add("abort*", true); // others may follow it (AbortSignal.any)
     this.needs.abort(name);
     for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 2);
   }

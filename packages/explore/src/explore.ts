@@ -95,7 +95,7 @@ async function sample(
     const execution = await runner.run(picker, needs);
     tally.begin();
     if (execution.again) continue;
-    tally.add(execution, needs.locks);
+    tally.add(execution, needs);
     if (tally.failures.length > 0 && !options.keepGoing) break;
     if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
   }
@@ -117,8 +117,8 @@ export async function replay(
   options: ExploreOptions = {},
 ): Promise<ExploreReport> {
   const begun = performance.now();
-  const { threads, locks } = parseSchedule(schedule);
-  const needs = new Needs({ ...NO_KNOWLEDGE, locks });
+  const { threads, ...known } = parseSchedule(schedule);
+  const needs = new Needs({ ...NO_KNOWLEDGE, ...known });
   using runner = (await Runner.inTurn(body, options, undefined))!;
   let execution = await runner.run(replayPicker(threads), needs);
   while (execution.again) execution = await runner.run(replayPicker(threads), needs);
@@ -134,6 +134,6 @@ export async function replay(
     events: length,
     maxDepth: length,
     time: performance.now() - begun,
-    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs.locks)),
+    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs)),
   };
 }

@@ -1,6 +1,6 @@
 import type { AwaitsAre, Execution, PlainFields } from "./execution.js";
 import type { Failure } from "./failure.js";
-import type { Detail } from "./needs.js";
+import type { Needs } from "./needs.js";
 import { formatSchedule } from "./schedule.js";
 
 /**
@@ -114,17 +114,14 @@ export interface TraceEvent {
   readonly label: string;
 }
 
-export function foundFailure(
-  execution: Execution,
-  failure: Failure,
-  locks: ReadonlyMap<string, Detail>,
-): FoundFailure {
+export function foundFailure(execution: Execution, failure: Failure, needs: Needs): FoundFailure {
   const names = new Map(execution.threads.map(({ key, name }) => [key, name]));
   return {
     ...failure,
     schedule: formatSchedule({
       threads: execution.events.map(({ thread }) => thread),
-      locks: Object.fromEntries(locks),
+      locks: Object.fromEntries(needs.locks),
+      gaps: needs.gaps,
     }),
     trace: execution.events.map(({ thread, label }) => ({ thread, task: names.get(thread)!, label })),
   };

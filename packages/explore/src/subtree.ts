@@ -109,7 +109,7 @@ export async function exploreSubtree(
       if (isWhole) continue;
       break; // the other parts have to begin anew as well
     }
-    tally.add(execution, needs.locks);
+    tally.add(execution, needs);
     last = execution.events;
     touched = last[job.prefix.length - 1]?.footprint.toData() ?? [];
     tooDeep ||= execution.abandoned === "depth" || execution.failures.some(({ kind }) => kind === "livelock");

@@ -1,5 +1,5 @@
 import type { Execution } from "./execution.js";
-import type { Detail } from "./needs.js";
+import type { Needs } from "./needs.js";
 import { foundFailure, type FoundFailure } from "./report.js";
 
 /** What has come of executions so far. */
@@ -67,13 +67,13 @@ export class Tally {
   }
 
   /** What came of the execution that began. */
-  add(execution: Execution, locks: ReadonlyMap<string, Detail>): void {
+  add(execution: Execution, needs: Needs): void {
     const { length } = execution.events;
     this.#events += length;
     this.#maxDepth = Math.max(this.#maxDepth, length);
     if (execution.abandoned === "pruned") this.#pruned++;
     for (const what of execution.unknown) this.unknown.add(what);
-    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, locks));
+    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, needs));
   }
 
   /** What came of others, which come after all that was added before. */

@@ -110,6 +110,7 @@ export class Once<T> extends Lock {
       throw error;
     }
     if (!(made instanceof Promise)) return this.#succeeded(made);
+    if (scheduler) return this.#goOnAfter(made, scheduler, task);
     return made.then(
       (value) => this.#succeeded(value),
       (error: unknown) => {
@@ -117,6 +118,19 @@ export class Once<T> extends Lock {
         throw error;
       },
     );
+  }
+
+  /** The same where interleavings are explored: others may run before the task goes on. */
+  async #goOnAfter(made: Promise<T>, by: Scheduler, task: Task): Promise<T> {
+    try {
+      this.#succeeded(await made);
+    } catch (error) {
+      this.#failed(error);
+      await by.arrived(task, this, true);
+      throw error;
+    }
+    await by.arrived(task, this, false);
+    return this.#value!;
   }
 
   #succeeded(value: T): T {

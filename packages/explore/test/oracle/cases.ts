@@ -260,6 +260,71 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     ),
   ],
   [
+    "a task that is started before an await of who starts it",
+    {
+      plain: false,
+      tasks: [
+        {
+          late: false,
+          code: [
+            { do: "start", task: "b" },
+            { do: "gap", how: "then" },
+            { do: "try", lock: "h1", mode: "receive", skip: 0 },
+          ],
+        },
+        { late: true, code: [take("h1", "send", 0)] },
+      ],
+    },
+  ],
+  [
+    "a function that has touched nothing when it is called, and something when it is over",
+    program(
+      false,
+      [{ do: "set", cell: "c0" }],
+      [{ do: "call" }, { do: "get", cell: "c0" }, { do: "return" }, { do: "see", cell: "c0" }],
+    ),
+  ],
+  [
+    "a schedule of awaits that are points, in an order where nobody has to wait",
+    program(
+      false,
+      [
+        { do: "await", promise: "d0" },
+        { do: "set", cell: "c0" },
+      ],
+      [
+        { do: "resolve", promise: "d0" },
+        { do: "get", cell: "c0" },
+      ],
+    ),
+  ],
+  [
+    "a look at a once that is done, while who ran it has not gone on yet",
+    program(
+      false,
+      [
+        { do: "look", lock: "o0", at: "state" },
+        { do: "try", lock: "m0", mode: "write", skip: 1 },
+        release("m0", "write"),
+      ],
+      [
+        { do: "try", lock: "m0", mode: "write", skip: 3 },
+        take("o0", "once", 1, { caught: true }),
+        { do: "made", lock: "o0", caught: true },
+        release("m0", "write"),
+      ],
+    ),
+  ],
+  [
+    "a wait whose signal follows that of a task which is cancelled",
+    program(
+      false,
+      [{ do: "abort", task: "a" }],
+      [take("b1", "wait", 0)],
+      [take("b1", "wait", 0, { caught: true, signal: "any a" })],
+    ),
+  ],
+  [
     "a reader that is cancelled while the writer before it has not gone on yet",
     program(
       false,
