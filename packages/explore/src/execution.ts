@@ -27,6 +27,7 @@ import { stuckFailure } from "./stuck.js";
 import type { Pending, Thread } from "./thread.js";
 import { nextTurn } from "./turn.js";
 import { CLOCK, type TimerHandle, type VirtualClock } from "./virtual-clock.js";
+import { Watch } from "./watch.js";
 
 /** Picks the thread that goes on. `undefined` ends the execution: it is of no further interest. */
 export type Picker = (enabled: readonly Thread[], events: readonly ExecutedEvent[]) => Thread | undefined;
@@ -64,6 +65,16 @@ export class Execution implements Scheduler {
   readonly blocked: ExecutedEvent[] = [];
   /** What the explorer cannot see, and so cannot try in other orders. */
   readonly unknown = new Set<string>();
+  /** What a verdict rests on, besides that the executions are all that differ. */
+  readonly restsOn = new Set<string>();
+  /** Objects of the program's whose use is seen. */
+  readonly watch = new Watch({
+    thread: () => (this.#checking ? undefined : (this.needs.identity?.getStore() ?? this.#active)),
+    touch: (cell, writes) => this.#footprint.add(cell, writes),
+    touchEverything: () => this.#footprint.addEverything(),
+    unknown: (what) => void this.unknown.add(what),
+    restsOn: (what) => void this.restsOn.add(what),
+  });
   /** The picker ended it, or the bound on its depth. */
   abandoned: "pruned" | "depth" | undefined;
   /** It met something that needs another way of running it, which is known now: run it again. */
@@ -85,6 +96,8 @@ export class Execution implements Scheduler {
   #released = new Map<string, number[]>();
   #stopped: ExecutedEvent[] = [];
   #settingUp = true;
+  /** An invariant is being checked. */
+  #checking = false;
   #adrift = 0;
   readonly #awaits: Awaits<Thread> | undefined;
   /** A task has begun something that the world outside ends. */
@@ -140,6 +153,7 @@ export class Execution implements Scheduler {
   endSetUp(): void {
     this.#settingUp = false;
     this.#names.endSetUp();
+    this.watch.endSetUp();
   }
 
   fail(kind: FailureKind, message: string): void {
@@ -194,6 +208,7 @@ export class Execution implements Scheduler {
       this.#threads.clear();
       Object.defineProperty(prototype, "abort", abort);
       schedule(undefined);
+      this.watch.end();
     }
   }
 
@@ -255,11 +270,13 @@ export class Execution implements Scheduler {
     const event = this.#footprint;
     this.#footprint = new Footprint();
     if (this.#sharesAnything) this.#footprint.addFields(undefined);
+    this.#checking = true;
     try {
       afterEvent();
     } catch (error) {
       this.fail("assertion", messageOf(error));
     }
+    this.#checking = false;
     if (event.conflictsWith(this.#footprint)) event.merge(this.#footprint);
     this.#footprint = event;
   }
@@ -282,6 +299,7 @@ export class Execution implements Scheduler {
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
     await nextTurn();
+    this.watch.settle(thread);
     this.#mayDrift(thread);
     this.#check(afterEvent);
     this.#widen(thread, pending);
@@ -523,12 +541,12 @@ export class Execution implements Scheduler {
     return this.#park(this.#current(), { label, ...(fields && { fields }) });
   }
 
-  access(cell: Shared<unknown>, writes: boolean): Promise<void> {
+  access(cell: Shared<unknown>, writes: boolean, fields: readonly string[] | undefined): Promise<void> {
     const key = this.#names.of(cell);
     return this.#park(this.#current(), {
       label: `${writes ? "set" : "get"}(${key})`,
       touches: { key, writes },
-      fields: [],
+      ...(fields && { fields }),
     });
   }
 

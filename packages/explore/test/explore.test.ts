@@ -458,16 +458,19 @@ describe("how it is explored", () => {
   ] as const)("the same executions each time: $strategy", async (options: ExploreOptions) => {
     const run = async (): Promise<unknown> => {
       const outcomes: string[] = [];
-      const report = await explore((x) => {
-        const log: string[] = [];
-        const cell = x.shared("cell", 0);
-        for (const name of ["a", "b", "c"])
-          x.task(name, async () => {
-            await cell.set((await cell.get()) + 1);
-            log.push(name);
-          });
-        x.finally(() => void outcomes.push(`${log.join("")}${cell.current}`));
-      }, options);
+      const report = await explore(
+        (x) => {
+          const log: string[] = [];
+          const cell = x.shared("cell", 0);
+          for (const name of ["a", "b", "c"])
+            x.task(name, async () => {
+              await cell.set((await cell.get()) + 1);
+              log.push(name);
+            });
+          x.finally(() => void outcomes.push(`${log.join("")}${cell.current}`));
+        },
+        { ...options, plainFields: "none" },
+      );
       return [outcomes, { ...report, time: 0 }];
     };
     expect(await run()).toEqual(await run());

@@ -218,6 +218,34 @@ describe("plain fields between steps:", () => {
     expect(report.failures[0]).toMatchObject({ message: "on page 2, shown 1" });
   });
 
+  it("a variable whose accesses are seen, and a plain field beside it", async () => {
+    const body =
+      (touches?: readonly string[]): Body =>
+      (x) => {
+        const open = x.shared("open", true);
+        let sold = 0; // nobody sees who reads and writes it
+        const buy = async (): Promise<void> => {
+          await open.get({ ...(touches && { touches }) });
+          const before = sold;
+          await open.get({ ...(touches && { touches }) });
+          sold = before + 1;
+        };
+        for (const name of ["ann", "bob"]) x.task(name, buy);
+        x.finally(() => {
+          if (sold !== 2) throw new Error(`${sold} sold to two`);
+        });
+      };
+    for (const strategy of ["exhaustive", "all"] as const)
+      for (const touches of [undefined, ["sold"]]) {
+        const report = await explore(body(touches), { strategy });
+        expect(report.failures[0], strategy).toMatchObject({ message: "1 sold to two" });
+        const again = await replay(body(touches), report.failures[0]!.schedule);
+        expect(again.failures[0]).toMatchObject({ message: "1 sold to two" });
+      }
+    // Who says that nothing plain is used gets what was asked for: the reads of one variable commute.
+    expect(await explore(body([]))).toMatchObject({ verdict: "proved" });
+  });
+
   it("steps that say that they touch different fields, or none, are taken in one order", async () => {
     const executions = async (step: (x: Exploration, name: string) => Promise<void>): Promise<number> => {
       const report = await explore((x) => {

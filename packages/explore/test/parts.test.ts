@@ -190,7 +190,7 @@ describe("an exploration in parts", () => {
       {
         prefix: ["7"],
         sleep: {},
-        knowledge: { locks: {}, aborted: [], identified: false, footprints: {} },
+        knowledge: { locks: {}, aborted: [], identified: false, gaps: false, footprints: {} },
         executions: 5,
       },
       quiet,

@@ -263,8 +263,11 @@ async function shorten(
   { scenario, failure }: Candidate,
 ): Promise<FoundFailure> {
   if (failure.kind !== "assertion")
-    return minimise(scenarioBody(design, scenario).body, failure, { lockdep: false });
+    return minimise(scenarioBody(design, scenario).body, failure, { lockdep: false, plainFields: "none" });
   const [only] = underlying(name).filter((each) => failure.message.includes(`${each}: `));
   if (only === undefined || only === "no-cycle") return failure;
-  return minimise(scenarioBody(design, scenario, only).body, failure, { lockdep: false });
+  return minimise(scenarioBody(design, scenario, only).body, failure, {
+    lockdep: false,
+    plainFields: "none",
+  });
 }
