@@ -6,6 +6,23 @@ interface Item {
   n: number;
 }
 
+class Secret {
+  #n = 0;
+  bump(): number {
+    return ++this.#n;
+  }
+  read(): number {
+    return this.#n;
+  }
+}
+
+/** What a task keeps, and uses without asking for it again. */
+interface Mine {
+  item?: Item | undefined;
+  since?: Date;
+  secret?: Secret;
+}
+
 /** What tasks share: of every sort that can be watched. */
 class State {
   a = 0;
@@ -17,10 +34,11 @@ class State {
   item: Item | undefined;
   items: Item[] = [];
   since = new Date(0);
+  readonly secret = new Secret();
 }
 
 /** What a piece can do: it tells what it has seen. `mine` is what the task keeps. */
-const USES: readonly ((s: State, mine: { item?: Item | undefined }) => unknown)[] = [
+const USES: readonly ((s: State, mine: Mine) => unknown)[] = [
   (s) => s.a++,
   (s) => s.a,
   (s) => (s.b = (s.b ?? 5) + s.a),
@@ -53,6 +71,12 @@ const USES: readonly ((s: State, mine: { item?: Item | undefined }) => unknown)[
   (s) => s.items.reduce((sum, { n }) => sum + n, 0),
   (s) => s.since.getTime(),
   (s) => s.since.setTime(s.since.getTime() + 1),
+  (s, mine) => (mine.since = s.since).getTime(),
+  (_, mine) => mine.since?.getTime(),
+  (_, mine) => mine.since?.setTime(mine.since.getTime() + 1),
+  (s, mine) => (s.a > 0 ? (mine.secret = s.secret).read() : "not yet"),
+  (_, mine) => mine.secret?.read(),
+  (_, mine) => mine.secret?.bump(),
 ];
 
 type Program = readonly (readonly (readonly number[])[])[]; // uses, by piece, by task
@@ -70,7 +94,7 @@ async function outcomes(program: Program, strategy: "exhaustive" | "all"): Promi
     const notes: string[][] = program.map(() => []);
     for (const [i, pieces] of program.entries())
       x.task(`t${i}`, async () => {
-        const mine: { item?: Item | undefined } = {};
+        const mine: Mine = {};
         for (const uses of pieces) {
           await x.step();
           for (const use of uses) notes[i]!.push(String(USES[use]!(state, mine)));
@@ -78,7 +102,7 @@ async function outcomes(program: Program, strategy: "exhaustive" | "all"): Promi
       });
     x.finally(() => {
       seen.add(
-        `${JSON.stringify(notes)} ${JSON.stringify(state)} ${[...state.map].join()} ${[...state.set].join()}`,
+        `${JSON.stringify(notes)} ${JSON.stringify(state)} ${[...state.map].join()} ${[...state.set].join()} ${state.secret.read()}`,
       );
     });
   };

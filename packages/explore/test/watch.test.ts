@@ -353,6 +353,32 @@ describe("what cannot be seen into makes no proof:", () => {
     }
   });
 
+  it.each(["a date", "an object with private fields"])("%s, kept by a task for later", async (what) => {
+    class Counter {
+      #count = 0;
+      getTime(): number {
+        return this.#count;
+      }
+      setTime(count: number): void {
+        this.#count = count;
+      }
+    }
+    const body = (x: Exploration): void => {
+      const state = x.watch({ kept: what === "a date" ? new Date(0) : new Counter() });
+      for (const name of ["a", "b"])
+        x.task(name, async () => {
+          const { kept } = state;
+          await x.step();
+          const before = kept.getTime();
+          await x.step();
+          kept.setTime(before + 1);
+        });
+      x.finally(() => expect(state.kept.getTime()).toBe(2));
+    };
+    for (const strategy of ["exhaustive", "all"] as const)
+      expect((await explore(body, { strategy, plainFields })).verdict, strategy).toBe("failed");
+  });
+
   it("an object that is changed past its Proxy: unknown, and by whom", async () => {
     const report = await explore(
       (x) => {
