@@ -109,10 +109,10 @@ export class Awaits<T extends object> {
         return isPlain ? value : Reflect.apply(nativeResolve, this, [value]);
       },
     });
-    const stopWatching = watchOutside(() => {
-      const thread = this.identity.getStore();
-      if (thread) this.observer.outside(thread);
-    });
+    const stopWatching = watchOutside(
+      () => this.identity.getStore() !== undefined,
+      () => this.observer.outside(this.identity.getStore()!),
+    );
     this.#restore = () => {
       stopWatching?.();
       stopHook?.();
@@ -170,15 +170,18 @@ export class Awaits<T extends object> {
     this.#wrapper = isWrapper ? promise : undefined;
     if (isWrapper || isAwait || !parent) return;
     const thread = this.identity.getStore();
-    if (thread && this.observer.explores(thread)) this.observer.escaped(thread, placeOf(new Error().stack));
+    if (!thread || !this.observer.explores(thread)) return;
+    const place = placeOf(new Error().stack);
+    if (place) this.observer.escaped(thread, place);
   }
 }
 
-/** The first line of the program's own in a stack, as file:line. */
-function placeOf(stack = ""): string {
+/** Where the program awaits, as file:line. Undefined: it is not the program, but the platform within. */
+function placeOf(stack = ""): string | undefined {
   for (const line of stack.split("\n").slice(1)) {
+    if (/[\\/]explore[\\/](?:src|dist)[\\/]|node:internal[\\/]promise_hooks/.test(line)) continue;
     const [, place] = /[( ]((?:\/|file:|[A-Za-z]:\\)[^()]*:\d+):\d+\)?$/.exec(line) ?? [];
-    if (place && !/[\\/]explore[\\/](?:src|dist)[\\/]/.test(place)) return place.replace(/^file:\/\//, "");
+    return place?.replace(/^file:\/\//, "");
   }
   return "a place that the stack does not tell";
 }

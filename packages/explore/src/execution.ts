@@ -49,6 +49,15 @@ export interface RunOptions {
  */
 export type PlainFields = "conflict" | "none";
 
+/**
+ * What an `await` of a promise is that is none of the explorer's: `points`, a place where others run; `fused`, nothing,
+ * as long as the promise settles before the task's next point, which is a promise too.
+ */
+export type AwaitsAre = "points" | "fused";
+
+/** The label of what follows an `await`. It uses the plain fields that the piece before was said to use. */
+const AWAIT = "await";
+
 /** A bug in one run repeats itself in its aftermath. */
 const MAX_FAILURES = 16;
 
@@ -109,16 +118,27 @@ export class Execution implements Scheduler {
   constructor(
     private readonly needs: Needs,
     private readonly plainFields: PlainFields,
+    awaits: AwaitsAre,
   ) {
-    const identity = this.#sharesAnything ? needs.tryIdentify() : undefined;
+    const identity = this.#sharesAnything || awaits === "points" ? needs.tryIdentify() : undefined;
     if (!identity) return;
     this.#awaits = new Awaits(identity, {
-      explores: (thread) => this.#threads.has(thread),
+      explores: (thread) => this.#threads.has(thread) && this.#mayBeMet(thread),
       outside: () => (this.#outside = true),
       ready: (thread, go) => this.#ready(thread, go),
       escaped: (thread, place) =>
         this.unknown.add(`${thread.name} awaits what is no promise, at ${place}: use x.step()`),
     });
+  }
+
+  /**
+   * Somebody could tell whether the thread has gone on after an `await`. Not if it has used nothing in its present piece
+   * but a mutex that is its own now: then it makes no difference whether what follows comes at once.
+   */
+  #mayBeMet(thread: Thread): boolean {
+    if (this.#sharesAnything || thread !== this.#active) return true;
+    const took = this.events.at(-1)?.took;
+    return [...this.#footprint.touched.keys()].some((object) => object !== took);
   }
 
   /** Tasks may share what nobody sees. Who shares a promise has broken the promise to share nothing. */
@@ -294,8 +314,9 @@ export class Execution implements Scheduler {
       this.#now = pending.deadline;
       this.#release(CLOCK, pending.setBy!);
     } else if (event.took !== undefined) this.#taken.set(event.took, this.events.length - 1);
+    if (pending.label !== AWAIT) thread.fields = pending.fields;
     // Arrivals only queue, or take the lock: `arrived` tells whether the task goes on.
-    if (!pending.arrival) this.#goesOn(pending.fields);
+    if (!pending.arrival) this.#goesOn(thread.fields);
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
     await nextTurn();
@@ -346,7 +367,8 @@ export class Execution implements Scheduler {
 
   /** A thread may await what is no scheduling point. Who lets it go on does not commute with that. */
   #mayDrift(thread: Thread): void {
-    if (thread.ended || thread.pending || thread.waiting || !thread.mustEnd || thread.adrift) return;
+    const { ended, mustEnd, pending, waiting, adrift, gaps } = thread;
+    if (ended || !mustEnd || adrift || (pending ?? waiting) || gaps.length > 0) return;
     thread.adrift = true;
     if (!this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
     if (!this.needs.gaps && !this.#sharesAnything) {
@@ -392,13 +414,13 @@ export class Execution implements Scheduler {
   #bridge(thread: Thread): void {
     if (thread.gaps.length === 0) return;
     if (thread.pending ?? thread.waiting) {
-      if (thread.pending?.label !== "await")
+      if (thread.pending?.label !== AWAIT)
         this.unknown.add(`${thread.name} does two things at once: make it two tasks`);
       return;
     }
     // eslint-disable-next-line @typescript-eslint/unbound-method -- a function of the gap's own
     const { enabledBy, go } = thread.gaps.shift()!;
-    thread.pending = { label: "await", enabledBy: [enabledBy], go };
+    thread.pending = { label: AWAIT, enabledBy: [enabledBy], go };
   }
 
   #enabled(): Thread[] {
@@ -613,7 +635,7 @@ export class Execution implements Scheduler {
   }
 
   #park(thread: Thread, pending: Omit<Pending, "go" | "enabledBy">): Promise<void> {
-    if (thread.pending?.label === "await") {
+    if (thread.pending?.label === AWAIT) {
       // It goes on in two places: the one that was ready first is next.
       // eslint-disable-next-line @typescript-eslint/unbound-method -- a function of the gap's own
       const { go, enabledBy } = thread.pending;
@@ -652,6 +674,7 @@ export class Execution implements Scheduler {
       pending: undefined,
       waiting: undefined,
       gaps: [],
+      fields: undefined,
       adrift: false,
       children: 0,
       events: 0,

@@ -1,8 +1,8 @@
-import type { PlainFields } from "./execution.js";
+import type { AwaitsAre, PlainFields } from "./execution.js";
 import type { Body } from "./exploration.js";
 import { Needs, NO_KNOWLEDGE } from "./needs.js";
 import { pctPicker, randomPicker } from "./random.js";
-import { boundsOf, foundFailure, verdictOf, type ExploreReport } from "./report.js";
+import { boundsOf, foundFailure, promisesOf, verdictOf, type ExploreReport } from "./report.js";
 import { Runner } from "./run.js";
 import { parseSchedule, replayPicker } from "./schedule.js";
 import { exploreSubtree, PROGRESS_EVERY } from "./subtree.js";
@@ -42,6 +42,13 @@ export interface ExploreOptions {
    * rests on it.
    */
   readonly plainFields?: PlainFields;
+  /**
+   * What an `await` is of a promise that comes from no lock, cell or point of the explorer's: an async function of the
+   * program's own, a foreign library's lock. `points`, the default: others may run there. `fused`, only with
+   * `plainFields: "none"`, promises that it makes no difference: what a task does between two points is one piece, if
+   * what it awaits meanwhile has settled by itself. It saves many orders, and the verdict rests on it.
+   */
+  readonly awaits?: AwaitsAre;
   /** Ends the exploration, with what was found so far. */
   readonly signal?: AbortSignal;
   /** Called after every 256 executions. */
@@ -62,7 +69,7 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
   return {
     ...verdictOf(result),
     bounds: boundsOf(options),
-    plainFields: options.plainFields ?? "conflict",
+    ...promisesOf(options),
     ...{ executions, pruned, events, maxDepth },
     time: performance.now() - begun,
     failures,
@@ -96,7 +103,7 @@ async function sample(
   return {
     ...verdictOf({ failures, ended: false, bounded: false, unknown: [...tally.unknown] }),
     bounds: boundsOf(options),
-    plainFields: options.plainFields ?? "conflict",
+    ...promisesOf(options),
     ...counts,
     time,
     failures,
@@ -121,7 +128,7 @@ export async function replay(
     exhausted: false,
     unknown: [...execution.unknown],
     bounds: {},
-    plainFields: options.plainFields ?? "conflict",
+    ...promisesOf(options),
     executions: 1,
     pruned: 0,
     events: length,

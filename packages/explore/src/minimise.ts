@@ -5,7 +5,7 @@ import { countSwitches, formatSchedule, parseSchedule } from "./schedule.js";
 
 export interface MinimiseOptions extends Pick<
   ExploreOptions,
-  "lockdep" | "plainFields" | "maxEvents" | "signal"
+  "lockdep" | "plainFields" | "awaits" | "maxEvents" | "signal"
 > {
   /** Executions to spend on the search for a schedule with the fewest preemptions. Default 2000. */
   readonly maxExecutions?: number;

@@ -30,14 +30,14 @@ function isOnlyTold(): boolean {
 }
 
 /**
- * Calls `begun` when something is begun that the world outside ends: a real timer, a request, a read of a file.
+ * Calls `begun` when a task begins something that the world outside ends: a real timer, a request, a read of a file.
  * @returns what ends that, or undefined where nothing tells
  */
-export function watchOutside(begun: () => void): (() => void) | undefined {
+export function watchOutside(isTask: () => boolean, begun: () => void): (() => void) | undefined {
   const { process } = globalThis as unknown as { process?: ProcessLike };
   const hook = process?.getBuiltinModule?.("node:async_hooks")?.createHook?.({
     init: (_id, type) => {
-      if (!INSIDE.has(type) && !isOnlyTold()) begun();
+      if (!INSIDE.has(type) && isTask() && !isOnlyTold()) begun();
     },
   });
   hook?.enable();

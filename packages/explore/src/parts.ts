@@ -2,7 +2,7 @@ import { toBeTried, type Demand } from "./dpor.js";
 import type { ExploreOptions } from "./explore.js";
 import { KnowledgePool } from "./knowledge-pool.js";
 import type { Knowledge } from "./needs.js";
-import { boundsOf, verdictOf, type ExploreReport } from "./report.js";
+import { boundsOf, promisesOf, verdictOf, type ExploreReport } from "./report.js";
 import type { Sleep, SubtreeJob, SubtreeResult } from "./subtree.js";
 import { Tally } from "./tally.js";
 
@@ -11,7 +11,14 @@ export type RunSubtree = (job: SubtreeJob, signal: AbortSignal) => Promise<Subtr
 
 export interface PartsOptions extends Pick<
   ExploreOptions,
-  "maxDepth" | "maxExecutions" | "maxPreemptions" | "keepGoing" | "plainFields" | "signal" | "onProgress"
+  | "maxDepth"
+  | "maxExecutions"
+  | "maxPreemptions"
+  | "keepGoing"
+  | "plainFields"
+  | "awaits"
+  | "signal"
+  | "onProgress"
 > {
   readonly strategy?: "exhaustive" | "all";
   /** Executions of one job. Default 256. */
@@ -51,7 +58,7 @@ export async function exploreParts(run: RunSubtree, options: PartsOptions = {}):
   return {
     ...verdictOf({ failures, ended, bounded, unknown: [...tally.unknown] }),
     bounds: boundsOf(options),
-    plainFields: options.plainFields ?? "conflict",
+    ...promisesOf(options),
     ...counts,
     time,
     failures,

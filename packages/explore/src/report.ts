@@ -1,4 +1,4 @@
-import type { Execution, PlainFields } from "./execution.js";
+import type { AwaitsAre, Execution, PlainFields } from "./execution.js";
 import type { Failure } from "./failure.js";
 import type { Detail } from "./needs.js";
 import { formatSchedule } from "./schedule.js";
@@ -21,6 +21,8 @@ export interface ExploreReport {
   readonly unknown: readonly string[];
   /** What the tasks were taken to share that nobody sees; `none` is the caller's promise. */
   readonly plainFields: PlainFields;
+  /** What an `await` of anybody's promise is; `fused` is the caller's promise. */
+  readonly awaits: AwaitsAre;
   /** The bounds that were set. */
   readonly bounds: Bounds;
   readonly executions: number;
@@ -49,6 +51,17 @@ export function boundsOf({
     ...(maxPreemptions !== undefined && { maxPreemptions }),
     ...(maxDepth !== undefined && { maxDepth }),
   };
+}
+
+/** What the caller has promised, or not. */
+export function promisesOf({
+  plainFields = "conflict",
+  awaits = "points",
+}: {
+  readonly plainFields?: PlainFields | undefined;
+  readonly awaits?: AwaitsAre | undefined;
+}): Pick<ExploreReport, "plainFields" | "awaits"> {
+  return { plainFields, awaits };
 }
 
 /**
@@ -130,7 +143,11 @@ export function formatReport(report: ExploreReport): string {
 }
 
 function verdictText(report: ExploreReport): string {
-  const promised = report.plainFields === "none" ? ", if tasks share no plain fields" : "";
+  const promises = [
+    report.plainFields === "none" && "tasks share no plain fields",
+    report.awaits === "fused" && "nothing comes between a task and its own awaits",
+  ].filter(Boolean);
+  const promised = promises.length > 0 ? `, if ${promises.join(" and ")}` : "";
   switch (report.verdict) {
     case "proved":
     case "proved-within-bounds":

@@ -1,5 +1,5 @@
 import { messageOf, NotDeterministic } from "./errors.js";
-import { Execution, type PlainFields, type Picker } from "./execution.js";
+import { Execution, type AwaitsAre, type PlainFields, type Picker } from "./execution.js";
 import { exploration, type Body, type Checks } from "./exploration.js";
 import type { Needs } from "./needs.js";
 import { onUnhandledRejection } from "./unhandled.js";
@@ -11,6 +11,7 @@ export interface RunnerOptions {
   readonly keepGoing?: boolean | undefined;
   readonly lockdep?: boolean | undefined;
   readonly plainFields?: PlainFields | undefined;
+  readonly awaits?: AwaitsAre | undefined;
 }
 
 /** Ends when the exploration that is under way does, and those that wait for it. */
@@ -57,7 +58,11 @@ export class Runner implements Disposable {
 
   /** @throws NotDeterministic */
   async run(pick: Picker, needs: Needs): Promise<Execution> {
-    const execution = new Execution(needs, this.options.plainFields ?? "conflict");
+    const execution = new Execution(
+      needs,
+      this.options.plainFields ?? "conflict",
+      this.options.awaits ?? "points",
+    );
     const checks: Checks = { invariants: [], finals: [] };
     this.#execution = execution;
     this.#validation.begin(execution);

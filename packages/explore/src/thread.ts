@@ -49,6 +49,8 @@ export interface Thread {
   waiting: Waiter | undefined;
   /** What follows awaits of promises that have settled, first come first. */
   readonly gaps: Gap[];
+  /** The plain fields that it uses between its last point and the next. Undefined: any. */
+  fields: readonly string[] | undefined;
   /** It awaits something that is no scheduling point: a promise of another task's, for instance. */
   adrift: boolean;
   children: number;

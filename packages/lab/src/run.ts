@@ -1,7 +1,7 @@
 import type { ResetInitiator } from "@vfiokit/core/lab";
 import { lockdep, type Problem } from "@vfiokit/lockdep";
 import { exploreParts, minimise, replay, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
-import { describeProblem, scenarioBody } from "./body.js";
+import { describeProblem, PROMISES, scenarioBody } from "./body.js";
 import type { Bounds } from "./bounds.js";
 import type { Design } from "./design.js";
 import { invariantNames, type Invariant } from "./invariants.js";
@@ -249,7 +249,7 @@ async function confirm(design: Design, { scenario, failure }: Candidate): Promis
   const { failures } = await replay(scenarioBody(design, scenario).body, schedule, {
     keepGoing: true,
     lockdep: false,
-    plainFields: "none",
+    ...PROMISES,
   });
   if (failures.some((again) => again.kind === kind && again.message === message)) return;
   throw new Error(
@@ -263,11 +263,8 @@ async function shorten(
   { scenario, failure }: Candidate,
 ): Promise<FoundFailure> {
   if (failure.kind !== "assertion")
-    return minimise(scenarioBody(design, scenario).body, failure, { lockdep: false, plainFields: "none" });
+    return minimise(scenarioBody(design, scenario).body, failure, { ...PROMISES, lockdep: false });
   const [only] = underlying(name).filter((each) => failure.message.includes(`${each}: `));
   if (only === undefined || only === "no-cycle") return failure;
-  return minimise(scenarioBody(design, scenario, only).body, failure, {
-    lockdep: false,
-    plainFields: "none",
-  });
+  return minimise(scenarioBody(design, scenario, only).body, failure, { ...PROMISES, lockdep: false });
 }

@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler, type Scheduler } from "./scheduler.js";
+import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -93,7 +93,7 @@ export class Once<T> extends Lock {
     this.#waiters.push(waiter);
     observer?.contended(waiter);
     scheduler?.queued(waiter);
-    return waiter.promise.then(() => this.#value!);
+    return ours(ours(waiter.promise).then(() => this.#value!));
   }
 
   #run(task: Task, subclass: number): T | Promise<T> {

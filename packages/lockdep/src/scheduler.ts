@@ -58,6 +58,11 @@ export function schedule(next: Scheduler | undefined): void {
   scheduler = next;
 }
 
+/** A promise of the locks' own, whose `await` is no scheduling point: the scheduler has said already when to go on. */
+export function ours<P extends Promise<unknown>>(promise: P): P {
+  return scheduler?.mine?.(promise) ?? promise;
+}
+
 /** Looks at locks without being seen: for whoever watches a run, and is no part of the program that runs. */
 export function unseen<T>(look: () => T): T {
   const before = scheduler;
@@ -75,7 +80,7 @@ export function unseen<T>(look: () => T): T {
  */
 export function arriving<T>(by: Scheduler, ...rest: Arrival<T>): Promise<T> {
   const arrival = arrive(by, ...rest);
-  return by.mine?.(arrival) ?? arrival;
+  return ours(arrival);
 }
 
 type Arrival<T> = [take: () => T | Promise<T>, ...Parameters<Scheduler["arrive"]>];
@@ -95,7 +100,7 @@ async function arrive<T>(
     throw error;
   }
   // A refusal is the task's to see, once it goes on.
-  if (outcome instanceof Promise) (by.mine?.(outcome) ?? outcome).catch(() => undefined);
+  if (outcome instanceof Promise) ours(outcome).catch(() => undefined);
   const arrival = by.arrived(task, lock, false);
   if (arrival) await arrival;
   return outcome;

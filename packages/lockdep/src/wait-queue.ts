@@ -20,10 +20,15 @@ export interface AcquireOptions {
 }
 
 /** The platform's timers, as the scheduler's clock has them. */
-const REAL_CLOCK: Clock<ReturnType<typeof setTimeout>> = {
+const REAL_CLOCK: Clock = {
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
-  clearTimeout: (timer) => clearTimeout(timer),
+  clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };
+
+/** Time as waits know it: the scheduler's where there is one. */
+export function clockInForce(): Clock {
+  return scheduler?.clock ?? REAL_CLOCK;
+}
 
 /** One task's place in a lock's queue, and the promise that it awaits. */
 export class Waiter {
@@ -97,7 +102,7 @@ export class Waiter {
   }
 
   #startClock(milliseconds: number): void {
-    const clock = scheduler?.clock ?? REAL_CLOCK;
+    const clock = clockInForce();
     const timer = clock.setTimeout(() => {
       const { task, lock } = this;
       this.fail(new LockTimeout(`${task.name} has waited ${milliseconds} ms for ${lock.className}`));

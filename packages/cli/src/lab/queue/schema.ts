@@ -13,6 +13,7 @@ const knowledge = closed({
   locks: { type: "object", additionalProperties: { enum: [1, 2, 3] } },
   aborted: { type: "array", items: text },
   identified: { type: "boolean" },
+  gaps: { type: "boolean" },
   footprints: { type: "object", propertyNames: { pattern: "^[0-9]" }, additionalProperties: footprint },
 });
 
