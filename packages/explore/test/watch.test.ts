@@ -365,20 +365,21 @@ describe("what cannot be seen into makes no proof:", () => {
     }
     const body = (x: Exploration, note: (text: string) => void): void => {
       const state = x.watch({ kept: what === "a date" ? new Date(0) : new Counter() });
-      const use = (
-        name: string,
-        used: (kept: { getTime(): number; setTime(time: number): unknown }) => void,
-      ) =>
-        x.task(name, async () => {
-          const { kept } = state;
-          await x.step();
-          used(kept); // and nothing else
-        });
-      use("looks", (kept) => note(`${kept.getTime()}`));
-      use("changes", (kept) => kept.setTime(5));
+      x.task("looks", async () => {
+        const { kept } = state;
+        await x.step();
+        const first = kept.getTime(); // and nothing else
+        await x.step();
+        note(`${first}${kept.getTime()}`);
+      });
+      x.task("changes", async () => {
+        const { kept } = state;
+        await x.step();
+        kept.setTime(5);
+      });
     };
-    expect((await outcomesOf(body)).outcomes).toEqual(["0 ", "5 "]);
-    expect((await outcomesOf(body, "all")).outcomes).toEqual(["0 ", "5 "]);
+    expect((await outcomesOf(body)).outcomes).toEqual(["00 ", "05 ", "55 "]);
+    expect((await outcomesOf(body, "all")).outcomes).toEqual(["00 ", "05 ", "55 "]);
   });
 
   it("an object that is changed past its Proxy: unknown, and by whom", async () => {
