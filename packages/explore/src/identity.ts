@@ -5,9 +5,13 @@ export interface AsyncIdentity<T> {
 }
 
 interface ProcessLike {
-  getBuiltinModule?(
-    name: "node:async_hooks",
-  ): { AsyncLocalStorage: new <T>() => AsyncIdentity<T> } | undefined;
+  getBuiltinModule?(name: "node:async_hooks"): AsyncHooks | undefined;
+}
+
+interface AsyncHooks {
+  readonly AsyncLocalStorage: new <T>() => AsyncIdentity<T>;
+  executionAsyncId?(): number;
+  executionAsyncResource?(): object;
 }
 
 /** Tells which task a promise's continuation belongs to, where the platform can (Node, Deno, Bun). */
@@ -15,4 +19,12 @@ export function asyncIdentity<T>(): AsyncIdentity<T> | undefined {
   const { process } = globalThis as unknown as { process?: ProcessLike };
   const hooks = process?.getBuiltinModule?.("node:async_hooks");
   return hooks && new hooks.AsyncLocalStorage<T>();
+}
+
+/** The platform has called, for a timer or a request of somebody's, and not a promise that has settled. */
+export function isPlatformCallback(): boolean {
+  const { process } = globalThis as unknown as { process?: ProcessLike };
+  const hooks = process?.getBuiltinModule?.("node:async_hooks");
+  if (!hooks?.executionAsyncId || hooks.executionAsyncId() === 0) return false;
+  return !(hooks.executionAsyncResource?.() instanceof Promise);
 }

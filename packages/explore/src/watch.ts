@@ -84,6 +84,13 @@ export class Watch {
     this.#running = false;
   }
 
+  /** What the thread does with objects shows only when its piece is over, or not at all. */
+  mayUseUnseen({ key }: Thread): boolean {
+    return (
+      this.#known.size > 0 && ancestors(key).some((each) => this.#held.has(each) || this.#blind.has(each))
+    );
+  }
+
   /** A piece of the thread is over. */
   settle(thread: Thread): void {
     if (this.#known.size === 0) return;

@@ -490,7 +490,9 @@ describe("how it is explored", () => {
       exhausted: false,
       bounds: { maxPreemptions: 1 },
     });
-    expect(formatReport(report)).toContain("PROVED WITHIN THESE BOUNDS: at most 1 preemption");
+    expect(formatReport(report)).toContain(
+      "LIMITS MET: no interleaving of 3 tasks fails that has at most 1 preemption; ",
+    );
     // Two switches at the end of a task, and one preemption: no bug that needs it is missed.
     expect((await explore(lostUpdate, { maxPreemptions: 1 })).verdict).toBe("failed");
     expect((await explore(lostUpdate, { maxPreemptions: 0 })).verdict).toBe("proved-within-bounds");
