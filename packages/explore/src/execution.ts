@@ -12,6 +12,7 @@ import {
   READ,
   READ_RECURSIVE,
   schedule,
+  scheduler,
   unseen,
   type Access,
   type Scheduler,
@@ -21,12 +22,15 @@ import { messageOf } from "./errors.js";
 import type { ExecutedEvent } from "./event.js";
 import type { Failure, FailureKind } from "./failure.js";
 import { Footprint } from "./footprint.js";
+import { isPlatformCallback } from "./identity.js";
 import { Names } from "./names.js";
 import type { Detail, Needs } from "./needs.js";
 import { stuckFailure } from "./stuck.js";
 import type { Pending, Thread } from "./thread.js";
 import { nextTurn } from "./turn.js";
 import { CLOCK, type TimerHandle, type VirtualClock } from "./virtual-clock.js";
+import type { Inhabitant } from "./virtual-world.js";
+import { Watch } from "./watch.js";
 
 /** Picks the thread that goes on. `undefined` ends the execution: it is of no further interest. */
 export type Picker = (enabled: readonly Thread[], events: readonly ExecutedEvent[]) => Thread | undefined;
@@ -73,6 +77,20 @@ export class Execution implements Scheduler {
   readonly blocked: ExecutedEvent[] = [];
   /** What the explorer cannot see, and so cannot try in other orders. */
   readonly unknown = new Set<string>();
+  /** What a verdict rests on, besides that the executions are all that differ. */
+  readonly restsOn = new Set<string>();
+  /** What of the world was virtual: random numbers, time, timers. */
+  readonly virtual = new Set<string>();
+  /** The tasks have ended, and the final checks run. */
+  isOver = false;
+  /** Objects of the program's whose use is seen. */
+  readonly watch = new Watch({
+    thread: () => (this.#checking ? undefined : (this.#caller() ?? this.#active)),
+    touch: (cell, writes) => this.#footprint.add(cell, writes),
+    touchEverything: () => this.#footprint.addEverything(),
+    unknown: (what) => void this.unknown.add(what),
+    restsOn: (what) => void this.restsOn.add(what),
+  });
   /** The picker ended it, or the bound on its depth. */
   abandoned: "pruned" | "depth" | undefined;
   /** It met something that needs another way of running it, which is known now: run it again. */
@@ -96,6 +114,21 @@ export class Execution implements Scheduler {
   /** The event has made tasks that can begin now. */
   #begets = false;
   #settingUp = true;
+  readonly #noTask: Thread = {
+    ...{
+      key: "",
+      name: "",
+      task: undefined,
+      parent: undefined,
+      mustEnd: false,
+      ended: true,
+      pending: undefined,
+      waiting: undefined,
+    },
+    ...{ fields: undefined, gaps: [], adrift: false, children: 0, events: 0, lastEvent: -1 },
+  };
+  /** An invariant is being checked. */
+  #checking = false;
   #adrift = 0;
   readonly #awaits: Awaits<Thread> | undefined;
   /** A task has begun something that the world outside ends. */
@@ -128,6 +161,7 @@ export class Execution implements Scheduler {
    */
   #mayBeMet(thread: Thread): boolean {
     if (this.#sharesAnything || this.#outside || thread !== this.#active || this.#begets) return true;
+    if (this.watch.mayUseUnseen(thread)) return true;
     const took = this.events.at(-1)?.took;
     return [...this.#footprint.touched.keys()].some((object) => object !== took);
   }
@@ -135,6 +169,47 @@ export class Execution implements Scheduler {
   /** Tasks may share what nobody sees. Who shares a promise has broken the promise to share nothing. */
   get #sharesAnything(): boolean {
     return this.plainFields === "conflict" || this.needs.gaps;
+  }
+
+  /** Runs what is the program's, and no task: its set-up, its checks. */
+  inside<T>(run: () => T): T {
+    return this.needs.identity ? this.needs.identity.run(this.#noTask, run) : run();
+  }
+
+  /** Who the calling code belongs to, if it is a task's. */
+  #caller(): Thread | undefined {
+    const thread = this.needs.identity?.getStore();
+    return thread === this.#noTask ? undefined : thread;
+  }
+
+  /** To the world around it. */
+  readonly inhabitant: Inhabitant = {
+    calls: () => this.#isCalling(),
+    caller: () => (this.needs.identity || this.#settingUp ? this.#caller() : this.#active)?.key ?? "",
+    rely: (what) => void this.virtual.add(what),
+    unknown: (what) => void this.unknown.add(what),
+    clock: {
+      now: () => this.clock.now(),
+      sleep: (milliseconds) => this.clock.sleep(milliseconds),
+      setTimeout: (callback, milliseconds) => this.clock.setTimeout(callback, milliseconds),
+      clearTimeout: (timer) => {
+        this.clock.clearTimeout(timer);
+      },
+    },
+  };
+
+  /** It is the program that calls, and no other code of the process. */
+  #isCalling(): boolean {
+    if (!this.#settingUp && scheduler !== this && !this.isOver) return false; // unseen: the validator's
+    const { identity } = this.needs;
+    if (identity) {
+      const thread = identity.getStore();
+      return thread !== undefined && (thread === this.#noTask || this.#threads.has(thread));
+    }
+    if (!this.#settingUp && isPlatformCallback()) return false;
+    // From now on, calls are told apart.
+    if (this.needs.tryIdentify()) this.again = true;
+    return true;
   }
 
   /** Declares a task; it begins when the picker lets it. */
@@ -165,6 +240,7 @@ export class Execution implements Scheduler {
   endSetUp(): void {
     this.#settingUp = false;
     this.#names.endSetUp();
+    this.watch.endSetUp();
   }
 
   fail(kind: FailureKind, message: string): void {
@@ -219,6 +295,7 @@ export class Execution implements Scheduler {
       this.#threads.clear();
       Object.defineProperty(prototype, "abort", abort);
       schedule(undefined);
+      this.watch.end();
     }
   }
 
@@ -280,11 +357,13 @@ export class Execution implements Scheduler {
     const event = this.#footprint;
     this.#footprint = new Footprint();
     if (this.#sharesAnything) this.#footprint.addFields(undefined);
+    this.#checking = true;
     try {
-      afterEvent();
+      this.inside(afterEvent);
     } catch (error) {
       this.fail("assertion", messageOf(error));
     }
+    this.#checking = false;
     if (event.conflictsWith(this.#footprint)) event.merge(this.#footprint);
     this.#footprint = event;
   }
@@ -309,6 +388,7 @@ export class Execution implements Scheduler {
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
     await nextTurn();
+    this.watch.settle(thread);
     this.#mayDrift(thread);
     this.#check(afterEvent);
     this.#widen(thread, pending);
@@ -334,6 +414,7 @@ export class Execution implements Scheduler {
   }
 
   #widen(thread: Thread, { label, touches }: Pending): void {
+    this.#footprint.seal();
     const event = `${thread.key} ${thread.events} ${label}`;
     this.needs.footprints.widen(event, this.#footprint, touches?.key);
   }
@@ -559,12 +640,12 @@ export class Execution implements Scheduler {
     return this.#park(this.#current(), { label, ...(fields && { fields }) });
   }
 
-  access(cell: Shared<unknown>, writes: boolean): Promise<void> {
+  access(cell: Shared<unknown>, writes: boolean, fields: readonly string[] | undefined): Promise<void> {
     const key = this.#names.of(cell);
     return this.#park(this.#current(), {
       label: `${writes ? "set" : "get"}(${key})`,
       touches: { key, writes },
-      fields: [],
+      ...(fields && { fields }),
     });
   }
 
@@ -622,7 +703,7 @@ export class Execution implements Scheduler {
   #current(): Thread {
     if (!this.#active) throw new Error("a scheduling point outside of any task");
     const { identity } = this.needs;
-    if (identity) return identity.getStore() ?? this.#active;
+    if (identity) return this.#caller() ?? this.#active;
     if (this.#adrift > 0) {
       this.needs.identify();
       this.again = true;
@@ -660,7 +741,7 @@ export class Execution implements Scheduler {
   }
 
   #newThread(name: string, task: Task | undefined): Thread {
-    const parent = this.#settingUp ? undefined : (this.needs.identity?.getStore() ?? this.#active);
+    const parent = this.#settingUp ? undefined : (this.#caller() ?? this.#active);
     const thread: Thread = {
       parent,
       key: parent ? `${parent.key}.${parent.children++}` : `${this.threads.length}`,

@@ -65,12 +65,12 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
   const begun = performance.now();
   const whole = { prefix: [], sleep: {}, knowledge: NO_KNOWLEDGE, executions: maxExecutions };
   const result = await exploreSubtree(body, whole, { ...options, strategy });
-  const { executions, pruned, events, maxDepth, failures } = result;
+  const { executions, pruned, events, maxDepth, tasks, failures } = result;
   return {
     ...verdictOf(result),
     bounds: boundsOf(options),
     ...promisesOf(options),
-    ...{ executions, pruned, events, maxDepth },
+    ...{ executions, pruned, events, maxDepth, tasks },
     time: performance.now() - begun,
     failures,
   };
@@ -101,7 +101,7 @@ async function sample(
   }
   const { counts, time, failures } = tally;
   return {
-    ...verdictOf({ failures, ended: false, bounded: false, unknown: [...tally.unknown] }),
+    ...verdictOf({ failures, ended: false, bounded: false, ...tally.basis }),
     bounds: boundsOf(options),
     ...promisesOf(options),
     ...counts,
@@ -122,17 +122,14 @@ export async function replay(
   using runner = (await Runner.inTurn(body, options, undefined))!;
   let execution = await runner.run(replayPicker(threads), needs);
   while (execution.again) execution = await runner.run(replayPicker(threads), needs);
-  const length = execution.events.length;
+  const tally = new Tally();
+  tally.begin();
+  tally.add(execution, needs);
   return {
-    verdict: execution.failures.length > 0 ? "failed" : "not-found",
-    exhausted: false,
-    unknown: [...execution.unknown],
+    ...verdictOf({ failures: execution.failures, ended: false, bounded: false, ...tally.basis }),
     bounds: {},
     ...promisesOf(options),
-    executions: 1,
-    pruned: 0,
-    events: length,
-    maxDepth: length,
+    ...tally.counts,
     time: performance.now() - begun,
     failures: execution.failures.map((failure) => foundFailure(execution, failure, needs)),
   };

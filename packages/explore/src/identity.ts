@@ -5,9 +5,13 @@ export interface AsyncIdentity<T> {
 }
 
 interface ProcessLike {
-  getBuiltinModule?(
-    name: "node:async_hooks",
-  ): { AsyncLocalStorage: new <T>() => AsyncIdentity<T> } | undefined;
+  getBuiltinModule?(name: "node:async_hooks"): AsyncHooks | undefined;
+}
+
+interface AsyncHooks {
+  readonly AsyncLocalStorage: new <T>() => AsyncIdentity<T>;
+  executionAsyncId?(): number;
+  executionAsyncResource?(): object;
 }
 
 let identity: AsyncIdentity<unknown> | undefined;
@@ -21,4 +25,12 @@ export function asyncIdentity<T>(): AsyncIdentity<T> | undefined {
   const hooks = process?.getBuiltinModule?.("node:async_hooks");
   identity ??= hooks && new hooks.AsyncLocalStorage<unknown>();
   return identity as AsyncIdentity<T> | undefined;
+}
+
+/** The platform has called, for a timer or a request of somebody's, and not a promise that has settled. */
+export function isPlatformCallback(): boolean {
+  const { process } = globalThis as unknown as { process?: ProcessLike };
+  const hooks = process?.getBuiltinModule?.("node:async_hooks");
+  if (!hooks?.executionAsyncId || hooks.executionAsyncId() === 0) return false;
+  return !(hooks.executionAsyncResource?.() instanceof Promise);
 }

@@ -1,5 +1,5 @@
 export { explore, replay, type ExploreOptions } from "./explore.js";
-export type { Counts, Progress } from "./tally.js";
+export type { Basis, Counts, Progress } from "./tally.js";
 export { exploreParts, type PartsOptions, type RunSubtree } from "./parts.js";
 export {
   exploreSubtree,

@@ -56,7 +56,7 @@ export async function exploreParts(run: RunSubtree, options: PartsOptions = {}):
   const { counts, failures, time } = tally;
   const { ended, bounded } = pass;
   return {
-    ...verdictOf({ failures, ended, bounded, unknown: [...tally.unknown] }),
+    ...verdictOf({ failures, ended, bounded, ...tally.basis }),
     bounds: boundsOf(options),
     ...promisesOf(options),
     ...counts,
@@ -278,7 +278,7 @@ class Pass {
     const isEnough = this.tally.failures.length > 0 && !this.options.keepGoing;
     if (isEnough) return;
     const { result } = item;
-    this.tally.merge(result, result.failures, result.unknown);
+    this.tally.merge(result);
     this.bounded ||= result.bounded;
     if (this.tally.failures.length > 0 && !this.options.keepGoing) this.#halt();
     this.options.onProgress?.(this.tally.progress);

@@ -30,11 +30,14 @@ export function clockInForce(): Clock {
   return scheduler?.clock ?? REAL_CLOCK;
 }
 
+/** Milliseconds, which only reports show; where interleavings are explored, nobody looks at the clock for them. */
+export const realTime = (): number => (scheduler ? 0 : performance.now());
+
 /** One task's place in a lock's queue, and the promise that it awaits. */
 export class Waiter {
   previous: Waiter | undefined;
   next: Waiter | undefined;
-  readonly since = performance.now();
+  readonly since = realTime();
   /** Where the task waits, and the timer of a long wait: the validator's. @internal */
   site: Site | undefined;
   /** @internal */

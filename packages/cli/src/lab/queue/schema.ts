@@ -33,10 +33,13 @@ const result = closed({
   pruned: count,
   events: count,
   maxDepth: count,
+  tasks: count,
   ended: { type: "boolean" },
   bounded: { type: "boolean" },
   outdated: { type: "boolean" },
   unknown: { type: "array", items: text },
+  virtual: { type: "array", items: text },
+  restsOn: { type: "array", items: text },
   failures: {
     type: "array",
     items: closed({
