@@ -23,7 +23,8 @@ export function protocolBody(scenario: Scenario): Body {
             throw new Error(`${step.op}(${step.lock}): ${task.name} expects it to be ${expected}`);
           });
           // A step that waits for nothing is no point where others run.
-          const outcome: unknown = goesOn instanceof Promise ? await goesOn : goesOn;
+          let outcome: unknown = goesOn;
+          if (goesOn instanceof Promise) outcome = await goesOn;
           if (outcome === false) break;
         }
         task.end();
