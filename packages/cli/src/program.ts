@@ -1,5 +1,5 @@
 import { Command, CommanderError } from "commander";
-import { CommandError, ExitCode, UsageError } from "./errors.js";
+import { CommandError, ExitCode } from "./errors.js";
 import { Style } from "./style.js";
 import { version } from "./version.js";
 
@@ -88,7 +88,7 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
   return program;
 }
 
-/** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */
+/** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, or what the command says. */
 export async function run(argv: readonly string[]): Promise<number> {
   const program = await createProgram(argv);
   for (const command of everyCommand(program)) {
@@ -115,7 +115,7 @@ function explain(error: unknown): number {
   const style = Style.of(process.stderr);
   if (error instanceof Error && isExpected(error)) {
     process.stderr.write(`${style.red("error:")} ${error.message}\n`);
-    return error instanceof UsageError ? ExitCode.USAGE : ExitCode.FAILURE;
+    return error instanceof CommandError ? error.exitCode : ExitCode.FAILURE;
   }
   process.stderr.write(
     `${style.red("internal error:")} ${error instanceof Error ? error.stack : String(error)}\n`,

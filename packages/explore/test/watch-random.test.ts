@@ -123,7 +123,7 @@ it(
         const every = await outcomes(program, "all");
         expect(await outcomes(program, "exhaustive")).toEqual(every);
       }),
-      { seed, numRuns: Number(process.env["WATCH_RUNS"] ?? 150) },
+      { seed, numRuns: Number(process.env["WATCH_RUNS"] ?? 60) },
     );
   },
 );

@@ -42,7 +42,8 @@ export interface LabProgress {
 
 /** What was found out about one invariant of one design. */
 export interface Cell {
-  readonly verdict: "pass" | "fail";
+  /** `unknown`: nothing fails, and the explorer met what it cannot see. */
+  readonly verdict: "pass" | "fail" | "unknown";
   readonly executions: number;
   /** Every interleaving that matters was run; else a bound or the end of the patience came first. */
   readonly exhausted: boolean;
@@ -170,8 +171,8 @@ async function judge(
 ): Promise<{ cells: Partial<Record<Invariant, Cell>>; texts: Partial<Record<Invariant, string>> }> {
   const tallies = new Map(invariantNames.map((name) => [name, new Tally()]));
   for (const [i, scenario] of scenarios.entries()) {
-    const { executions, exhausted, failures } = reports[i]!;
-    for (const name of judged(scenario)) tallies.get(name)!.add(executions, exhausted);
+    const { failures } = reports[i]!;
+    for (const name of judged(scenario)) tallies.get(name)!.add(reports[i]!);
     for (const failure of failures) {
       for (const [name, text] of violatedBy(scenario, failure))
         tallies.get(name)!.candidates.push({ scenario, failure, text });
@@ -207,7 +208,7 @@ async function judge(
       // Made by several executions, so none of them is a counterexample.
       cells[name] = { verdict: "fail", executions, exhausted };
       texts[name] = describeProblem(circle);
-    } else cells[name] = { verdict: "pass", executions, exhausted };
+    } else cells[name] = { verdict: tally.unknown ? "unknown" : "pass", executions, exhausted };
   }
   return { cells, texts };
 }
@@ -217,12 +218,14 @@ class Tally {
   scenarios = 0;
   executions = 0;
   exhausted = true;
+  unknown = false;
   readonly candidates: Candidate[] = [];
 
-  add(executions: number, exhausted: boolean): void {
+  add({ executions, exhausted, unknown }: ExploreReport): void {
     this.scenarios++;
     this.executions += executions;
     this.exhausted &&= exhausted;
+    this.unknown ||= unknown.length > 0;
   }
 
   /** The one that is read fastest. */
