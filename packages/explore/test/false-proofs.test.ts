@@ -317,7 +317,9 @@ describe("the verdict", () => {
     const body: Body = (x) => {
       const cell = x.shared("cell", 0);
       for (const name of ["a", "b"]) x.task(name, async () => cell.set((await cell.get()) + 1));
-      x.task("file", async () => { await cell.get(); });
+      x.task("file", async () => {
+        await cell.get();
+      });
     };
     const word = async (options: ExploreOptions, program = body): Promise<string> => {
       const report = await explore(program, options);

@@ -75,7 +75,7 @@ describe("the explorer", () => {
       const counts = await campaign({
         seed: SEED,
         programs: PROGRAMS,
-        maxExecutions: 100,
+        maxExecutions: 60,
         onFinding: (finding) => findings.push(finding),
       });
       const { user, system } = process.cpuUsage(begun);
