@@ -1,10 +1,11 @@
 import { pino, type Level, type Logger } from "pino";
+import { LogSink } from "./log-sink.js";
+import type { LogLevel } from "./shared/log-levels.js";
 import { Style } from "./style.js";
 
-export type { Logger } from "pino";
+const STDERR = 2;
 
-export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
-export type LogLevel = (typeof logLevels)[number];
+export type { Logger } from "pino";
 
 const levelName = new Map<number, Level>(
   Object.entries(pino.levels.values).map(([name, n]) => [n, name as Level]),
@@ -13,8 +14,16 @@ const levelName = new Map<number, Level>(
 /** A log on standard error: a line of text each on a terminal, else JSON. */
 export function createLog(level: LogLevel): Logger {
   const options = { level, base: null };
-  if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
-  return pino(options, { write: (line: string) => void process.stderr.write(textOf(line)) });
+  const isTerminal = process.stderr.isTTY;
+  const form = isTerminal ? textOf : (line: string) => line;
+  const sink = new LogSink(STDERR, (dropped) => form(droppedLine(dropped)));
+  return pino(options, { write: (line: string) => sink.write(form(line)) });
+}
+
+/** As pino writes it. */
+function droppedLine(dropped: number): string {
+  const msg = `${dropped} lines of the log were dropped: nobody read standard error`;
+  return `${JSON.stringify({ level: pino.levels.values["warn"], time: Date.now(), msg })}\n`;
 }
 
 /** "12:03:44 info  client connected pid=812" */

@@ -41,11 +41,13 @@ export interface Exploration {
   finally(check: () => void | Promise<void>): void;
 }
 
+/** What a task says of the piece that follows a step. */
 export interface StepOptions {
   /** The plain fields, by any name, that the task uses from here to its next such place. Default: any. */
   readonly touches?: readonly string[];
 }
 
+/** A task of a body, as the body sees it. */
 export interface TaskHandle {
   readonly task: Task;
   readonly ended: boolean;

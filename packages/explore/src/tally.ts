@@ -25,6 +25,7 @@ export interface Basis {
   readonly restsOn: readonly string[];
 }
 
+/** How far an exploration has come. */
 export interface Progress {
   readonly executions: number;
   readonly pruned: number;

@@ -1,6 +1,6 @@
 /** What platforms have to run something after all that is ready. */
 interface Platform {
-  setImmediate?(callback: () => void): unknown;
+  readonly setImmediate?: (this: void, callback: () => void) => unknown;
   MessageChannel: new () => { readonly port1: Port; readonly port2: Port };
 }
 

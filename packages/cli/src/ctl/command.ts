@@ -14,6 +14,7 @@ import {
 import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
 import { table } from "../shared/tables.js";
+import { timeoutOption } from "../shared/timeout.js";
 import { formatResult } from "./format.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {
@@ -40,6 +41,7 @@ export function ctlCommand(): Command {
     .addArgument(new Argument("<command>", "what to do").choices(Object.keys(commands)))
     .addArgument(new Argument("[what]", "the error of inject, the step of hand-over"))
     .addArgument(new Argument("[id]", "of hand-over: 32 hexadecimal digits"))
+    .addOption(timeoutOption())
     .option("--json", "print the result as one line of JSON")
     .addHelpText("after", () => ["", "Commands:", ...table(helpRows()), ""].join("\n"))
     .action(
@@ -48,10 +50,10 @@ export function ctlCommand(): Command {
         command: AdminCommand,
         what: string | undefined,
         id: string | undefined,
-        { json }: Options,
+        { json, timeout }: Options,
       ) => {
         const request = requestOf(command, what, id);
-        const result = await ask(resolve(socket), request);
+        const result = await ask(resolve(socket), request, 1000 * timeout);
         const lines = json
           ? [JSON.stringify(result)]
           : formatResult(request.command, result, Style.of(process.stdout));
@@ -61,6 +63,7 @@ export function ctlCommand(): Command {
 }
 
 interface Options {
+  readonly timeout: number;
   readonly json?: true;
 }
 
@@ -114,10 +117,14 @@ function choose<T extends string>(
 }
 
 /** @throws CommandError, SyscallError, VfioError */
-async function ask(path: string, request: AdminRequest): Promise<AdminResults[AdminCommand]> {
+async function ask(
+  path: string,
+  request: AdminRequest,
+  timeoutMs: number,
+): Promise<AdminResults[AdminCommand]> {
   using client = new AdminClient(findControlSocket(path));
   try {
-    return await client.request(request);
+    return await client.request(request, { timeoutMs });
   } catch (error) {
     if (error instanceof VfioError && NO_CONTROL_SOCKET.has(error.code))
       throw new CommandError(`${path}: no answer of a control socket (${error.message})`);

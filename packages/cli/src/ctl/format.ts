@@ -14,6 +14,7 @@ const formatters: Formatters = {
       ["open", info.openCount === 1 ? "1 time" : `${info.openCount} times`],
       ["worker", workerOf(info)],
       ["resets", `${info.generation}`],
+      ...(info.faults.count > 0 ? [["exceptions", faultsOf(info)]] : []),
       ["migration", info.migratable ? "possible" : "not possible"],
       ...(info.handOver?.id === undefined
         ? []
@@ -66,6 +67,11 @@ export function formatResult<C extends AdminCommand>(
   style: Style,
 ): string[] {
   return formatters[command](result, style);
+}
+
+/** What the device's own code has thrown. */
+function faultsOf({ faults: { count, failed, last } }: AdminResults["info"]): string {
+  return `${count}${failed ? ", failed until it is reset" : ""}; the last: ${last ?? ""}`;
 }
 
 /** What the administrator's pause, a migration or a hand-over makes of it. */

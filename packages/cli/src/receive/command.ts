@@ -11,6 +11,7 @@ import {
 import { VfioError } from "@vfiokit/core";
 import { CommandError, UsageError } from "../errors.js";
 import { endSignal } from "../shared/signals.js";
+import { LogSink } from "../log-sink.js";
 import { Style } from "../style.js";
 import { parseSeconds } from "../shared/units.js";
 import { addTlsOptions, remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
@@ -97,7 +98,7 @@ async function receive(options: ReceiveOptions): Promise<void> {
     allow,
     devices: new Map([...to].map(([name, path]) => [name, localDevice(path)])),
     resumeWindow_ms: resumeWindow * 1000,
-    onEvent: json ? printJson : printText,
+    onEvent: printer(json === true),
   });
   try {
     await receiver.listen();
@@ -114,13 +115,25 @@ function asListenError(error: unknown, { listen }: ReceiveOptions): unknown {
   return new CommandError(`${listen.host} port ${listen.port}: ${error.message}`);
 }
 
-function printJson({ level: _level, ...event }: ReceiverEvent): void {
-  process.stdout.write(`${JSON.stringify(event)}\n`);
+/** Prints events; a standard output that nobody reads must not hold up the migrations. */
+function printer(json: boolean): (event: ReceiverEvent) => void {
+  const form = json ? jsonOf : textOf;
+  const sink = new LogSink(process.stdout.fd, (dropped) => {
+    const message = `${dropped} events were not printed: nobody read standard output`;
+    return form({ event: "dropped", level: "warn", message });
+  });
+  return (event) => sink.write(form(event));
 }
 
-function printText({ level, device, message }: ReceiverEvent): void {
+type PrintedEvent = Omit<ReceiverEvent, "event"> & { readonly event: ReceiverEvent["event"] | "dropped" };
+
+function jsonOf({ level: _level, ...event }: PrintedEvent): string {
+  return `${JSON.stringify(event)}\n`;
+}
+
+function textOf({ level, device, message }: PrintedEvent): string {
   const style = Style.of(process.stdout);
   const colour = level === "error" ? style.red : level === "warn" ? style.yellow : (text: string) => text;
   const where = device === undefined ? "" : `${style.bold(device)}: `;
-  process.stdout.write(`${where}${colour(message)}\n`);
+  return `${where}${colour(message)}\n`;
 }

@@ -6,11 +6,13 @@ import { chosenCompression, compressions, type CompressionName } from "../migrat
 import { duration } from "../shared/units.js";
 import { endSignal } from "../shared/signals.js";
 import { bytes } from "../shared/tables.js";
+import { timeoutOption } from "../shared/timeout.js";
 import { fileCodecs } from "../shared/codecs.js";
 import { ImageFile } from "../shared/image-file.js";
 
 interface SaveOptions {
   readonly compression: CompressionName;
+  readonly timeout: number;
   readonly json?: true;
 }
 
@@ -20,6 +22,7 @@ export function saveCommand(): Command {
     .argument("<socket>", "path of the server's socket")
     .argument("<file>", "file to write; replaced once it is complete")
     .addOption(new Option("--compression <how>", "compress the file").choices(compressions).default("auto"))
+    .addOption(timeoutOption())
     .option("--json", "print the result as one line of JSON")
     .action(async (socket: string, file: string, options: SaveOptions) => {
       const path = resolve(socket);
@@ -27,7 +30,10 @@ export function saveCommand(): Command {
       const image = await ImageFile.create(resolve(file), codec);
       let saved: SavedImage;
       try {
-        saved = await saveImage(path, (chunk) => image.write(chunk), { signal: cancelSignal() });
+        saved = await saveImage(path, (chunk) => image.write(chunk), {
+          signal: cancelSignal(),
+          timeoutMs: 1000 * options.timeout,
+        });
         await image.commit();
       } catch (error) {
         await image.discard();

@@ -126,6 +126,12 @@ export class IrqController {
     this.intx.setDisabled(disabled);
   }
 
+  /** The guest wrote PCI command register bit 2, Bus Master. */
+  setBusMaster(on: boolean): void {
+    this.msi.setBusMaster(on);
+    this.msix.setBusMaster(on);
+  }
+
   /** The guest wrote MSI Mask Bits. @param bits the register: bit n masks vector n */
   setMsiMask(bits: number): void {
     for (let v = 0; v < this.msi.count; v++) this.msi.setMasked(v, ((bits >>> v) & 1) === 1);

@@ -19,6 +19,7 @@ export interface SetIrqs {
   readonly data: IrqData;
 }
 
+/** VFIO_IRQ_SET_ACTION_*. */
 export type IrqAction = "mask" | "unmask" | "trigger";
 
 /** "none": all of the range; `bools`: those that are not 0; `triggers`: DATA_EVENTFD, null where uAPI has -1. */

@@ -17,6 +17,7 @@ const one = new StableBuffer(EVENTFD_BYTES);
 one.view.setBigUint64(0, 1n, true);
 const counter = new StableBuffer(EVENTFD_BYTES);
 
+/** A new eventfd, which does not block. @throws SyscallError */
 export function createEventFd(): Fd {
   return new Fd(check(libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
 }

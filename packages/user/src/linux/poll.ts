@@ -11,14 +11,14 @@ const POLLRDHUP = 0x2000;
 const pollfd = new StableBuffer(8);
 
 /** Which of `events` hold for `fd` now; ERR and HUP are reported unasked. */
-function pollNow(fd: Fd, events: number): number {
+function pollNow(fd: { readonly number: number }, events: number): number {
   pollfd.view.setInt32(0, fd.number, true);
   pollfd.view.setInt16(4, events, true);
   return libc.poll(pollfd.address, 1, 0) === 1 ? pollfd.view.getUint16(6, true) : 0;
 }
 
-/** Whether a write would not block. */
-export function isWritable(fd: Fd): boolean {
+/** Whether a write would not block: of a pipe, one of up to 4096 bytes. */
+export function isWritable(fd: { readonly number: number }): boolean {
   return (pollNow(fd, POLLOUT) & POLLOUT) !== 0;
 }
 

@@ -1,9 +1,11 @@
 import { VfioError } from "@vfiokit/core";
 
+/** How severe a line of the log is. */
 export type LogLevel = "error" | "warn" | "info" | "debug";
 /** Where a server reports. `message` is one line. */
 export type Log = (level: LogLevel, message: string) => void;
 
+/** Where a server listens, its limits, and who hears of it. */
 export interface ServerOptions {
   /** Listen at this path. */
   readonly socketPath?: string;
@@ -24,6 +26,11 @@ export interface ServerOptions {
    * file after mapping it fails that access, and does not end this process by SIGBUS.
    */
   readonly dmaAccess?: "mmap" | "file";
+  /**
+   * DMA_UNMAP takes exactly one map, as vfio-user's text has it. Default false, as Linux's type1v2: a range may cover
+   * several whole maps, which QEMU relies on with an IOMMU.
+   */
+  readonly strictUnmap?: boolean;
   /** Milliseconds after which a DMA message that the client does not answer fails. Default 5000. */
   readonly dmaTimeout?: number;
   /**
@@ -46,6 +53,7 @@ export interface ConnectionSettings {
   readonly maxDataXferSize: number;
   readonly twinSocket: boolean;
   readonly dmaAccess: "mmap" | "file";
+  readonly strictUnmap: boolean;
   readonly dmaTimeout: number;
   readonly versionTimeout: number;
   readonly onDisconnect: "keep" | "reset";
@@ -59,6 +67,7 @@ export function settingsOf(options: ServerOptions): ConnectionSettings {
     maxDataXferSize: options.maxDataXferSize ?? 1024 * 1024,
     twinSocket: options.twinSocket ?? true,
     dmaAccess: options.dmaAccess ?? "mmap",
+    strictUnmap: options.strictUnmap ?? false,
     dmaTimeout: options.dmaTimeout ?? 5000,
     versionTimeout: options.versionTimeout ?? 10_000,
     onDisconnect: options.onDisconnect ?? "keep",

@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { visible } from "@vfiokit/lockdep";
-import type { SourcePlace } from "@vfiokit/lockdep/explain";
-import { CommandError } from "../errors.js";
+import { visible } from "../index.js";
+import type { SourcePlace } from "../explain/index.js";
+import { CommandError } from "./errors.js";
 
 /** Outputs of nm for a kernel are tens of megabytes. */
 const MAX_BUFFER = 1 << 30;
