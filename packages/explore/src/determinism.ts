@@ -41,7 +41,10 @@ function what({ events, threads }: Execution, index: number): string {
 
 function endOf({ failures, threads }: Execution): string {
   const unended = threads.filter(({ mustEnd, ended }) => mustEnd && !ended).map(({ name }) => name);
-  // What a check says may count executions: only that it fails has to be the same.
-  const parts = [...failures.map(({ kind }) => kind), ...unended.map((name) => `${name} waiting`)];
+  // What a check says may count executions.
+  const parts = [
+    ...failures.map(({ message }) => message.replace(/\d+/g, "#")),
+    ...unended.map((name) => `${name} waiting`),
+  ];
   return parts.length > 0 ? parts.join("; ") : "no failure";
 }
