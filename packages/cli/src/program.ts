@@ -87,7 +87,7 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
   return program;
 }
 
-/** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */
+/** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, or what the command says. */
 export async function run(argv: readonly string[]): Promise<number> {
   return runCommandLine(await createProgram(argv), argv, isExpected);
 }

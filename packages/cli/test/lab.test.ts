@@ -58,7 +58,7 @@ describe("vfiokit lab run", () => {
 
   it("keeps to bounds, and says so", async () => {
     const scenario = "ioctl/succeeds/one/STOP_COPY-STOP+read";
-    const { stdout } = await Vfiokit.run(
+    const { code, stdout, stderr } = await Vfiokit.run(
       "lab",
       "run",
       "--scenario",
@@ -69,6 +69,10 @@ describe("vfiokit lab run", () => {
     );
     const { matrix } = JSON.parse(stdout) as Verdicts;
     expect(matrix["generation"]!["no-deadlock"]).toMatchObject({ executions: 2, exhausted: false });
+    expect({ code, stderr }).toEqual({
+      code: 3,
+      stderr: "error: limits met: of generation not every interleaving was run\n",
+    });
   });
 
   it.each([

@@ -90,6 +90,11 @@ export class Dpor {
     return [...this.#demands.values()];
   }
 
+  /** How many events the execution repeats that is run next, or was run since `advance`: the last to another thread. */
+  get repeated(): number {
+    return this.#prefix;
+  }
+
   /** The bound on preemptions left schedules out. */
   get leftOut(): boolean {
     return this.#leftOut;

@@ -12,20 +12,25 @@ import {
   READ,
   READ_RECURSIVE,
   schedule,
+  scheduler,
   unseen,
   type Access,
   type Scheduler,
 } from "@vfiokit/lockdep/hooks";
+import { Awaits } from "./awaits.js";
 import { messageOf } from "./errors.js";
 import type { ExecutedEvent } from "./event.js";
 import type { Failure, FailureKind } from "./failure.js";
 import { Footprint } from "./footprint.js";
+import { isPlatformCallback } from "./identity.js";
 import { Names } from "./names.js";
 import type { Detail, Needs } from "./needs.js";
 import { stuckFailure } from "./stuck.js";
 import type { Pending, Thread } from "./thread.js";
 import { nextTurn } from "./turn.js";
 import { CLOCK, type TimerHandle, type VirtualClock } from "./virtual-clock.js";
+import type { Inhabitant } from "./virtual-world.js";
+import { Watch } from "./watch.js";
 
 /** Picks the thread that goes on. `undefined` ends the execution: it is of no further interest. */
 export type Picker = (enabled: readonly Thread[], events: readonly ExecutedEvent[]) => Thread | undefined;
@@ -47,6 +52,15 @@ export interface RunOptions {
  */
 export type PlainFields = "conflict" | "none";
 
+/**
+ * What an `await` of a promise is that is none of the explorer's: `points`, a place where others run; `fused`, nothing,
+ * as long as the promise settles before the task's next point, which is a promise too.
+ */
+export type AwaitsAre = "points" | "fused";
+
+/** The label of what follows an `await`. It uses the plain fields that the piece before was said to use. */
+const AWAIT = "await";
+
 /** A bug in one run repeats itself in its aftermath. */
 const MAX_FAILURES = 16;
 
@@ -63,11 +77,27 @@ export class Execution implements Scheduler {
   readonly blocked: ExecutedEvent[] = [];
   /** What the explorer cannot see, and so cannot try in other orders. */
   readonly unknown = new Set<string>();
+  /** What a verdict rests on, besides that the executions are all that differ. */
+  readonly restsOn = new Set<string>();
+  /** What of the world was virtual: random numbers, time, timers. */
+  readonly virtual = new Set<string>();
+  /** The tasks have ended, and the final checks run. */
+  isOver = false;
+  /** Objects of the program's whose use is seen. */
+  readonly watch = new Watch({
+    thread: () => (this.#checking ? undefined : (this.#caller() ?? this.#active)),
+    touch: (cell, writes) => this.#footprint.add(cell, writes),
+    touchEverything: () => this.#footprint.addEverything(),
+    unknown: (what) => void this.unknown.add(what),
+    restsOn: (what) => void this.restsOn.add(what),
+  });
   /** The picker ended it, or the bound on its depth. */
   abandoned: "pruned" | "depth" | undefined;
   /** It met something that needs another way of running it, which is known now: run it again. */
   again = false;
 
+  /** Whose continuations are held back: none any more when the run is over. */
+  readonly #threads = new Set<Thread>();
   readonly #byTask = new Map<Task, Thread>();
   readonly #names = new Names();
   readonly #signals = new Map<AbortSignal, string>();
@@ -81,22 +111,116 @@ export class Execution implements Scheduler {
   #footprint = new Footprint();
   #released = new Map<string, number[]>();
   #stopped: ExecutedEvent[] = [];
+  /** The event has made tasks that can begin now. */
+  #begets = false;
   #settingUp = true;
+  readonly #noTask: Thread = {
+    ...{
+      key: "",
+      name: "",
+      task: undefined,
+      parent: undefined,
+      mustEnd: false,
+      ended: true,
+      pending: undefined,
+      waiting: undefined,
+    },
+    ...{ fields: undefined, gaps: [], adrift: false, children: 0, events: 0, lastEvent: -1 },
+  };
+  /** An invariant is being checked. */
+  #checking = false;
   #adrift = 0;
+  readonly #awaits: Awaits<Thread> | undefined;
+  /** A task has begun something that the world outside ends. */
+  #outside = false;
+  /** Who has awaited what no scheduling point settled, and since which event. */
+  readonly #drifted = new Map<Thread, string>();
   #now = 0;
 
   constructor(
     private readonly needs: Needs,
     private readonly plainFields: PlainFields,
-  ) {}
+    awaits: AwaitsAre,
+  ) {
+    const identity = this.#sharesAnything || awaits === "points" ? needs.tryIdentify() : undefined;
+    if (!identity) return;
+    this.#awaits = new Awaits(identity, {
+      explores: (thread) => this.#threads.has(thread),
+      mayBeMet: (thread) => this.#mayBeMet(thread),
+      outside: () => (this.#outside = true),
+      ready: (thread, go) => this.#ready(thread, go),
+      escaped: (thread, place) =>
+        this.unknown.add(`${thread.name} awaits what is no promise, at ${place}: use x.step()`),
+    });
+  }
+
+  /**
+   * Somebody could tell whether the thread has gone on after an `await`. Not if it has used nothing in its present piece
+   * but a mutex that is its own now, and has let nobody begin: then it makes no difference whether what follows comes at
+   * once.
+   */
+  #mayBeMet(thread: Thread): boolean {
+    if (this.#sharesAnything || this.#outside || thread !== this.#active || this.#begets) return true;
+    if (this.watch.mayUseUnseen(thread)) return true;
+    const took = this.events.at(-1)?.took;
+    return [...this.#footprint.touched.keys()].some((object) => object !== took);
+  }
+
+  /** Tasks may share what nobody sees. Who shares a promise has broken the promise to share nothing. */
+  get #sharesAnything(): boolean {
+    return this.plainFields === "conflict" || this.needs.gaps;
+  }
+
+  /** Runs what is the program's, and no task: its set-up, its checks. */
+  inside<T>(run: () => T): T {
+    return this.needs.identity ? this.needs.identity.run(this.#noTask, run) : run();
+  }
+
+  /** Who the calling code belongs to, if it is a task's. */
+  #caller(): Thread | undefined {
+    const thread = this.needs.identity?.getStore();
+    return thread === this.#noTask ? undefined : thread;
+  }
+
+  /** To the world around it. */
+  readonly inhabitant: Inhabitant = {
+    calls: () => this.#isCalling(),
+    caller: () => (this.needs.identity || this.#settingUp ? this.#caller() : this.#active)?.key ?? "",
+    rely: (what) => void this.virtual.add(what),
+    unknown: (what) => void this.unknown.add(what),
+    clock: {
+      now: () => this.clock.now(),
+      sleep: (milliseconds) => this.clock.sleep(milliseconds),
+      setTimeout: (callback, milliseconds) => this.clock.setTimeout(callback, milliseconds),
+      clearTimeout: (timer) => {
+        this.clock.clearTimeout(timer);
+      },
+    },
+  };
+
+  /** It is the program that calls, and no other code of the process. */
+  #isCalling(): boolean {
+    if (!this.#settingUp && scheduler !== this && !this.isOver) return false; // unseen: the validator's
+    const { identity } = this.needs;
+    if (identity) {
+      const thread = identity.getStore();
+      return thread !== undefined && (thread === this.#noTask || this.#threads.has(thread));
+    }
+    if (!this.#settingUp && isPlatformCallback()) return false;
+    // From now on, calls are told apart.
+    if (this.needs.tryIdentify()) this.again = true;
+    return true;
+  }
 
   /** Declares a task; it begins when the picker lets it. */
   start(task: Task, run: () => Promise<void>): Thread {
     const thread = this.#thread(task);
     thread.mustEnd = true;
+    this.#begets = true;
     if (task.signal) this.#watch(task.signal, `abort(${thread.key})`);
     const go = (): void =>
-      void run().then(
+      this.#then(
+        run(),
         () => this.#ended(thread),
         (error: unknown) => {
           this.#ended(thread);
@@ -116,6 +240,7 @@ export class Execution implements Scheduler {
   endSetUp(): void {
     this.#settingUp = false;
     this.#names.endSetUp();
+    this.watch.endSetUp();
   }
 
   fail(kind: FailureKind, message: string): void {
@@ -125,6 +250,7 @@ export class Execution implements Scheduler {
   /** Runs to the end, or to the first failure. */
   async run(pick: Picker, options: RunOptions): Promise<void> {
     schedule(this);
+    this.#awaits?.begin();
     const { prototype } = AbortController;
     const abort = Object.getOwnPropertyDescriptor(prototype, "abort")!;
     const onAbort = (signal: AbortSignal): void => this.#aborts(signal);
@@ -162,13 +288,24 @@ export class Execution implements Scheduler {
         await this.#event(next, options.afterEvent);
       }
     } finally {
+      this.#awaits?.end();
+      if (this.#outside || !this.#awaits)
+        for (const [{ name }, label] of this.#drifted)
+          this.unknown.add(`${name} awaits something that is not explored, after ${label}`);
+      this.#threads.clear();
       Object.defineProperty(prototype, "abort", abort);
       schedule(undefined);
+      this.watch.end();
     }
   }
 
   #end(): void {
-    const stuck = unseen(() => stuckFailure(this.threads));
+    let cannotTell = false;
+    for (const { adrift, gaps, pending, waiting } of this.threads) {
+      if (adrift && (this.#outside || !this.#awaits)) cannotTell = true; // unknown as well
+      if (gaps.length > 0 && (pending ?? waiting)) cannotTell = true; // unknown already
+    }
+    const stuck = cannotTell ? undefined : unseen(() => stuckFailure(this.threads));
     if (stuck) this.failures.push(stuck);
     this.#noteBlocked([]);
   }
@@ -219,12 +356,14 @@ export class Execution implements Scheduler {
     if (!afterEvent) return;
     const event = this.#footprint;
     this.#footprint = new Footprint();
-    if (this.plainFields === "conflict") this.#footprint.addFields(undefined);
+    if (this.#sharesAnything) this.#footprint.addFields(undefined);
+    this.#checking = true;
     try {
-      afterEvent();
+      this.inside(afterEvent);
     } catch (error) {
       this.fail("assertion", messageOf(error));
     }
+    this.#checking = false;
     if (event.conflictsWith(this.#footprint)) event.merge(this.#footprint);
     this.#footprint = event;
   }
@@ -236,17 +375,20 @@ export class Execution implements Scheduler {
     this.#footprint = new Footprint();
     this.#released = new Map();
     this.#stopped = [];
+    this.#begets = false;
     const event = this.#eventOf(thread, pending);
     this.events.push(event);
     if (pending.deadline !== undefined) {
       this.#now = pending.deadline;
       this.#release(CLOCK, pending.setBy!);
     } else if (event.took !== undefined) this.#taken.set(event.took, this.events.length - 1);
+    if (pending.label !== AWAIT) thread.fields = pending.fields;
     // Arrivals only queue, or take the lock: `arrived` tells whether the task goes on.
-    if (!pending.arrival) this.#goesOn(pending.fields);
+    if (!pending.arrival) this.#goesOn(thread.fields);
     pending.go();
     // Everything that follows without waiting for a scheduling point belongs to the event.
     await nextTurn();
+    this.watch.settle(thread);
     this.#mayDrift(thread);
     this.#check(afterEvent);
     this.#widen(thread, pending);
@@ -264,7 +406,7 @@ export class Execution implements Scheduler {
   }
 
   #goesOn(fields: readonly string[] | undefined): void {
-    if (fields ?? this.plainFields === "conflict") this.#footprint.addFields(fields);
+    if (fields ?? this.#sharesAnything) this.#footprint.addFields(fields);
   }
 
   #release(what: string, since: number): void {
@@ -272,6 +414,7 @@ export class Execution implements Scheduler {
   }
 
   #widen(thread: Thread, { label, touches }: Pending): void {
+    this.#footprint.seal();
     const event = `${thread.key} ${thread.events} ${label}`;
     this.needs.footprints.widen(event, this.#footprint, touches?.key);
   }
@@ -293,11 +436,14 @@ export class Execution implements Scheduler {
 
   /** A thread may await what is no scheduling point. Who lets it go on does not commute with that. */
   #mayDrift(thread: Thread): void {
-    if (thread.ended || thread.pending || thread.waiting || !thread.mustEnd) return;
+    const { ended, mustEnd, pending, waiting, adrift, gaps } = thread;
+    if (ended || !mustEnd || adrift || (pending ?? waiting) || gaps.length > 0) return;
     thread.adrift = true;
-    this.unknown.add(
-      `${thread.name} awaits something that is not explored, after ${this.events.at(-1)!.label}`,
-    );
+    if (!this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
+    if (!this.needs.gaps && !this.#sharesAnything) {
+      this.needs.gaps = true;
+      this.again = true;
+    }
     this.#adrift++;
     this.#footprint.add(`await(${thread.key})`, true);
   }
@@ -315,7 +461,43 @@ export class Execution implements Scheduler {
     thread.lastEvent = this.events.length - 1;
   }
 
+  mine<P extends Promise<unknown>>(promise: P): P {
+    return this.#awaits?.mine(promise) ?? promise;
+  }
+
+  #then(promise: Promise<void>, ended: () => void, failed: (error: unknown) => void): void {
+    if (this.#awaits) this.#awaits.then(promise, ended, failed);
+    else void promise.then(ended, failed);
+  }
+
+  /** A promise that the thread awaits has settled. */
+  #ready(thread: Thread, go: () => void): void {
+    if (!this.#threads.has(thread)) return; // of a run that is over
+    if (!this.#mayBeMet(thread)) {
+      go();
+      return;
+    }
+    // It may have settled in time by chance.
+    if (this.#outside && !this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
+    this.#landed(thread);
+    thread.gaps.push({ enabledBy: this.events.length - 1, go });
+  }
+
+  /** Who has nothing else to do goes on after its first `await` that is over. */
+  #bridge(thread: Thread): void {
+    if (thread.gaps.length === 0) return;
+    if (thread.pending ?? thread.waiting) {
+      if (thread.pending?.label !== AWAIT)
+        this.unknown.add(`${thread.name} does two things at once: make it two tasks`);
+      return;
+    }
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- a function of the gap's own
+    const { enabledBy, go } = thread.gaps.shift()!;
+    thread.pending = { label: AWAIT, enabledBy: [enabledBy], go };
+  }
+
   #enabled(): Thread[] {
+    for (const thread of this.threads) this.#bridge(thread);
     const deadlines = this.threads.flatMap(({ pending }) => pending?.deadline ?? []);
     const first = Math.min(...deadlines);
     return this.threads.filter(({ pending }) => {
@@ -339,13 +521,16 @@ export class Execution implements Scheduler {
     }
   }
 
-  /** A signal that no wait has looked at yet. One may, in another order. */
+  /** A signal that no wait has looked at yet: one may, in another order. Or one that somebody has aborted before. */
   #aborts(signal: AbortSignal): void {
-    if (!this.#signals.has(signal)) this.#footprint.add("abort*", true);
+    const name = this.#signals.get(signal);
+    if (name === undefined) this.#footprint.add("abort*", true);
+    else if (signal.aborted) this.#footprint.add(name, false);
   }
 
   #aborted(signal: AbortSignal, name: string): void {
     this.#footprint.add(name, true);
+    this.#footprint.add("abort*", true); // others may follow it (AbortSignal.any)
     this.needs.abort(name);
     for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 2);
   }
@@ -407,7 +592,8 @@ export class Execution implements Scheduler {
   trying(_task: Task, lock: Lock, access: Access): void {
     const key = this.#names.of(lock);
     this.#need(key, 2, lock.detail);
-    this.#footprint.add(key, access === EXCLUSIVE && !isTaken(lock));
+    const exclusive = access === EXCLUSIVE || this.#detail(lock, key) === 3;
+    this.#footprint.add(key, exclusive && !isTaken(lock));
   }
 
   releasing(_task: Task, lock: Lock, access: Access): void {
@@ -454,12 +640,12 @@ export class Execution implements Scheduler {
     return this.#park(this.#current(), { label, ...(fields && { fields }) });
   }
 
-  access(cell: Shared<unknown>, writes: boolean): Promise<void> {
+  access(cell: Shared<unknown>, writes: boolean, fields: readonly string[] | undefined): Promise<void> {
     const key = this.#names.of(cell);
     return this.#park(this.#current(), {
       label: `${writes ? "set" : "get"}(${key})`,
       touches: { key, writes },
-      fields: [],
+      ...(fields && { fields }),
     });
   }
 
@@ -494,7 +680,8 @@ export class Execution implements Scheduler {
         setBy: this.events.length - 1,
         go: () => {
           thread.ended = true;
-          callback();
+          if (this.needs.identity) this.needs.identity.run(thread, callback);
+          else callback();
         },
       };
       const timer: TimerHandle = { deadline };
@@ -516,7 +703,7 @@ export class Execution implements Scheduler {
   #current(): Thread {
     if (!this.#active) throw new Error("a scheduling point outside of any task");
     const { identity } = this.needs;
-    if (identity) return identity.getStore() ?? this.#active;
+    if (identity) return this.#caller() ?? this.#active;
     if (this.#adrift > 0) {
       this.needs.identify();
       this.again = true;
@@ -525,15 +712,24 @@ export class Execution implements Scheduler {
   }
 
   #park(thread: Thread, pending: Omit<Pending, "go" | "enabledBy">): Promise<void> {
+    if (thread.pending?.label === AWAIT) {
+      // It goes on in two places: the one that was ready first is next.
+      // eslint-disable-next-line @typescript-eslint/unbound-method -- a function of the gap's own
+      const { go, enabledBy } = thread.pending;
+      thread.gaps.unshift({ go: () => go(), enabledBy: enabledBy[0]! });
+      thread.pending = undefined;
+    }
     if (thread.pending ?? thread.waiting) {
       if (this.again) return new Promise(() => undefined);
       const first = thread.pending?.label ?? "a lock";
       throw new Error(`${thread.name} waits for ${first} and ${pending.label} at once: make it two tasks`);
     }
     this.#landed(thread);
-    return new Promise((resolve) => {
-      thread.pending = { ...pending, enabledBy: [this.events.length - 1], go: resolve };
-    });
+    return this.mine(
+      new Promise((resolve) => {
+        thread.pending = { ...pending, enabledBy: [this.events.length - 1], go: resolve };
+      }),
+    );
   }
 
   #thread(task: Task): Thread {
@@ -545,8 +741,9 @@ export class Execution implements Scheduler {
   }
 
   #newThread(name: string, task: Task | undefined): Thread {
-    const parent = this.#settingUp ? undefined : (this.needs.identity?.getStore() ?? this.#active);
+    const parent = this.#settingUp ? undefined : (this.#caller() ?? this.#active);
     const thread: Thread = {
+      parent,
       key: parent ? `${parent.key}.${parent.children++}` : `${this.threads.length}`,
       name,
       task,
@@ -554,12 +751,15 @@ export class Execution implements Scheduler {
       ended: false,
       pending: undefined,
       waiting: undefined,
+      gaps: [],
+      fields: undefined,
       adrift: false,
       children: 0,
       events: 0,
       lastEvent: -1,
     };
     this.threads.push(thread);
+    this.#threads.add(thread);
     return thread;
   }
 }

@@ -23,6 +23,14 @@ export interface Exploration {
   pure(label?: string): Promise<void>;
   /** A variable whose every access is such a place. */
   shared<T>(name: string, value: T): SharedCell<T>;
+  /**
+   * The object, as tasks are to use it: each use of a field, an element, an entry of a Map or a Set, its own or that of an
+   * object in it, is seen, so that with `plainFields: "none"`, or after `x.pure()`, pieces conflict by what they use. It
+   * is no place where others run. The same object gives the same Proxy.
+   * @param name what its fields are called by. Default: its class
+   * @throws TypeError for what has no fields
+   */
+  watch<T extends object>(object: T, name?: string): T;
   /** Goes on when virtual time has come that far. */
   sleep(milliseconds: number): Promise<void>;
   /** For code that takes its clock as a parameter. */
@@ -35,6 +43,7 @@ export interface Exploration {
 
 /** What a task says of the piece that follows a step. */
 export interface StepOptions {
+  /** The plain fields, by any name, that the task uses from here to its next such place. Default: any. */
   readonly touches?: readonly string[];
 }
 
@@ -46,10 +55,13 @@ export interface TaskHandle {
   abort(reason?: unknown): void;
 }
 
-/** A variable whose accesses are scheduling points. */
+/**
+ * A variable whose accesses are scheduling points. What follows an access may use any plain field, as what follows a
+ * step, unless it says less: `get({ touches: [] })`.
+ */
 export interface SharedCell<T> {
-  get(): Promise<T>;
-  set(value: T): Promise<void>;
+  get(options?: StepOptions): Promise<T>;
+  set(value: T, options?: StepOptions): Promise<void>;
   /** Its value, read or written at once: for checks, and for what belongs to the event before. */
   current: T;
 }
@@ -64,7 +76,7 @@ export interface Checks {
 
 export function exploration(execution: Execution, checks: Checks): Exploration {
   const threads = new Map<TaskHandle, Thread>();
-  return {
+  const x: Exploration = {
     task(name, run) {
       const controller = new AbortController();
       const task = new Task(name, { signal: controller.signal });
@@ -77,7 +89,7 @@ export function exploration(execution: Execution, checks: Checks): Exploration {
         abort: (reason) => controller.abort(reason ?? new Error(`${name} was cancelled`)),
       };
       threads.set(handle, thread);
-      return handle;
+      return execution.watch.setApart(handle);
     },
     join: (handle) => execution.join(threads.get(handle)!),
     step: (label: string | StepOptions = "step", options?: StepOptions) =>
@@ -85,24 +97,31 @@ export function exploration(execution: Execution, checks: Checks): Exploration {
         ? execution.step(label, options?.touches)
         : execution.step("step", label.touches),
     pure: (label = "pure") => execution.step(label, []),
-    shared: <T>(name: string, value: T) => sharedCell(execution, new Shared(name, value)),
+    shared: <T>(name: string, value: T) =>
+      execution.watch.setApart(sharedCell(execution, new Shared(name, value))),
+    watch: (object, name) => execution.watch.watch(object, name),
     sleep: (milliseconds) => execution.clock.sleep(milliseconds),
     clock: execution.clock,
     invariant: (check) => void checks.invariants.push(check),
     finally: (check) => void checks.finals.push(check),
   };
+  // What is the explorer's own is seen anyway, wherever the program keeps it.
+  for (const each of [x, ...(Object.values(x) as object[])]) execution.watch.setApart(each);
+  return x;
 }
 
 function sharedCell<T>(execution: Execution, cell: Shared<T>): SharedCell<T> {
+  const get = async (fields?: readonly string[]): Promise<T> => {
+    await execution.access(cell, false, fields);
+    return cell.value;
+  };
+  const set = async (value: T, fields?: readonly string[]): Promise<void> => {
+    await execution.access(cell, true, fields);
+    cell.value = value;
+  };
   return {
-    async get() {
-      await execution.access(cell, false);
-      return cell.value;
-    },
-    async set(value) {
-      await execution.access(cell, true);
-      cell.value = value;
-    },
+    get: (options) => execution.mine(get(options?.touches)),
+    set: (value, options) => execution.mine(set(value, options?.touches)),
     get current() {
       return cell.value;
     },

@@ -1,8 +1,8 @@
-import type { PlainFields } from "./execution.js";
+import type { AwaitsAre, PlainFields } from "./execution.js";
 import type { Body } from "./exploration.js";
 import { Needs, NO_KNOWLEDGE } from "./needs.js";
 import { pctPicker, randomPicker } from "./random.js";
-import { boundsOf, foundFailure, verdictOf, type ExploreReport } from "./report.js";
+import { boundsOf, foundFailure, promisesOf, verdictOf, type ExploreReport } from "./report.js";
 import { Runner } from "./run.js";
 import { parseSchedule, replayPicker } from "./schedule.js";
 import { exploreSubtree, PROGRESS_EVERY } from "./subtree.js";
@@ -43,6 +43,13 @@ export interface ExploreOptions {
    * rests on it.
    */
   readonly plainFields?: PlainFields;
+  /**
+   * What an `await` is of a promise that comes from no lock, cell or point of the explorer's: an async function of the
+   * program's own, a foreign library's lock. `points`, the default: others may run there. `fused`, only with
+   * `plainFields: "none"`, promises that it makes no difference: what a task does between two points is one piece, if
+   * what it awaits meanwhile has settled by itself. It saves many orders, and the verdict rests on it.
+   */
+  readonly awaits?: AwaitsAre;
   /** Ends the exploration, with what was found so far. */
   readonly signal?: AbortSignal;
   /** Called after every 256 executions. */
@@ -59,12 +66,12 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
   const begun = performance.now();
   const whole = { prefix: [], sleep: {}, knowledge: NO_KNOWLEDGE, executions: maxExecutions };
   const result = await exploreSubtree(body, whole, { ...options, strategy });
-  const { executions, pruned, events, maxDepth, failures } = result;
+  const { executions, pruned, events, maxDepth, tasks, failures } = result;
   return {
     ...verdictOf(result),
     bounds: boundsOf(options),
-    plainFields: options.plainFields ?? "conflict",
-    ...{ executions, pruned, events, maxDepth },
+    ...promisesOf(options),
+    ...{ executions, pruned, events, maxDepth, tasks },
     time: performance.now() - begun,
     failures,
   };
@@ -89,15 +96,15 @@ async function sample(
     const execution = await runner.run(picker, needs);
     tally.begin();
     if (execution.again) continue;
-    tally.add(execution, needs.locks);
+    tally.add(execution, needs);
     if (tally.failures.length > 0 && !options.keepGoing) break;
     if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
   }
   const { counts, time, failures } = tally;
   return {
-    ...verdictOf({ failures, ended: false, bounded: false, unknown: [...tally.unknown] }),
+    ...verdictOf({ failures, ended: false, bounded: false, ...tally.basis }),
     bounds: boundsOf(options),
-    plainFields: options.plainFields ?? "conflict",
+    ...promisesOf(options),
     ...counts,
     time,
     failures,
@@ -111,23 +118,20 @@ export async function replay(
   options: ExploreOptions = {},
 ): Promise<ExploreReport> {
   const begun = performance.now();
-  const { threads, locks } = parseSchedule(schedule);
-  const needs = new Needs({ ...NO_KNOWLEDGE, locks });
+  const { threads, ...known } = parseSchedule(schedule);
+  const needs = new Needs({ ...NO_KNOWLEDGE, ...known });
   using runner = (await Runner.inTurn(body, options, undefined))!;
   let execution = await runner.run(replayPicker(threads), needs);
   while (execution.again) execution = await runner.run(replayPicker(threads), needs);
-  const length = execution.events.length;
+  const tally = new Tally();
+  tally.begin();
+  tally.add(execution, needs);
   return {
-    verdict: execution.failures.length > 0 ? "failed" : "not-found",
-    exhausted: false,
-    unknown: [...execution.unknown],
+    ...verdictOf({ failures: execution.failures, ended: false, bounded: false, ...tally.basis }),
     bounds: {},
-    plainFields: options.plainFields ?? "conflict",
-    executions: 1,
-    pruned: 0,
-    events: length,
-    maxDepth: length,
+    ...promisesOf(options),
+    ...tally.counts,
     time: performance.now() - begun,
-    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs.locks)),
+    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs)),
   };
 }

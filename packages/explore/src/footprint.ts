@@ -14,10 +14,37 @@ export const FIELDS = "fields";
 export class Footprint {
   readonly #touched = new Map<string, boolean>();
   #everything = false;
+  #writes = 0;
+  /** What it was when it was sealed. */
+  #sealed: { readonly size: number; readonly writes: number; readonly everything: boolean } | undefined;
 
   /** @param writes it may change the object; else it only looks at it */
   add(object: string, writes: boolean): void {
-    this.#touched.set(object, writes || this.#touched.get(object) === true);
+    const before = this.#touched.get(object);
+    if (before || (before === false && !writes)) return;
+    if (writes) this.#writes++;
+    this.#touched.set(object, writes);
+  }
+
+  /** All that the event did in this execution is in it: what is added from now on is what it did in others. */
+  seal(): void {
+    this.#sealed = { size: this.#touched.size, writes: this.#writes, everything: this.#everything };
+  }
+
+  /** Something that one of two events did, and the other did not, in its own execution; undefined if there is nothing. */
+  differenceTo(other: Footprint): string | undefined {
+    const [a, b] = [this.#sealed, other.#sealed];
+    if (!a || !b) return undefined;
+    const [mine, theirs] = [this.#touched.keys(), other.#touched.keys()];
+    for (let i = 0; i < Math.max(a.size, b.size); i++) {
+      const [x, y] = [
+        i < a.size ? mine.next().value : undefined,
+        i < b.size ? theirs.next().value : undefined,
+      ];
+      if (x !== y) return `${x ?? "nothing"} and ${y ?? "nothing"}`;
+    }
+    if (a.writes !== b.writes) return "it changes what it only looked at before";
+    return a.everything === b.everything ? undefined : "everything, and not everything";
   }
 
   /** As plain data: "+name" may have been changed, "-name" was only looked at, "*" is everything. */

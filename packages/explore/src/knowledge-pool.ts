@@ -11,6 +11,7 @@ export class KnowledgePool {
   readonly #aborted = new Set<string>();
   readonly #footprints = new Map<string, Footprint>();
   #identified = false;
+  #gaps = false;
   #outdated = false;
 
   /** @param reduces the search leaves out executions, for what is known of footprints */
@@ -22,6 +23,7 @@ export class KnowledgePool {
       locks: Object.fromEntries([...this.#locks].sort(([a], [b]) => (a < b ? -1 : 1))),
       aborted: [...this.#aborted].sort(),
       identified: this.#identified,
+      gaps: this.#gaps,
       footprints: Object.fromEntries(
         [...this.#footprints].map(([event, footprint]) => [event, footprint.toData()]),
       ),
@@ -34,6 +36,7 @@ export class KnowledgePool {
       if (detail > (this.#locks.get(name) ?? 0)) this.#locks.set(name, detail);
     for (const signal of news.aborted) this.#aborted.add(signal);
     this.#identified ||= news.identified;
+    this.#gaps ||= news.gaps;
     for (const [event, data] of Object.entries(news.footprints)) {
       const footprint = Footprint.of(data);
       const known = this.#footprints.get(event);

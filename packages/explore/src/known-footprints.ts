@@ -27,6 +27,7 @@ export class KnownFootprints {
     if (!known) {
       const first = new Footprint();
       for (const [object, writes] of footprint.touched) if (object !== own) first.add(object, writes);
+      if (footprint.everything) first.addEverything();
       this.#known.set(event, first);
       this.#news.add(event);
       return;
@@ -39,7 +40,13 @@ export class KnownFootprints {
       this.#news.add(event);
       this.#grown = true;
     }
+    if (footprint.everything && !known.everything) {
+      known.addEverything();
+      this.#news.add(event);
+      this.#grown = true;
+    }
     for (const [object, writes] of known.touched) if (object !== own) footprint.add(object, writes);
+    if (known.everything) footprint.addEverything();
   }
 
   /** What was not known at the start. */

@@ -6,7 +6,7 @@ import { countSwitches, formatSchedule, parseSchedule } from "./schedule.js";
 /** How long `minimise` may look. */
 export interface MinimiseOptions extends Pick<
   ExploreOptions,
-  "lockdep" | "plainFields" | "maxEvents" | "signal"
+  "lockdep" | "plainFields" | "awaits" | "maxEvents" | "signal"
 > {
   /** Executions to spend on the search for a schedule with the fewest preemptions. Default 2000. */
   readonly maxExecutions?: number;
@@ -49,7 +49,7 @@ async function joinRuns(body: Body, failure: FoundFailure, options: MinimiseOpti
   let best = failure;
   for (let improved = true; improved;) {
     improved = false;
-    const { threads, locks } = parseSchedule(best.schedule);
+    const { threads, ...rest } = parseSchedule(best.schedule);
     for (let at = 1; at < threads.length && !improved; at++) {
       const before = threads[at - 1]!;
       // The next event of the thread that ran comes here, instead of later.
@@ -61,7 +61,7 @@ async function joinRuns(body: Body, failure: FoundFailure, options: MinimiseOpti
         ...threads.slice(at, next),
         ...threads.slice(next + 1),
       ];
-      const report = await replay(body, formatSchedule({ threads: changed, locks }), options);
+      const report = await replay(body, formatSchedule({ threads: changed, ...rest }), options);
       const again = report.failures.find(({ kind }) => kind === best.kind);
       if (!again || !isSmaller(again, best)) continue;
       best = again;

@@ -26,12 +26,20 @@ export interface Knowledge {
   readonly aborted: readonly string[];
   /** Continuations are told apart. */
   readonly identified: boolean;
+  /** Tasks share promises, although they were said to share only what is seen. */
+  readonly gaps: boolean;
   /** What each event touched, in any execution so far. */
   readonly footprints: Readonly<Record<string, FootprintData>>;
 }
 
 /** What is known of a program that never ran. */
-export const NO_KNOWLEDGE: Knowledge = { locks: {}, aborted: [], identified: false, footprints: {} };
+export const NO_KNOWLEDGE: Knowledge = {
+  locks: {},
+  aborted: [],
+  identified: false,
+  gaps: false,
+  footprints: {},
+};
 
 /**
  * What a program turned out to need, besides what every program gets: it costs time, so it is found out. Whoever
@@ -43,11 +51,14 @@ export class Needs {
   readonly #aborted: Set<string>;
   readonly footprints: KnownFootprints;
   #identity: AsyncIdentity<Thread> | undefined;
+  /** Tasks share promises, although they were said to share only what is seen. */
+  gaps: boolean;
 
-  constructor({ locks, aborted, identified, footprints }: Knowledge = NO_KNOWLEDGE) {
+  constructor({ locks, aborted, identified, gaps, footprints }: Knowledge = NO_KNOWLEDGE) {
     this.#locks = new Map(Object.entries(locks));
     this.#aborted = new Set(aborted);
     this.footprints = new KnownFootprints(footprints);
+    this.gaps = gaps;
     if (identified) this.identify();
   }
 
@@ -77,10 +88,14 @@ export class Needs {
     return this.#identity;
   }
 
+  /** Tells whose continuation runs, where the platform can. */
+  tryIdentify(): AsyncIdentity<Thread> | undefined {
+    return (this.#identity ??= asyncIdentity());
+  }
+
   /** @throws Error where the platform cannot do it */
   identify(): void {
-    this.#identity ??= asyncIdentity();
-    if (!this.#identity)
+    if (!this.tryIdentify())
       throw new Error(
         "tasks await each other's promises, and nothing tells here which of them calls: " +
           "use locks, join, or task.preempt() with the task",
@@ -93,6 +108,7 @@ export class Needs {
       locks: Object.fromEntries(this.#locks),
       aborted: [...this.#aborted],
       identified: this.#identity !== undefined,
+      gaps: this.gaps,
       footprints: this.footprints.news(),
     };
   }

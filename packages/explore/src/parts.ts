@@ -2,7 +2,7 @@ import { toBeTried, type Demand } from "./dpor.js";
 import type { ExploreOptions } from "./explore.js";
 import { KnowledgePool } from "./knowledge-pool.js";
 import type { Knowledge } from "./needs.js";
-import { boundsOf, verdictOf, type ExploreReport } from "./report.js";
+import { boundsOf, promisesOf, verdictOf, type ExploreReport } from "./report.js";
 import type { Sleep, SubtreeJob, SubtreeResult } from "./subtree.js";
 import { Tally } from "./tally.js";
 
@@ -12,7 +12,14 @@ export type RunSubtree = (job: SubtreeJob, signal: AbortSignal) => Promise<Subtr
 /** How `exploreParts` shares out the work. */
 export interface PartsOptions extends Pick<
   ExploreOptions,
-  "maxDepth" | "maxExecutions" | "maxPreemptions" | "keepGoing" | "plainFields" | "signal" | "onProgress"
+  | "maxDepth"
+  | "maxExecutions"
+  | "maxPreemptions"
+  | "keepGoing"
+  | "plainFields"
+  | "awaits"
+  | "signal"
+  | "onProgress"
 > {
   readonly strategy?: "exhaustive" | "all";
   /** Executions of one job. Default 256. */
@@ -50,9 +57,9 @@ export async function exploreParts(run: RunSubtree, options: PartsOptions = {}):
   const { counts, failures, time } = tally;
   const { ended, bounded } = pass;
   return {
-    ...verdictOf({ failures, ended, bounded, unknown: [...tally.unknown] }),
+    ...verdictOf({ failures, ended, bounded, ...tally.basis }),
     bounds: boundsOf(options),
-    plainFields: options.plainFields ?? "conflict",
+    ...promisesOf(options),
     ...counts,
     time,
     failures,
@@ -272,7 +279,7 @@ class Pass {
     const isEnough = this.tally.failures.length > 0 && !this.options.keepGoing;
     if (isEnough) return;
     const { result } = item;
-    this.tally.merge(result, result.failures, result.unknown);
+    this.tally.merge(result);
     this.bounded ||= result.bounded;
     if (this.tally.failures.length > 0 && !this.options.keepGoing) this.#halt();
     this.options.onProgress?.(this.tally.progress);

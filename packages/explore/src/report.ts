@@ -1,7 +1,8 @@
-import type { Execution, PlainFields } from "./execution.js";
+import type { AwaitsAre, Execution, PlainFields } from "./execution.js";
 import type { Failure } from "./failure.js";
-import type { Detail } from "./needs.js";
+import type { Needs } from "./needs.js";
 import { formatSchedule } from "./schedule.js";
+import type { Basis, Counts } from "./tally.js";
 
 /**
  * - `failed`: there are failures.
@@ -13,23 +14,16 @@ import { formatSchedule } from "./schedule.js";
 export type Verdict = "failed" | "proved" | "proved-within-bounds" | "unknown" | "not-found";
 
 /** What came of an exploration; plain data, which goes through JSON unharmed. */
-export interface ExploreReport {
+export interface ExploreReport extends Counts, Basis {
   readonly verdict: Verdict;
   /** Every schedule that can make a difference was run, up to the first failure unless `keepGoing`. */
   readonly exhausted: boolean;
-  /** What was met that the explorer cannot see, and so has not tried in other orders. */
-  readonly unknown: readonly string[];
   /** What the tasks were taken to share that nobody sees; `none` is the caller's promise. */
   readonly plainFields: PlainFields;
+  /** What an `await` of anybody's promise is; `fused` is the caller's promise. */
+  readonly awaits: AwaitsAre;
   /** The bounds that were set. */
   readonly bounds: Bounds;
-  readonly executions: number;
-  /** Executions ended early, since they could only repeat what was explored. */
-  readonly pruned: number;
-  /** Events of all executions. */
-  readonly events: number;
-  /** Events of the longest execution. */
-  readonly maxDepth: number;
   /** Milliseconds. */
   readonly time: number;
   /** One of a kind and message. */
@@ -52,6 +46,17 @@ export function boundsOf({
   };
 }
 
+/** What the caller has promised, or not. */
+export function promisesOf({
+  plainFields = "conflict",
+  awaits = "points",
+}: {
+  readonly plainFields?: PlainFields | undefined;
+  readonly awaits?: AwaitsAre | undefined;
+}): Pick<ExploreReport, "plainFields" | "awaits"> {
+  return { plainFields, awaits };
+}
+
 /**
  * @param ended every schedule that can make a difference was run
  * @param bounded bounds have left schedules out
@@ -61,16 +66,17 @@ export function verdictOf({
   ended,
   bounded,
   unknown,
-}: {
+  virtual,
+  restsOn,
+}: Basis & {
   readonly failures: readonly unknown[];
   readonly ended: boolean;
   readonly bounded: boolean;
-  readonly unknown: readonly string[];
-}): Pick<ExploreReport, "verdict" | "exhausted" | "unknown"> {
+}): Pick<ExploreReport, "verdict" | "exhausted" | keyof Basis> {
   const exhausted = ended && !bounded;
   const found = exhausted ? "proved" : ended ? "proved-within-bounds" : "not-found";
   const seen = ended && unknown.length > 0 ? "unknown" : found;
-  return { verdict: failures.length > 0 ? "failed" : seen, exhausted, unknown };
+  return { verdict: failures.length > 0 ? "failed" : seen, exhausted, unknown, virtual, restsOn };
 }
 
 /** What a command ends with; 2 is wrong usage. */
@@ -103,17 +109,14 @@ export interface TraceEvent {
   readonly label: string;
 }
 
-export function foundFailure(
-  execution: Execution,
-  failure: Failure,
-  locks: ReadonlyMap<string, Detail>,
-): FoundFailure {
+export function foundFailure(execution: Execution, failure: Failure, needs: Needs): FoundFailure {
   const names = new Map(execution.threads.map(({ key, name }) => [key, name]));
   return {
     ...failure,
     schedule: formatSchedule({
       threads: execution.events.map(({ thread }) => thread),
-      locks: Object.fromEntries(locks),
+      locks: Object.fromEntries(needs.locks),
+      gaps: needs.gaps,
     }),
     trace: execution.events.map(({ thread, label }) => ({ thread, task: names.get(thread)!, label })),
   };
@@ -131,34 +134,44 @@ export function formatReport(report: ExploreReport): string {
   return lines.join("\n");
 }
 
+/** What was found, and what that rests on. A failure rests on nothing: it can be replayed. */
 function verdictText(report: ExploreReport): string {
-  const promised = report.plainFields === "none" ? ", if tasks share no plain fields" : "";
-  switch (report.verdict) {
-    case "proved":
-    case "proved-within-bounds":
-      return `${foundText(report)}${promised}`;
-    default:
-      return foundText(report);
-  }
+  if (report.verdict === "failed") return foundText(report);
+  const { executions, plainFields, awaits, virtual, restsOn } = report;
+  const promises = [
+    plainFields === "none" && "tasks share no plain fields",
+    awaits === "fused" && "nothing comes between a task and its own awaits",
+  ].filter(Boolean);
+  return [
+    foundText(report),
+    plural(executions, "execution"),
+    promises.length > 0 && `promised: ${promises.join(", ")}`,
+    virtual.length > 0 && `virtual: ${virtual.join(", ")}`,
+    ...restsOn,
+  ]
+    .filter(Boolean)
+    .join("; ");
 }
 
-function foundText({ verdict, bounds, failures, unknown }: ExploreReport): string {
+function foundText({ verdict, bounds, failures, unknown, tasks }: ExploreReport): string {
+  const interleaving = `interleaving of ${plural(tasks, "task")}`;
   switch (verdict) {
     case "unknown":
-      return `UNKNOWN: ${unknown.join("; ")}`;
+      return `UNKNOWN: ${unknown.join("; ")}; no ${interleaving} fails that was tried`;
     case "failed":
       return `FAILED: ${plural(failures.length, "failure")}`;
     case "proved":
-      return "PROVED: no interleaving fails";
+      return `PROVED: no ${interleaving} fails`;
     case "proved-within-bounds": {
       const set = [
         bounds.maxPreemptions !== undefined && `at most ${plural(bounds.maxPreemptions, "preemption")}`,
         bounds.maxDepth !== undefined && `at most ${plural(bounds.maxDepth, "event")}`,
       ];
-      return `PROVED WITHIN THESE BOUNDS: ${set.filter(Boolean).join(", ")}`;
+      const within = set.filter(Boolean).join(" and ");
+      return `LIMITS MET: no ${interleaving} fails that has ${within || "as many events as are allowed"}`;
     }
     case "not-found":
-      return "NOTHING FOUND: not every interleaving was tried";
+      return `NOTHING FOUND: not every ${interleaving} was tried`;
   }
 }
 

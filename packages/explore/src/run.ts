@@ -1,9 +1,10 @@
 import { messageOf, NotDeterministic } from "./errors.js";
-import { Execution, type PlainFields, type Picker } from "./execution.js";
+import { Execution, type AwaitsAre, type PlainFields, type Picker } from "./execution.js";
 import { exploration, type Body, type Checks } from "./exploration.js";
 import type { Needs } from "./needs.js";
 import { onUnhandledRejection } from "./unhandled.js";
 import { Validation } from "./validation.js";
+import { inhabit, makeVirtual } from "./virtual-world.js";
 
 export interface RunnerOptions {
   readonly maxEvents?: number | undefined;
@@ -11,6 +12,7 @@ export interface RunnerOptions {
   readonly keepGoing?: boolean | undefined;
   readonly lockdep?: boolean | undefined;
   readonly plainFields?: PlainFields | undefined;
+  readonly awaits?: AwaitsAre | undefined;
 }
 
 /** Ends when the exploration that is under way does, and those that wait for it. */
@@ -20,6 +22,7 @@ let last: Promise<void> = Promise.resolve();
 export class Runner implements Disposable {
   readonly #validation: Validation;
   readonly #stopListening: () => void;
+  readonly #restore = makeVirtual();
   #execution: Execution | undefined;
 
   /**
@@ -57,12 +60,17 @@ export class Runner implements Disposable {
 
   /** @throws NotDeterministic */
   async run(pick: Picker, needs: Needs): Promise<Execution> {
-    const execution = new Execution(needs, this.options.plainFields ?? "conflict");
+    const execution = new Execution(
+      needs,
+      this.options.plainFields ?? "conflict",
+      this.options.awaits ?? "points",
+    );
     const checks: Checks = { invariants: [], finals: [] };
     this.#execution = execution;
     this.#validation.begin(execution);
+    inhabit(execution.inhabitant);
     try {
-      await this.body(exploration(execution, checks));
+      await execution.inside(() => this.body(exploration(execution, checks)));
       execution.endSetUp();
       await execution.run(pick, {
         maxEvents: this.options.maxEvents ?? DEFAULT_MAX_EVENTS,
@@ -75,17 +83,21 @@ export class Runner implements Disposable {
                 for (const check of checks.invariants) check();
               },
       });
+      execution.isOver = true;
       if (execution.failures.length === 0 && !execution.abandoned && !execution.again)
-        for (const check of checks.finals) await check();
+        for (const check of checks.finals) await execution.inside(check);
     } catch (error) {
       if (error instanceof NotDeterministic) throw error;
       execution.fail("assertion", messageOf(error));
+    } finally {
+      inhabit(undefined);
     }
     return execution;
   }
 
   [Symbol.dispose](): void {
     this.#stopListening();
+    this.#restore();
     this.#validation.end();
     this.leave();
   }

@@ -7,10 +7,15 @@ export interface Schedule {
   readonly threads: readonly string[];
   /** How much of locks was explored, if it is more than of others of their kind. */
   readonly locks: Readonly<Record<string, Detail>>;
+  /** Awaits of what is no scheduling point are points all the same. */
+  readonly gaps: boolean;
 }
 
-/** A schedule as text: "0*3 1 0*2" for the threads 0 0 0 1 0 0, and "@@state%231" for a lock explored in detail 2. */
-export function formatSchedule({ threads, locks }: Schedule): string {
+/**
+ * A schedule as text: "0*3 1 0*2" for the threads 0 0 0 1 0 0, "@@state%231" for a lock explored in detail 2, and "~" if
+ * any `await` is a point.
+ */
+export function formatSchedule({ threads, locks, gaps }: Schedule): string {
   const runs: { thread: string; count: number }[] = [];
   for (const thread of threads) {
     const last = runs.at(-1);
@@ -18,6 +23,7 @@ export function formatSchedule({ threads, locks }: Schedule): string {
     else runs.push({ thread, count: 1 });
   }
   return [
+    ...(gaps ? ["~"] : []),
     ...Object.entries(locks).map(([name, detail]) => `${"@".repeat(detail)}${encodeURIComponent(name)}`),
     ...runs.map(({ thread, count }) => (count === 1 ? thread : `${thread}*${count}`)),
   ].join(" ");
@@ -32,7 +38,8 @@ export function parseSchedule(text: string): Schedule {
   });
   return {
     locks: Object.fromEntries(locks),
-    threads: words.filter((word) => !/^@{1,3}[^@]/.test(word)).flatMap(parseRun),
+    gaps: words.includes("~"),
+    threads: words.filter((word) => !/^(?:@{1,3}[^@].*|~)$/.test(word)).flatMap(parseRun),
   };
 }
 

@@ -8,7 +8,8 @@ export function stuckFailure(threads: readonly Thread[]): Failure | undefined {
   const message = stuck
     .map((thread) => `${thread.name} waits for ${describeWait(thread, threads)}`)
     .join("; ");
-  const lost = stuck.some((thread) => !waitsForThreads(thread)) && !stuck.some((t) => inCycle(t, stuck));
+  const lost =
+    stuck.some((thread) => !waitsForThreads(thread, threads)) && !stuck.some((t) => inCycle(t, stuck));
   return { kind: lost ? "lost-wakeup" : "deadlock", message };
 }
 
@@ -17,21 +18,32 @@ function isStuck({ ended, mustEnd, pending, waiting }: Thread): boolean {
 }
 
 /** For another task, by name; whoever waits for a condition or a channel waits for anybody. */
-function waitsForThreads({ waiting, pending }: Thread): boolean {
-  if (pending?.joins) return true;
+function waitsForThreads(thread: Thread, threads: readonly Thread[]): boolean {
+  const { waiting, pending } = thread;
+  if (pending?.joins ?? (waiting === undefined && goesOnAfter(thread, threads).length > 0)) return true;
   const lock = waiting?.lock ?? pending?.arrival?.lock;
   return lock !== undefined && lock.holders().length > 0;
 }
 
 /** Whom a thread waits for: holders of its lock, and those ahead of it in the queue. */
-function blockers({ task, waiting, pending }: Thread, threads: readonly Thread[]): Thread[] {
+function blockers(thread: Thread, threads: readonly Thread[]): Thread[] {
+  const { task, waiting, pending } = thread;
   if (pending?.joins) return [pending.joins];
   const lock = waiting?.lock ?? pending?.arrival?.lock;
-  if (!lock) return [];
+  if (!lock) return goesOnAfter(thread, threads);
   const queue = lock.waiters().map((wait) => wait.task);
   const ahead = waiting ? queue.slice(0, queue.indexOf(task!)) : [];
   const tasks = [...lock.holders(), ...ahead];
   return threads.filter((other) => other.task && tasks.includes(other.task));
+}
+
+/**
+ * Code that locks in the names of tasks of its own, as the drop-in for async-mutex does: it goes on when they have the
+ * lock, and what they hold is given back by it.
+ */
+function goesOnAfter(thread: Thread, threads: readonly Thread[]): Thread[] {
+  if (thread.mustEnd) return threads.filter(({ parent, ...child }) => parent === thread && child.waiting);
+  return thread.parent && !thread.pending ? [thread.parent] : [];
 }
 
 function inCycle(start: Thread, threads: readonly Thread[]): boolean {

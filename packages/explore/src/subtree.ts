@@ -1,11 +1,13 @@
 import { Dpor, type Demand } from "./dpor.js";
-import type { ExecutedEvent } from "./event.js";
+import { compareEvents, compareWhole } from "./determinism.js";
+import type { Execution } from "./execution.js";
 import type { Body } from "./exploration.js";
 import { Footprint, type FootprintData } from "./footprint.js";
 import { Needs, type Knowledge } from "./needs.js";
 import type { FoundFailure } from "./report.js";
 import { Runner, type RunnerOptions } from "./run.js";
-import { Tally, type Counts, type Progress } from "./tally.js";
+import { replayPicker } from "./schedule.js";
+import { Tally, type Basis, type Counts, type Progress } from "./tally.js";
 
 /** Threads that need not be tried, and what they would do next. */
 export type Sleep = Readonly<Record<string, FootprintData>>;
@@ -23,15 +25,13 @@ export interface SubtreeJob {
 }
 
 /** What came of a job: plain data. It is the same whoever runs the job, and whenever. */
-export interface SubtreeResult extends Counts {
+export interface SubtreeResult extends Counts, Basis {
   /** Nothing of the subtree is left. */
   readonly ended: boolean;
   /** Bounds have left schedules out. */
   readonly bounded: boolean;
   /** One of a kind and message, the first. */
   readonly failures: readonly FoundFailure[];
-  /** What was met that the explorer cannot see. */
-  readonly unknown: readonly string[];
   /** What the prefix's last event touched. */
   readonly touched: FootprintData;
   /** What is to be tried above the subtree, in the order in which it was found. */
@@ -87,14 +87,17 @@ export async function exploreSubtree(
   const tally = new Tally();
   const needs = new Needs(job.knowledge);
   let dpor = new Dpor({ reduce: reduces, maxPreemptions, root });
-  let last: readonly ExecutedEvent[] = [];
+  let last: Execution | undefined;
+  let first: Execution | undefined;
+  /** The first schedule was run twice, and did the same. */
+  let compared = false;
   let touched: FootprintData = [];
   let sinceStart = 0;
   let [ended, outdated, tooDeep] = [false, false, false];
 
   const startAgain = (): void => {
     dpor = new Dpor({ reduce: reduces, maxPreemptions, root });
-    last = [];
+    last = undefined;
     sinceStart = 0;
     [outdated, tooDeep] = [false, false];
   };
@@ -106,12 +109,19 @@ export async function exploreSubtree(
     sinceStart++;
     if (execution.again) {
       startAgain();
+      [first, compared] = [undefined, false];
       if (isWhole) continue;
       break; // the other parts have to begin anew as well
     }
-    tally.add(execution, needs.locks);
-    last = execution.events;
-    touched = last[job.prefix.length - 1]?.footprint.toData() ?? [];
+    tally.add(execution, needs);
+    // All but the last event that it repeats is what it was: that one goes to another thread.
+    if (last) compareEvents(last, execution, dpor.repeated - 1);
+    else if (first) {
+      compareWhole(first, execution);
+      compared = true;
+    } else first = execution;
+    last = execution;
+    touched = last.events[job.prefix.length - 1]?.footprint.toData() ?? [];
     tooDeep ||= execution.abandoned === "depth" || execution.failures.some(({ kind }) => kind === "livelock");
     if (tally.failures.length > 0 && !keepGoing) break;
     if (needs.footprints.takeGrown() && reduces) outdated = true;
@@ -126,18 +136,22 @@ export async function exploreSubtree(
     }
     if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
   }
+  if (runner && first && isWhole && !compared && tally.failures.length === 0 && !signal?.aborted) {
+    const again = await runner.run(replayPicker(first.events.map(({ thread }) => thread)), needs);
+    if (!again.again) compareWhole(first, again);
+  }
   options.onDone?.();
   return {
     ...tally.counts,
     ended,
     bounded: tooDeep || dpor.leftOut,
     failures: tally.failures,
-    unknown: [...tally.unknown],
+    ...tally.basis,
     touched,
     demands: dpor.demands,
     places: ended
       ? []
-      : dpor.places(last).map(({ chosen, backtrack, sleep }) => ({
+      : dpor.places(last?.events ?? []).map(({ chosen, backtrack, sleep }) => ({
           chosen,
           backtrack,
           sleep: Object.fromEntries([...sleep].map(([key, footprint]) => [key, footprint.toData()])),

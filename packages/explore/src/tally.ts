@@ -1,5 +1,5 @@
 import type { Execution } from "./execution.js";
-import type { Detail } from "./needs.js";
+import type { Needs } from "./needs.js";
 import { foundFailure, type FoundFailure } from "./report.js";
 
 /** What has come of executions so far. */
@@ -11,6 +11,18 @@ export interface Counts {
   readonly events: number;
   /** Events of the longest execution. */
   readonly maxDepth: number;
+  /** Tasks in one execution, at most. */
+  readonly tasks: number;
+}
+
+/** What a verdict rests on, or does not. */
+export interface Basis {
+  /** What was met that the explorer cannot see, and so has not tried in other orders. */
+  readonly unknown: readonly string[];
+  /** What of the world was virtual: random numbers, time, timers. */
+  readonly virtual: readonly string[];
+  /** What was taken for granted of watched objects. */
+  readonly restsOn: readonly string[];
 }
 
 /** How far an exploration has come. */
@@ -29,6 +41,10 @@ export class Tally {
   #pruned = 0;
   #events = 0;
   #maxDepth = 0;
+  #tasks = 0;
+  readonly #unknown = new Set<string>();
+  readonly #virtual = new Set<string>();
+  readonly #restsOn = new Set<string>();
   readonly #failures = new Map<string, FoundFailure>();
   readonly #begun = performance.now();
 
@@ -42,11 +58,17 @@ export class Tally {
       pruned: this.#pruned,
       events: this.#events,
       maxDepth: this.#maxDepth,
+      tasks: this.#tasks,
     };
   }
 
-  /** What was met that the explorer cannot see. */
-  readonly unknown = new Set<string>();
+  get basis(): Basis {
+    return {
+      unknown: [...this.#unknown],
+      virtual: [...this.#virtual].sort(),
+      restsOn: [...this.#restsOn].sort(),
+    };
+  }
 
   get failures(): readonly FoundFailure[] {
     return [...this.#failures.values()];
@@ -68,23 +90,31 @@ export class Tally {
   }
 
   /** What came of the execution that began. */
-  add(execution: Execution, locks: ReadonlyMap<string, Detail>): void {
+  add(execution: Execution, needs: Needs): void {
     const { length } = execution.events;
     this.#events += length;
     this.#maxDepth = Math.max(this.#maxDepth, length);
     if (execution.abandoned === "pruned") this.#pruned++;
-    for (const what of execution.unknown) this.unknown.add(what);
-    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, locks));
+    this.#tasks = Math.max(this.#tasks, execution.threads.filter(({ mustEnd }) => mustEnd).length);
+    this.#rest(execution);
+    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, needs));
   }
 
   /** What came of others, which come after all that was added before. */
-  merge(counts: Counts, failures: readonly FoundFailure[], unknown: readonly string[]): void {
-    this.#executions += counts.executions;
-    this.#pruned += counts.pruned;
-    this.#events += counts.events;
-    this.#maxDepth = Math.max(this.#maxDepth, counts.maxDepth);
-    for (const failure of failures) this.#fail(failure);
-    for (const what of unknown) this.unknown.add(what);
+  merge(others: Counts & Basis & { readonly failures: readonly FoundFailure[] }): void {
+    this.#executions += others.executions;
+    this.#pruned += others.pruned;
+    this.#events += others.events;
+    this.#maxDepth = Math.max(this.#maxDepth, others.maxDepth);
+    this.#tasks = Math.max(this.#tasks, others.tasks);
+    this.#rest(others);
+    for (const failure of others.failures) this.#fail(failure);
+  }
+
+  #rest({ unknown, virtual, restsOn }: Record<keyof Basis, Iterable<string>>): void {
+    for (const what of unknown) this.#unknown.add(what);
+    for (const what of virtual) this.#virtual.add(what);
+    for (const what of restsOn) this.#restsOn.add(what);
   }
 
   #fail(failure: FoundFailure): void {

@@ -28,8 +28,17 @@ export interface Arrival {
   readonly detail: Detail;
 }
 
+/** What follows an `await` that is over. */
+export interface Gap {
+  /** The event in which the promise settled. */
+  readonly enabledBy: number;
+  go(): void;
+}
+
 /** A line of execution: a task of the exploration, a task that the program made for itself, or a timer. */
 export interface Thread {
+  /** Whose code made it. */
+  readonly parent: Thread | undefined;
   /** The same in every execution that creates it in the same way. */
   readonly key: string;
   readonly name: string;
@@ -40,6 +49,10 @@ export interface Thread {
   pending: Pending | undefined;
   /** In a lock's queue. */
   waiting: Waiter | undefined;
+  /** What follows awaits of promises that have settled, first come first. */
+  readonly gaps: Gap[];
+  /** The plain fields that it uses between its last point and the next. Undefined: any. */
+  fields: readonly string[] | undefined;
   /** It awaits something that is no scheduling point: a promise of another task's, for instance. */
   adrift: boolean;
   children: number;

@@ -458,16 +458,19 @@ describe("how it is explored", () => {
   ] as const)("the same executions each time: $strategy", async (options: ExploreOptions) => {
     const run = async (): Promise<unknown> => {
       const outcomes: string[] = [];
-      const report = await explore((x) => {
-        const log: string[] = [];
-        const cell = x.shared("cell", 0);
-        for (const name of ["a", "b", "c"])
-          x.task(name, async () => {
-            await cell.set((await cell.get()) + 1);
-            log.push(name);
-          });
-        x.finally(() => void outcomes.push(`${log.join("")}${cell.current}`));
-      }, options);
+      const report = await explore(
+        (x) => {
+          const log: string[] = [];
+          const cell = x.shared("cell", 0);
+          for (const name of ["a", "b", "c"])
+            x.task(name, async () => {
+              await cell.set((await cell.get()) + 1);
+              log.push(name);
+            });
+          x.finally(() => void outcomes.push(`${log.join("")}${cell.current}`));
+        },
+        { ...options, plainFields: "none" },
+      );
       return [outcomes, { ...report, time: 0 }];
     };
     expect(await run()).toEqual(await run());
@@ -487,7 +490,9 @@ describe("how it is explored", () => {
       exhausted: false,
       bounds: { maxPreemptions: 1 },
     });
-    expect(formatReport(report)).toContain("PROVED WITHIN THESE BOUNDS: at most 1 preemption");
+    expect(formatReport(report)).toContain(
+      "LIMITS MET: no interleaving of 3 tasks fails that has at most 1 preemption; ",
+    );
     // Two switches at the end of a task, and one preemption: no bug that needs it is missed.
     expect((await explore(lostUpdate, { maxPreemptions: 1 })).verdict).toBe("failed");
     expect((await explore(lostUpdate, { maxPreemptions: 0 })).verdict).toBe("proved-within-bounds");

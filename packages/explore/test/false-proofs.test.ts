@@ -1,6 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { exitCodeOf, explore, formatReport, replay, type Body, type Exploration } from "@vfiokit/explore";
+import {
+  exitCodeOf,
+  explore,
+  formatReport,
+  replay,
+  type Body,
+  type Exploration,
+  type ExploreOptions,
+} from "@vfiokit/explore";
 import { Mutex, RwSemaphore } from "@vfiokit/lockdep";
+
+/** Not the one that tasks get. */
+const realTimeout = setTimeout;
 
 /** Programs that fail in plain Node, and that were once said to be proved, or had an order that was never run. */
 const programs: Record<string, { readonly body: Body; readonly message: string }> = {
@@ -218,6 +229,34 @@ describe("plain fields between steps:", () => {
     expect(report.failures[0]).toMatchObject({ message: "on page 2, shown 1" });
   });
 
+  it("a variable whose accesses are seen, and a plain field beside it", async () => {
+    const body =
+      (touches?: readonly string[]): Body =>
+      (x) => {
+        const open = x.shared("open", true);
+        let sold = 0; // nobody sees who reads and writes it
+        const buy = async (): Promise<void> => {
+          await open.get({ ...(touches && { touches }) });
+          const before = sold;
+          await open.get({ ...(touches && { touches }) });
+          sold = before + 1;
+        };
+        for (const name of ["ann", "bob"]) x.task(name, buy);
+        x.finally(() => {
+          if (sold !== 2) throw new Error(`${sold} sold to two`);
+        });
+      };
+    for (const strategy of ["exhaustive", "all"] as const)
+      for (const touches of [undefined, ["sold"]]) {
+        const report = await explore(body(touches), { strategy });
+        expect(report.failures[0], strategy).toMatchObject({ message: "1 sold to two" });
+        const again = await replay(body(touches), report.failures[0]!.schedule);
+        expect(again.failures[0]).toMatchObject({ message: "1 sold to two" });
+      }
+    // Who says that nothing plain is used gets what was asked for: the reads of one variable commute.
+    expect(await explore(body([]))).toMatchObject({ verdict: "proved" });
+  });
+
   it("steps that say that they touch different fields, or none, are taken in one order", async () => {
     const executions = async (step: (x: Exploration, name: string) => Promise<void>): Promise<number> => {
       const report = await explore((x) => {
@@ -242,27 +281,59 @@ describe("plain fields between steps:", () => {
 describe("the verdict", () => {
   it("is unknown, and says where, if a task awaits what is not explored", async () => {
     const report = await explore((x) => {
-      let tell!: () => void;
-      const told = new Promise<void>((resolve) => (tell = resolve));
-      x.task("ann", () => told);
-      x.task("bob", async () => {
-        await x.step();
-        tell();
-      });
+      x.task("ann", () => new Promise((resolve) => void realTimeout(resolve, 60_000).unref()));
+      x.task("bob", () => x.step());
     });
     expect(report).toMatchObject({ verdict: "unknown", failures: [] });
     expect(formatReport(report)).toMatch(
-      /^UNKNOWN: ann awaits something that is not explored, after begin\n/,
+      /^UNKNOWN: ann awaits something that is not explored, after begin; no interleaving of 2 tasks fails that was tried; \d+ executions?\n/,
     );
     expect(exitCodeOf(report.verdict)).toBe(4);
   });
 
-  it("says that it rests on the promise that no plain fields are shared", async () => {
-    const body: Body = (x) => void x.task("a", () => x.step());
-    expect(formatReport(await explore(body))).toMatch(/^PROVED: no interleaving fails\n/);
-    const promised = await explore(body, { plainFields: "none" });
-    expect(formatReport(promised)).toMatch(
-      /^PROVED: no interleaving fails, if tasks share no plain fields\n/,
+  it("says what it rests on: tasks, executions, promises, what was virtual and what was watched", async () => {
+    const body: Body = (x) => void ["a", "b"].map((name) => x.task(name, () => x.step()));
+    expect(formatReport(await explore(body))).toMatch(
+      /^PROVED: no interleaving of 2 tasks fails; \d+ executions\n/,
     );
+    const promised = { plainFields: "none", awaits: "fused" } as const;
+    const report = await explore((x) => {
+      const account = x.watch({ balance: 0 });
+      x.task("a", async () => {
+        await x.step();
+        account.balance = Math.random() + Date.now();
+      });
+    }, promised);
+    expect(report).toMatchObject({ tasks: 1, virtual: ["random numbers", "time"] });
+    expect(formatReport(report).split("\n")[0]).toBe(
+      "PROVED: no interleaving of 1 task fails; 3 executions; " +
+        "promised: tasks share no plain fields, nothing comes between a task and its own awaits; " +
+        "virtual: random numbers, time; watched objects are used through what x.watch returned",
+    );
+    expect(JSON.parse(JSON.stringify(report))).toEqual(report);
+  });
+
+  it("has a word and an exit code of its own for each way to end", async () => {
+    const body: Body = (x) => {
+      const cell = x.shared("cell", 0);
+      for (const name of ["a", "b"]) x.task(name, async () => cell.set((await cell.get()) + 1));
+      x.task("file", async () => {
+        await cell.get();
+      });
+    };
+    const word = async (options: ExploreOptions, program = body): Promise<string> => {
+      const report = await explore(program, options);
+      return `${/^[A-Z ]+/.exec(formatReport(report))![0]} ${exitCodeOf(report.verdict)}`;
+    };
+    expect(await word({ plainFields: "none" })).toBe("PROVED 0");
+    expect(await word({ maxPreemptions: 0 })).toBe("LIMITS MET 3");
+    expect(await word({ maxDepth: 2 })).toBe("LIMITS MET 3");
+    expect(await word({ maxExecutions: 2 })).toBe("NOTHING FOUND 3");
+    expect(await word({ strategy: "random", runs: 3 })).toBe("NOTHING FOUND 3");
+    const outside: Body = (x) =>
+      void x.task("ann", () => new Promise((resolve) => void realTimeout(resolve, 60_000).unref()));
+    expect(await word({}, outside)).toBe("UNKNOWN 4");
+    const fails: Body = (x) => void x.task("ann", () => Promise.reject(new Error("no")));
+    expect(await word({}, fails)).toBe("FAILED 1");
   });
 });

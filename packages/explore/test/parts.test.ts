@@ -16,7 +16,7 @@ import { programBody } from "./classics/world.js";
 import { body, FOUND, program, type Op } from "./support/random-programs.js";
 import { scrambled } from "./support/scrambled.js";
 
-const quiet = { lockdep: false, plainFields: "none" } as const;
+const quiet = { lockdep: false, plainFields: "none", awaits: "fused" } as const;
 
 /** All that a report says, but for the time. */
 const told = ({ time: _, ...report }: ExploreReport): Omit<ExploreReport, "time"> => report;
@@ -190,7 +190,7 @@ describe("an exploration in parts", () => {
       {
         prefix: ["7"],
         sleep: {},
-        knowledge: { locks: {}, aborted: [], identified: false, footprints: {} },
+        knowledge: { locks: {}, aborted: [], identified: false, gaps: false, footprints: {} },
         executions: 5,
       },
       quiet,

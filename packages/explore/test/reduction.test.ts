@@ -19,6 +19,7 @@ describe("the reduction", () => {
             keepGoing: true,
             lockdep: false,
             plainFields: "none",
+            awaits: "fused", // the oracle's programs have awaits
             maxExecutions: 600,
           });
           // What is too large to be tried without reduction is not compared.

@@ -6,6 +6,12 @@ import type { Invariant, Violation } from "./invariants.js";
 import { orderLines, Orders } from "./orders.js";
 import { stage, type Scenario } from "./scenario.js";
 
+/**
+ * What the lab takes for granted of its bodies: a device is used through the locks and variables that the explorer sees,
+ * and between them a task waits for nothing but its own functions.
+ */
+export const PROMISES = { plainFields: "none", awaits: "fused" } as const;
+
 /** What one execution came to. */
 export interface Observed {
   readonly violations: readonly Violation[];

@@ -2,7 +2,7 @@ import { replay, type Exploration } from "@vfiokit/explore";
 import { formatProblem } from "@vfiokit/lockdep";
 import { observe, observer } from "@vfiokit/lockdep/hooks";
 import type { Bench } from "./bench.js";
-import { scenarioBody, violationOf } from "./body.js";
+import { PROMISES, scenarioBody, violationOf } from "./body.js";
 import { catalogue } from "./catalogue.js";
 import type { Design } from "./design.js";
 import { designs } from "./designs/index.js";
@@ -75,7 +75,7 @@ export async function replayCounterexample(text: string): Promise<Replayed> {
       if (bench) recorder = new Recorder(bench);
     },
     schedule,
-    { lockdep: false },
+    { ...PROMISES, lockdep: false },
   );
   const [failure] = report.failures;
   const trace = failure?.trace ?? [];

@@ -1,5 +1,5 @@
 import { exploreSubtree, type SubtreeJob, type SubtreeResult } from "@vfiokit/explore";
-import { scenarioBody } from "./body.js";
+import { PROMISES, scenarioBody } from "./body.js";
 import { catalogue } from "./catalogue.js";
 import type { Bounds } from "./bounds.js";
 import type { Design } from "./design.js";
@@ -45,7 +45,7 @@ export async function explorePart(
   const result = await exploreSubtree(body, job, {
     keepGoing: true,
     lockdep: false, // the body has its own way with the validator
-    plainFields: "none", // a device is used through the locks and variables that the explorer sees
+    ...PROMISES,
     maxPreemptions: bounds.preemptions,
     signal,
     onDone: () => (seen = orders()),

@@ -1,7 +1,7 @@
 import type { ResetInitiator } from "@vfiokit/core/lab";
 import { lockdep, type Problem } from "@vfiokit/lockdep";
 import { exploreParts, minimise, replay, type ExploreReport, type FoundFailure } from "@vfiokit/explore";
-import { describeProblem, scenarioBody } from "./body.js";
+import { describeProblem, PROMISES, scenarioBody } from "./body.js";
 import type { Bounds } from "./bounds.js";
 import type { Design } from "./design.js";
 import { invariantNames, type Invariant } from "./invariants.js";
@@ -45,7 +45,8 @@ export interface LabProgress {
 
 /** What was found out about one invariant of one design. */
 export interface Cell {
-  readonly verdict: "pass" | "fail";
+  /** `unknown`: nothing fails, and the explorer met what it cannot see. */
+  readonly verdict: "pass" | "fail" | "unknown";
   readonly executions: number;
   /** Every interleaving that matters was run; else a bound or the end of the patience came first. */
   readonly exhausted: boolean;
@@ -174,8 +175,8 @@ async function judge(
 ): Promise<{ cells: Partial<Record<Invariant, Cell>>; texts: Partial<Record<Invariant, string>> }> {
   const tallies = new Map(invariantNames.map((name) => [name, new Tally()]));
   for (const [i, scenario] of scenarios.entries()) {
-    const { executions, exhausted, failures } = reports[i]!;
-    for (const name of judged(scenario)) tallies.get(name)!.add(executions, exhausted);
+    const { failures } = reports[i]!;
+    for (const name of judged(scenario)) tallies.get(name)!.add(reports[i]!);
     for (const failure of failures) {
       for (const [name, text] of violatedBy(scenario, failure))
         tallies.get(name)!.candidates.push({ scenario, failure, text });
@@ -211,7 +212,7 @@ async function judge(
       // Made by several executions, so none of them is a counterexample.
       cells[name] = { verdict: "fail", executions, exhausted };
       texts[name] = describeProblem(circle);
-    } else cells[name] = { verdict: "pass", executions, exhausted };
+    } else cells[name] = { verdict: tally.unknown ? "unknown" : "pass", executions, exhausted };
   }
   return { cells, texts };
 }
@@ -221,12 +222,14 @@ class Tally {
   scenarios = 0;
   executions = 0;
   exhausted = true;
+  unknown = false;
   readonly candidates: Candidate[] = [];
 
-  add(executions: number, exhausted: boolean): void {
+  add({ executions, exhausted, unknown }: ExploreReport): void {
     this.scenarios++;
     this.executions += executions;
     this.exhausted &&= exhausted;
+    this.unknown ||= unknown.length > 0;
   }
 
   /** The one that is read fastest. */
@@ -253,6 +256,7 @@ async function confirm(design: Design, { scenario, failure }: Candidate): Promis
   const { failures } = await replay(scenarioBody(design, scenario).body, schedule, {
     keepGoing: true,
     lockdep: false,
+    ...PROMISES,
   });
   if (failures.some((again) => again.kind === kind && again.message === message)) return;
   throw new Error(
@@ -266,8 +270,8 @@ async function shorten(
   { scenario, failure }: Candidate,
 ): Promise<FoundFailure> {
   if (failure.kind !== "assertion")
-    return minimise(scenarioBody(design, scenario).body, failure, { lockdep: false });
+    return minimise(scenarioBody(design, scenario).body, failure, { ...PROMISES, lockdep: false });
   const [only] = underlying(name).filter((each) => failure.message.includes(`${each}: `));
   if (only === undefined || only === "no-cycle") return failure;
-  return minimise(scenarioBody(design, scenario, only).body, failure, { lockdep: false });
+  return minimise(scenarioBody(design, scenario, only).body, failure, { ...PROMISES, lockdep: false });
 }

@@ -256,7 +256,7 @@ function bodyOf(names: readonly string[], done: 0 | 1 | 2 = 0): Body {
 }
 
 async function prove(names: readonly string[], done: 0 | 1 | 2 = 0): Promise<void> {
-  const report = await explore(bodyOf(names, done), { plainFields: "none" });
+  const report = await explore(bodyOf(names, done), { plainFields: "none", awaits: "fused" });
   expect(report.verdict, formatReport(report)).toBe("proved");
 }
 

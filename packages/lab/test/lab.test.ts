@@ -124,6 +124,7 @@ describe("the reduction", () => {
         for (const strategy of ["exhaustive", "all"] as const) {
           const report = await explore(scenarioBody(design(name), scenario!).body, {
             plainFields: "none",
+            awaits: "fused",
             strategy,
             keepGoing: true,
             lockdep: false,

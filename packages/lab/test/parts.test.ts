@@ -98,7 +98,7 @@ describe("a run whose parts are explored elsewhere", () => {
     const job = {
       prefix: [],
       sleep: {},
-      knowledge: { locks: {}, aborted: [], identified: false, footprints: {} },
+      knowledge: { locks: {}, aborted: [], identified: false, gaps: false, footprints: {} },
       executions: 1,
     };
     const part = { design: "generation", scenario: "ioctl/fails/one/read", bounds: {}, job };

@@ -2,7 +2,7 @@ import { EXCLUSIVE } from "./access.js";
 import { checkCount } from "./count.js";
 import type { Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler, type Scheduler } from "./scheduler.js";
+import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -71,7 +71,7 @@ export class Barrier extends Unowned {
     this.#waiters.push(waiter);
     observer?.contended(waiter);
     scheduler?.queued(waiter);
-    return waiter.promise.then(() => false);
+    return ours(ours(waiter.promise).then(() => false));
   }
 
   #open(): void {

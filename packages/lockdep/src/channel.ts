@@ -3,7 +3,7 @@ import { checkCount } from "./count.js";
 import { ChannelClosed } from "./errors.js";
 import type { Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler, type Scheduler } from "./scheduler.js";
+import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -152,7 +152,7 @@ export class Channel<T extends Sendable> extends Unowned {
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
     const waiter = this.#queue(new ChannelWaiter<T>(task, this, options, false, undefined));
-    return waiter.promise.then(() => waiter.value);
+    return ours(ours(waiter.promise).then(() => waiter.value));
   }
 
   #queue(waiter: ChannelWaiter<T>): ChannelWaiter<T> {

@@ -2,7 +2,7 @@ import { EXCLUSIVE } from "./access.js";
 import type { Wait } from "./lock.js";
 import type { Mutex } from "./mutex.js";
 import { observer } from "./observer.js";
-import { scheduler } from "./scheduler.js";
+import { ours, scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
@@ -75,7 +75,7 @@ export class ConditionVariable extends Unowned {
     this.#waiters.push(waiter);
     observer?.contended(waiter);
     scheduler?.queued(waiter);
-    return ended(waiter);
+    return ours(ended(waiter));
   }
 
   /** Wakes the one who has waited longest, if anybody waits. */
@@ -109,6 +109,6 @@ export class ConditionVariable extends Unowned {
 }
 
 async function ended(waiter: ConditionWaiter): Promise<void> {
-  await waiter.promise;
+  await ours(waiter.promise);
   if (waiter.failure) throw waiter.failure.reason;
 }

@@ -66,7 +66,7 @@ export abstract class Lock {
    * How much of what goes on in its queue makes a difference, where interleavings are explored, as long as nobody tries
    * it or looks at it: 0, who has it after whom; 1, who came when; 2, when those go on who got it.
    */
-  readonly detail: 0 | 1 | 2 = 2;
+  readonly detail: 0 | 1 | 2 | 3 = 2;
 
   /** Can this wait end, if those who are `stuck` never let go? @internal */
   canEnd(_waiter: Waiter, stuck: (task: Task) => boolean): boolean {

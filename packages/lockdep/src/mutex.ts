@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler, type Scheduler } from "./scheduler.js";
+import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -96,7 +96,7 @@ export class Mutex extends Lock {
   /** Takes the lock for a scope: `using _ = await mutex.acquire(task)`. */
   acquire(task: Task, options?: AcquireOptions): Hold | Promise<Hold> {
     const wait = this.lock(task, options);
-    return wait ? wait.then(() => this.#hold) : this.#hold;
+    return wait ? ours(wait.then(() => this.#hold)) : this.#hold;
   }
 
   isHeldBy(task: Task): boolean {

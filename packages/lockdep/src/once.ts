@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler, type Scheduler } from "./scheduler.js";
+import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -93,7 +93,7 @@ export class Once<T> extends Lock {
     this.#waiters.push(waiter);
     observer?.contended(waiter);
     scheduler?.queued(waiter);
-    return waiter.promise.then(() => this.#value!);
+    return ours(ours(waiter.promise).then(() => this.#value!));
   }
 
   #run(task: Task, subclass: number): T | Promise<T> {
@@ -110,6 +110,7 @@ export class Once<T> extends Lock {
       throw error;
     }
     if (!(made instanceof Promise)) return this.#succeeded(made);
+    if (scheduler) return this.#goOnAfter(made, scheduler, task);
     return made.then(
       (value) => this.#succeeded(value),
       (error: unknown) => {
@@ -117,6 +118,19 @@ export class Once<T> extends Lock {
         throw error;
       },
     );
+  }
+
+  /** The same where interleavings are explored: others may run before the task goes on. */
+  async #goOnAfter(made: Promise<T>, by: Scheduler, task: Task): Promise<T> {
+    try {
+      this.#succeeded(await made);
+    } catch (error) {
+      this.#failed(error);
+      await by.arrived(task, this, true);
+      throw error;
+    }
+    await by.arrived(task, this, false);
+    return this.#value!;
   }
 
   #succeeded(value: T): T {

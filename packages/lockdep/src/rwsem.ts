@@ -3,7 +3,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler, type Scheduler } from "./scheduler.js";
+import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -80,13 +80,13 @@ export class RwSemaphore extends Lock {
   /** Takes the lock for reading, for a scope: `using _ = await memoryLock.read(task)`. */
   read(task: Task, options?: ReadOptions): Hold | Promise<Hold> {
     const wait = this.downRead(task, options);
-    return wait ? wait.then(() => this.#held(task, "read")) : this.#held(task, "read");
+    return wait ? ours(wait.then(() => this.#held(task, "read"))) : this.#held(task, "read");
   }
 
   /** Takes the lock for writing, for a scope: `using _ = await memoryLock.write(task)`. */
   write(task: Task, options?: AcquireOptions): Hold | Promise<Hold> {
     const wait = this.downWrite(task, options);
-    return wait ? wait.then(() => this.#held(task, "write")) : this.#held(task, "write");
+    return wait ? ours(wait.then(() => this.#held(task, "write"))) : this.#held(task, "write");
   }
 
   isHeldBy(task: Task, mode?: "read" | "write"): boolean {

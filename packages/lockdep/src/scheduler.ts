@@ -34,10 +34,12 @@ export interface Scheduler {
    * @param about it only asks whether this task holds it
    */
   touching(lock: Lock, writes: boolean, about?: Task): void;
-  /** A task that would have to wait looks first whether it is to end its waits. */
+  /** It makes a difference whether they are aborted now: the task is about to wait, or its wait is over. */
   lookingAtSignals(task: Task, signal: AbortSignal | undefined): void;
   /** `task` could be preempted here. */
   preempt(task: Task): Promise<void>;
+  /** This promise of the locks' own goes on where the scheduler says, so that its `await` is no more than that. */
+  mine?<P extends Promise<unknown>>(promise: P): P;
   read(cell: Shared<unknown>): void;
   written(cell: Shared<unknown>): void;
   /** Time limits of waits run by it. Default: the platform's timers. */
@@ -57,6 +59,11 @@ export function schedule(next: Scheduler | undefined): void {
   scheduler = next;
 }
 
+/** A promise of the locks' own, whose `await` is no scheduling point: the scheduler has said already when to go on. */
+export function ours<P extends Promise<unknown>>(promise: P): P {
+  return scheduler?.mine?.(promise) ?? promise;
+}
+
 /** Looks at locks without being seen: for whoever watches a run, and is no part of the program that runs. */
 export function unseen<T>(look: () => T): T {
   const before = scheduler;
@@ -72,7 +79,14 @@ export function unseen<T>(look: () => T): T {
  * Takes a lock, or queues for it, when the scheduler lets the task arrive; the task goes on when the scheduler lets it.
  * @param take takes the lock, or returns the promise of the wait
  */
-export async function arriving<T>(
+export function arriving<T>(by: Scheduler, ...rest: Arrival<T>): Promise<T> {
+  const arrival = arrive(by, ...rest);
+  return ours(arrival);
+}
+
+type Arrival<T> = [take: () => T | Promise<T>, ...Parameters<Scheduler["arrive"]>];
+
+async function arrive<T>(
   by: Scheduler,
   take: () => T | Promise<T>,
   ...[task, lock, access, options, verb]: Parameters<Scheduler["arrive"]>
@@ -82,11 +96,13 @@ export async function arriving<T>(
   try {
     outcome = take();
   } catch (error) {
-    await by.arrived(task, lock, true);
+    const refusal = by.arrived(task, lock, true);
+    if (refusal) await refusal;
     throw error;
   }
   // A refusal is the task's to see, once it goes on.
-  if (outcome instanceof Promise) outcome.catch(() => undefined);
-  await by.arrived(task, lock, false);
+  if (outcome instanceof Promise) ours(outcome).catch(() => undefined);
+  const arrival = by.arrived(task, lock, false);
+  if (arrival) await arrival;
   return outcome;
 }

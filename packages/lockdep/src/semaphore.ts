@@ -4,7 +4,7 @@ import { LockError } from "./errors.js";
 import { HoldRecord, type Hold } from "./hold.js";
 import { Lock, type Wait } from "./lock.js";
 import { observer } from "./observer.js";
-import { arriving, scheduler, type Scheduler } from "./scheduler.js";
+import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import { Task } from "./task.js";
 import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.js";
 
@@ -224,7 +224,7 @@ export class Semaphore extends Lock {
     observer?.acquire(task, this, EXCLUSIVE, subclass, false);
     if (free) return this.#take(task, permits, subclass, false);
     const waiter = this.#queue(task, permits, subclass, options, true);
-    return waiter.then(() => task.find(this)!);
+    return ours(waiter.then(() => task.find(this)!));
   }
 
   #consume(task: Task, permits: number, options: AcquireOptions | undefined): void | Promise<void> {

@@ -14,7 +14,7 @@ import { unseen } from "./scheduler.js";
 import { captureStack, captureText, methodsOf, type EntryPoints, type Site } from "./stack.js";
 import type { Task } from "./task.js";
 import { beginWait, endWait, findHang } from "./wait-graph.js";
-import type { Waiter } from "./wait-queue.js";
+import { realTime, type Waiter } from "./wait-queue.js";
 
 export interface Limits {
   /** Lock classes. Linux: MAX_LOCKDEP_KEYS, 8191. */
@@ -108,7 +108,8 @@ export class Validator implements LockObserver {
     const hang = findHang(waiter);
     if (!hang) {
       const { waitTimeout } = this.options;
-      if (waitTimeout !== undefined) waiter.timer = setTimeout(() => this.#longWait(waiter), waitTimeout);
+      if (waitTimeout !== undefined)
+        waiter.timer = unseen(() => setTimeout(() => this.#longWait(waiter), waitTimeout));
     } else if (hang.some(isBounded)) {
       this.#defer(waiter, BOUND_HAS_HAD_ITS_CHANCE);
     } else if (hang.length === 1 && looselyHolds(waiter.task, waiter.lock)) {
@@ -457,7 +458,9 @@ export class Validator implements LockObserver {
   /** Reports a hang that something can still end, if nothing has after some time. */
   #defer(waiter: Waiter, chance: number): void {
     this.#deferred.add(waiter);
-    waiter.timer = setTimeout(() => this.#stillHangs(waiter), this.options.waitTimeout ?? chance);
+    waiter.timer = unseen(() =>
+      setTimeout(() => this.#stillHangs(waiter), this.options.waitTimeout ?? chance),
+    );
     unref(waiter.timer);
   }
 
@@ -485,7 +488,7 @@ export class Validator implements LockObserver {
     return stuck(
       task,
       lockUse(lock, node, access, false, place(waiter.site)),
-      performance.now() - waiter.since,
+      realTime() - waiter.since,
       this.#held(task),
       unseen(() => [...lock.holders()]),
       waiter.bound,

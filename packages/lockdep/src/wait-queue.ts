@@ -20,16 +20,24 @@ export interface AcquireOptions {
 }
 
 /** The platform's timers, as the scheduler's clock has them. */
-const REAL_CLOCK: Clock<ReturnType<typeof setTimeout>> = {
+const REAL_CLOCK: Clock = {
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
-  clearTimeout: (timer) => clearTimeout(timer),
+  clearTimeout: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
 };
+
+/** Time as waits know it: the scheduler's where there is one. */
+export function clockInForce(): Clock {
+  return scheduler?.clock ?? REAL_CLOCK;
+}
+
+/** Milliseconds, which only reports show; where interleavings are explored, nobody looks at the clock for them. */
+export const realTime = (): number => (scheduler ? 0 : performance.now());
 
 /** One task's place in a lock's queue, and the promise that it awaits. */
 export class Waiter {
   previous: Waiter | undefined;
   next: Waiter | undefined;
-  readonly since = performance.now();
+  readonly since = realTime();
   /** Where the task waits, and the timer of a long wait: the validator's. @internal */
   site: Site | undefined;
   /** @internal */
@@ -88,8 +96,9 @@ export class Waiter {
     else this.#reject(reason);
   }
 
-  /** Nothing but a grant ends the wait from here on. */
+  /** Nothing but a grant ends the wait from here on: what a signal does then is another thing. */
   protected deafen(): void {
+    scheduler?.lookingAtSignals(this.task, this.options?.signal);
     this.task.signal?.removeEventListener("abort", this);
     this.options?.signal?.removeEventListener("abort", this);
     this.#stopClock?.();
@@ -97,7 +106,7 @@ export class Waiter {
   }
 
   #startClock(milliseconds: number): void {
-    const clock = scheduler?.clock ?? REAL_CLOCK;
+    const clock = clockInForce();
     const timer = clock.setTimeout(() => {
       const { task, lock } = this;
       this.fail(new LockTimeout(`${task.name} has waited ${milliseconds} ms for ${lock.className}`));

@@ -1,3 +1,4 @@
+import { exitCodeOf } from "@vfiokit/explore";
 import type { CycleProblem } from "@vfiokit/lockdep";
 import type { Scenario } from "@vfiokit/lockdep/protocol";
 import { loadScenarios, type FileScenario } from "@vfiokit/lockdep/bin";
@@ -6,7 +7,13 @@ import { CommandError, UsageError } from "../errors.js";
 import { Style } from "../style.js";
 import { parseBounds } from "./bounds.js";
 import { lines } from "./lines.js";
-import { replayProtocol, searchProtocol, type ProtocolResult, type ReplayedProtocol } from "./protocol.js";
+import {
+  replayProtocol,
+  searchProtocol,
+  type ProtocolResult,
+  type ProtocolVerdict,
+  type ReplayedProtocol,
+} from "./protocol.js";
 
 interface Options {
   readonly scenario?: string;
@@ -37,7 +44,9 @@ export function checkCommand(): Command {
     .option("--json", "print everything as JSON")
     .addHelpText(
       "after",
-      "\nExit code 1 if a scenario deadlocks and its file does not expect a problem, or if it was interrupted.",
+      "\nExit code 0 if every scenario is proved, or does what its file expects; 1 if one deadlocks and its file does not " +
+        "expect a problem;\n3 if limits or an interrupt came before every interleaving was run; 4 if something was met " +
+        "that cannot be explored.",
     )
     .action(check);
 }
@@ -70,9 +79,23 @@ async function check(files: readonly string[], options: Options): Promise<void> 
     clearProgress();
   }
   if (options.json) process.stdout.write(`${JSON.stringify(checked.map(toJson), null, 2)}\n`);
-  if (interrupt.signal.aborted) throw new CommandError("interrupted: not every interleaving was run");
   const failed = checked.filter(({ result }) => !isOk(result)).length;
   if (failed > 0) throw new CommandError(`${failed} of ${checked.length} scenarios fail`);
+  const count = (wanted: ProtocolVerdict): number =>
+    checked.filter(({ result: { verdict } }) => verdict === wanted).length;
+  if (count("unknown") > 0)
+    throw new CommandError(`${count("unknown")} of ${checked.length} scenarios do what cannot be explored`, {
+      exitCode: exitCodeOf("unknown"),
+    });
+  if (interrupt.signal.aborted)
+    throw new CommandError("interrupted: not every interleaving was run", {
+      exitCode: exitCodeOf("not-found"),
+    });
+  if (count("not-found") > 0)
+    throw new CommandError(
+      `limits met: of ${count("not-found")} of ${checked.length} scenarios not every interleaving was run`,
+      { exitCode: exitCodeOf("not-found") },
+    );
 }
 
 async function replayOne(chosen: readonly FileScenario[], schedule: string, asJson: boolean): Promise<void> {
@@ -116,7 +139,9 @@ function verdictText(
     case "proved":
       return `no deadlock: proved, ${runs}`;
     case "not-found":
-      return `no deadlock found in ${runs}, and there are more${bound === undefined ? "" : ` (--bound ${bound})`}`;
+      return `limits met: no deadlock found in ${runs}, and there are more${bound === undefined ? "" : ` (--bound ${bound})`}`;
+    case "unknown":
+      return `unknown: none of ${runs} deadlocks, and not everything could be explored`;
     case "deadlock":
     case "refused": {
       const what = verdict === "deadlock" ? "deadlock" : "a step is refused";

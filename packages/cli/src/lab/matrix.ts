@@ -21,5 +21,6 @@ export function matrixTable(matrix: Matrix, style: Style): string[] {
 function cellText(cell: Cell | undefined): string {
   if (!cell) return "-";
   const executions = cell.executions.toLocaleString("en-US");
-  return `${cell.verdict === "pass" ? "pass" : "FAIL"} ${executions}${cell.exhausted ? "" : "+"}`;
+  const word = { pass: "pass", fail: "FAIL", unknown: "unknown" }[cell.verdict];
+  return `${word} ${executions}${cell.exhausted ? "" : "+"}`;
 }

@@ -1,4 +1,4 @@
-import { explore, minimise, replay } from "@vfiokit/explore";
+import { explore, minimise, replay, type Verdict } from "@vfiokit/explore";
 import { protocolBody } from "@vfiokit/explore/protocol";
 import type { Task } from "@vfiokit/lockdep";
 import { observe, observer, unseen, type LockObserver } from "@vfiokit/lockdep/hooks";
@@ -10,8 +10,9 @@ import type { CounterexampleLine } from "@vfiokit/lab";
  * - `refused`: in some interleaving the locks refuse a step, or an assertion of the file does not hold.
  * - `proved`: no interleaving does.
  * - `not-found`: a bound or an interrupt came before every interleaving was run, and none of those run does.
+ * - `unknown`: the explorer met what it cannot see, and none of the interleavings that it ran does.
  */
-export type ProtocolVerdict = "deadlock" | "refused" | "proved" | "not-found";
+export type ProtocolVerdict = "deadlock" | "refused" | "proved" | "not-found" | "unknown";
 
 /** What running a scenario of a lock protocol in every interleaving has shown. */
 export interface ProtocolResult {
@@ -43,9 +44,9 @@ export interface SearchOptions {
 
 /**
  * The validator watches nothing here: whether an order is wrong in theory is what `lockdep check` says. The tasks share
- * nothing but locks.
+ * nothing but locks, and await nothing else.
  */
-const UNWATCHED = { lockdep: false, plainFields: "none" } as const;
+const UNWATCHED = { lockdep: false, plainFields: "none", awaits: "fused" } as const;
 
 /**
  * Runs the tasks of a scenario in every interleaving that matters, each once. If none of these deadlocks although
@@ -81,10 +82,15 @@ export async function searchProtocol(scenario: Scenario, options: SearchOptions)
       return { ...result, verdict, message, schedule: formatCounterexample(participants, schedule) };
     }
     // What no bound has cut for the tasks as they are is a proof, whatever becomes of other tasks.
-    last = last ? { ...last, executions } : { ...result, verdict: report.exhausted ? "proved" : "not-found" };
-    if (last.verdict === "not-found") break;
+    last = last ? { ...last, executions } : { ...result, verdict: provedOrNot(report.verdict) };
+    if (last.verdict !== "proved") break;
   }
   return last!;
+}
+
+/** Of a search that has found nothing: only what is proved is. */
+function provedOrNot(verdict: Verdict): ProtocolVerdict {
+  return verdict === "proved" || verdict === "unknown" ? verdict : "not-found";
 }
 
 /** The file's own tasks, and those that a cycle needs besides. */

@@ -10,7 +10,7 @@ export function replayCommand(): Command {
     .description("Runs one counterexample again, and tells what happens in it.")
     .argument("<counterexample>", "as printed by run: DESIGN/SCENARIO@SCHEDULE")
     .option("--json", "print everything as JSON")
-    .addHelpText("after", "\nExit code 1 if it violates nothing.")
+    .addHelpText("after", "\nExit code 0 if it shows the violation again, 1 if it violates nothing.")
     .action(replay);
 }
 

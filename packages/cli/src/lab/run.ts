@@ -1,3 +1,4 @@
+import { exitCodeOf } from "@vfiokit/explore";
 import { replayCounterexample, runLab, type LabReport } from "@vfiokit/lab";
 import { Command } from "commander";
 import { CommandError, UsageError } from "../errors.js";
@@ -49,7 +50,11 @@ export function runCommand(): Command {
       "--html <file>",
       "also write a report for a browser: verdicts, orders of locks, counterexamples step by step",
     )
-    .addHelpText("after", `\nExit code 1 if ${DEFAULT_DESIGN}, the design of the core, fails.`)
+    .addHelpText(
+      "after",
+      `\nExit code 1 if ${DEFAULT_DESIGN}, the design of the core, fails; 3 if it does not, and limits or an interrupt came ` +
+        "before every interleaving was run;\n4 if something was met that cannot be explored.",
+    )
     .action(run);
 }
 
@@ -89,10 +94,20 @@ async function run(options: Options): Promise<void> {
   if (options.json) process.stdout.write(`${JSON.stringify({ matrix: report.matrix }, null, 2)}\n`);
   else await print(report);
   if (options.html !== undefined) process.stderr.write(`${await writeHtml(options.html, report, bounds)}\n`);
-  if (interrupt.signal.aborted)
-    throw new CommandError("interrupted: the verdicts are of what was run until then");
   const own = Object.values(report.matrix[DEFAULT_DESIGN] ?? {});
   if (own.some(({ verdict }) => verdict === "fail")) throw new CommandError(`${DEFAULT_DESIGN} fails`);
+  if (own.some(({ verdict }) => verdict === "unknown"))
+    throw new CommandError(`${DEFAULT_DESIGN} does what cannot be explored`, {
+      exitCode: exitCodeOf("unknown"),
+    });
+  if (interrupt.signal.aborted)
+    throw new CommandError("interrupted: the verdicts are of what was run until then", {
+      exitCode: exitCodeOf("not-found"),
+    });
+  if (own.some(({ exhausted }) => !exhausted))
+    throw new CommandError(`limits met: of ${DEFAULT_DESIGN} not every interleaving was run`, {
+      exitCode: exitCodeOf("not-found"),
+    });
 }
 
 /** Opens a run that workers join. */

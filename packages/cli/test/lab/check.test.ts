@@ -108,12 +108,13 @@ describe("vfiokit lab check", () => {
   });
 
   it("says at which bound it was cut", async () => {
-    const { code, stdout } = await check(
+    const { code, stdout, stderr } = await check(
       ...[example, "--scenario", "ioctl-reset, callback after memory_lock", "--bound", "executions=3"],
     );
-    expect(code).toBe(0);
+    expect(code).toBe(3); // neither proved nor failed
+    expect(stderr).toBe("error: limits met: of 1 of 1 scenarios not every interleaving was run\n");
     expect(stdout).toMatch(
-      /: no deadlock found in 3 executions, and there are more \(--bound executions=3\)$/m,
+      /: limits met: no deadlock found in 3 executions, and there are more \(--bound executions=3\)$/m,
     );
   });
 

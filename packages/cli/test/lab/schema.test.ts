@@ -3,7 +3,7 @@ import { runPart, type LabPart, type LabPartResult } from "@vfiokit/lab";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { checkPart, checkResult } from "../../src/lab/queue/schema.js";
 
-const NOTHING = { locks: {}, aborted: [], identified: false, footprints: {} };
+const NOTHING = { locks: {}, aborted: [], identified: false, gaps: false, footprints: {} };
 const first: LabPart = {
   design: "callback",
   scenario: "ioctl/succeeds/one/STOP_COPY-STOP+sysfs",

@@ -11,10 +11,22 @@ import {
   type Task,
 } from "@vfiokit/lockdep";
 import type { Exploration, SharedCell, TaskHandle, TimerHandle } from "@vfiokit/explore";
-import { nameOf, SIZES, type Instr, type Mode, type Program, type Take } from "./program.js";
+import {
+  BROKEN,
+  nameOf,
+  SIZES,
+  type Fact,
+  type Instr,
+  type Mode,
+  type Program,
+  type Take,
+} from "./program.js";
 
 /** What a program needs of those who run it: an exploration has it, and plain Node can be given it. */
-export type World = Pick<Exploration, "task" | "join" | "step" | "shared" | "sleep" | "clock"> & {
+export type World = Pick<Exploration, "task" | "join" | "shared" | "sleep" | "clock"> & {
+  step(touches?: readonly string[]): Promise<void>;
+  /** None: invariants are not checked. */
+  readonly invariant?: Exploration["invariant"];
   /**
    * Who has no explorer waits so before an access to a cell, which is then made by the task itself. In a function of
    * the cell's own it would be over a turn before the task goes on; the explorer's is the start of what follows.
@@ -42,7 +54,8 @@ export class RealProgram {
   readonly #locks = new Map<string, Objects[keyof Objects]>();
   /** What a task runs, if it is the one who runs the once. */
   readonly #making = new Map<string, () => Promise<void>>();
-  readonly #signals = new Map<string, AbortController>();
+  readonly #controllers = new Map<string, AbortController>();
+  readonly #signals = new Map<string, AbortSignal>();
   readonly #promises = new Map<string, { readonly promise: Promise<void>; readonly resolve: () => void }>();
   readonly #timers = new Map<string, TimerHandle>();
   readonly #handles = new Map<string, TaskHandle>();
@@ -59,6 +72,10 @@ export class RealProgram {
         if (instr.do === "timer") this.#declare(instr.act);
       }
     for (const [i, { late }] of program.tasks.entries()) if (!late) this.#start(nameOf(i));
+    const { never } = program;
+    if (!never) return;
+    for (const fact of never) if ("lock" in fact) this.#make(fact.lock);
+    world.invariant?.(() => this.#check(never));
   }
 
   /** What is left when all tasks have ended. */
@@ -94,8 +111,7 @@ export class RealProgram {
       this.#make(instr.lock);
       if (instr.lock.startsWith("v")) this.#make(instr.lock.replace("v", "m"));
     }
-    if ("signal" in instr && !this.#signals.has(instr.signal))
-      this.#signals.set(instr.signal, new AbortController());
+    if ("signal" in instr && instr.signal.endsWith("k0")) this.#controllers.set("k0", new AbortController());
     if ("promise" in instr && !this.#promises.has(instr.promise)) {
       let resolve!: () => void;
       const promise = new Promise<void>((done) => (resolve = done));
@@ -120,6 +136,29 @@ export class RealProgram {
     this.#locks.set(name, makers[name[0] as keyof Objects]());
   }
 
+  #signal(name: string): AbortSignal {
+    const known = this.#signals.get(name) ?? this.#controllers.get(name)?.signal;
+    if (known) return known;
+    const signal = name.startsWith("any ")
+      ? AbortSignal.any([this.#signal(name.replace("any ", ""))])
+      : this.#handles.get(name)!.task.signal!;
+    this.#signals.set(name, signal);
+    return signal;
+  }
+
+  /** Between two pieces. */
+  #check(never: readonly Fact[]): void {
+    if (never.every((fact) => this.#isTrue(fact))) throw new Error(BROKEN);
+  }
+
+  #isTrue(fact: Fact): boolean {
+    if ("cell" in fact) return this.#cells.get(fact.cell)?.current.includes(fact.has) ?? false;
+    if ("field" in fact) return this.#fields[fact.field]?.includes(fact.has) ?? false;
+    const lock = this.#locks.get(fact.lock);
+    if ("waits" in fact) return (lock?.waiters().length ?? 0) > 0;
+    return lock?.holders().some(({ name }) => name === fact.holder) ?? false;
+  }
+
   /** The object of that name, if it is of that kind. */
   #as<K extends keyof Objects>(kind: K, name: string): Objects[K] | undefined {
     return name.startsWith(kind) ? (this.#locks.get(name) as Objects[K]) : undefined;
@@ -131,9 +170,8 @@ export class RealProgram {
     const { code } = this.program.tasks.find((_, i) => nameOf(i) === name)!;
     this.#handles.set(
       name,
-      this.world.task(name, async (task) => {
-        await this.#run(task, code, 0, code.length);
-      }),
+      // Not an async function: what follows an await in it would be a piece of its own.
+      this.world.task(name, (task) => this.#run(task, code, 0, code.length)),
     );
   }
 
@@ -142,7 +180,7 @@ export class RealProgram {
       const instr = code[pc]!;
       switch (instr.do) {
         case "step":
-          await this.world.step();
+          await this.world.step(instr.touches);
           break;
         case "preempt":
           await task.preempt();
@@ -193,7 +231,7 @@ export class RealProgram {
             break;
           }
           const options = {
-            ...(signal !== undefined && { signal: this.#signals.get(signal)!.signal }),
+            ...(signal !== undefined && { signal: this.#signal(signal) }),
             ...(timeoutMs !== undefined && { timeoutMs }),
           };
           const [first, next] = [pc + 1, pc + skip];
@@ -232,7 +270,7 @@ export class RealProgram {
       case "notify":
       case "notifyAll":
       case "close": {
-        this.#act(instr.do, instr.lock);
+        this.#act(instr.do, instr.lock, instr.permits);
         return;
       }
       case "release": {
@@ -273,7 +311,7 @@ export class RealProgram {
       case "abort":
         return this.#handles.get(instr.task)?.abort(new Error(`abort ${instr.task}`));
       case "cancel": {
-        this.#signals.get(instr.signal)!.abort(new Error(`abort ${instr.signal}`));
+        this.#controllers.get(instr.signal)!.abort(new Error(`abort ${instr.signal}`));
         return;
       }
       case "start": {
@@ -369,9 +407,9 @@ export class RealProgram {
     return `${semaphore?.free ?? this.#as("l", lock)?.count ?? this.#as("b", lock)?.arrived ?? 0}`;
   }
 
-  #act(what: string, lock: string): void {
-    if (what === "post") this.#as("q", lock)!.post();
-    else if (what === "countDown") this.#as("l", lock)!.countDown();
+  #act(what: string, lock: string, by?: number): void {
+    if (what === "post") this.#as("q", lock)!.post(by);
+    else if (what === "countDown") this.#as("l", lock)!.countDown(by);
     else if (what === "notify") this.#as("v", lock)!.notify();
     else if (what === "notifyAll") this.#as("v", lock)!.notifyAll();
     else this.#as("h", lock)!.close();

@@ -204,6 +204,127 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     ),
   ],
   [
+    "a signal that two abort: who comes second does nothing in this order",
+    program(
+      false,
+      lock("m0"),
+      [take("m0", "write", 1), { do: "abort", task: "b" }],
+      [{ do: "abort", task: "b" }],
+    ),
+  ],
+  [
+    "a wait that a signal may end, and a trylock that meets its lock taken and not yet gone on",
+    program(
+      false,
+      [{ do: "cancel", signal: "k0" }],
+      [take("m1", "write", 1, { signal: "k0" }), release("m1", "write")],
+      [
+        { do: "try", lock: "m1", mode: "write", skip: 2 },
+        step,
+        release("m1", "write"),
+        { do: "try", lock: "m1", mode: "write", skip: 1 },
+        release("m1", "write"),
+      ],
+    ),
+  ],
+  [
+    "a timer cancels a wait that had the lock already in the order that came first",
+    program(
+      false,
+      lock("m0"),
+      [
+        { do: "look", lock: "m0", at: "waiters" },
+        { do: "timer", timer: "t0", ms: 1, act: { do: "cancel", signal: "k0" } },
+      ],
+      [take("m0", "write", 1, { caught: true, signal: "k0" }), release("m0", "write")],
+    ),
+  ],
+  [
+    "a task whose own timer cancels it, and a look at the queue where it may have been",
+    program(
+      false,
+      [{ do: "timer", timer: "t0", ms: 1, act: { do: "abort", task: "a" } }, ...lock("m0")],
+      lock("m0"),
+      [{ do: "look", lock: "m0", at: "waiters" }],
+    ),
+  ],
+  [
+    "a look at who reads, before somebody does by a trylock",
+    program(
+      false,
+      [{ do: "try", lock: "r0", mode: "read", skip: 2 }, { do: "set", cell: "c0" }, release("r0", "read")],
+      [
+        { do: "get", cell: "c0" },
+        { do: "look", lock: "r0", at: "owner" },
+      ],
+    ),
+  ],
+  [
+    "a task that is started before an await of who starts it",
+    {
+      plain: false,
+      tasks: [
+        {
+          late: false,
+          code: [
+            { do: "start", task: "b" },
+            { do: "gap", how: "then" },
+            { do: "try", lock: "h1", mode: "receive", skip: 0 },
+          ],
+        },
+        { late: true, code: [take("h1", "send", 0)] },
+      ],
+    },
+  ],
+  [
+    "a function that has touched nothing when it is called, and something when it is over",
+    program(
+      false,
+      [{ do: "set", cell: "c0" }],
+      [{ do: "call" }, { do: "get", cell: "c0" }, { do: "return" }, { do: "see", cell: "c0" }],
+    ),
+  ],
+  [
+    "a schedule of awaits that are points, in an order where nobody has to wait",
+    program(
+      false,
+      [
+        { do: "await", promise: "d0" },
+        { do: "set", cell: "c0" },
+      ],
+      [
+        { do: "resolve", promise: "d0" },
+        { do: "get", cell: "c0" },
+      ],
+    ),
+  ],
+  [
+    "a look at a once that is done, while who ran it has not gone on yet",
+    program(
+      false,
+      [
+        { do: "look", lock: "o0", at: "state" },
+        { do: "try", lock: "m0", mode: "write", skip: 1 },
+        release("m0", "write"),
+      ],
+      [
+        { do: "try", lock: "m0", mode: "write", skip: 3 },
+        take("o0", "once", 1, { caught: true }),
+        { do: "made", lock: "o0", caught: true },
+        release("m0", "write"),
+      ],
+    ),
+  ],
+  [
+    "a wait whose signal follows that of a task which is cancelled",
+    program(
+      false,
+      [{ do: "abort", task: "a" }],
+      [take("b1", "wait", 0)],
+      [take("b1", "wait", 0, { caught: true, signal: "any a" })],
+    ),
+  ],
+  [
     "a reader that is cancelled while the writer before it has not gone on yet",
     program(
       false,

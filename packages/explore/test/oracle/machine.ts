@@ -4,35 +4,23 @@ import {
   attempt,
   downgrade,
   fail,
-  initialLocks,
   made,
   mutexOf,
   queueOf,
   release,
+  type Waiting,
 } from "./objects.js";
-import type { Objects, Waiting } from "./objects.js";
-import { nameOf, type Instr, type Program, type Take } from "./program.js";
-
-type TaskState = Objects["tasks"][string] & {
-  pc: number;
-  /** What it saw last, and all that it noted. */
-  seen: string;
-  log: string[];
-  /** Of a sleep. */
-  due: number;
-};
-
-/** All there is. It is plain data, so that its text is its identity. */
-interface State extends Objects {
-  tasks: Record<string, TaskState>;
-  /** Cells and plain fields. */
-  cells: Record<string, string>;
-  resolved: string[];
-  /** Timers that are set: when they are due. */
-  timers: Record<string, number>;
-  now: number;
-  failures: string[];
-}
+import { BROKEN, nameOf, type Instr, type Program, type Take } from "./program.js";
+import {
+  endState,
+  failed,
+  initialState,
+  isTrue,
+  namesOf,
+  without,
+  type State,
+  type TaskState,
+} from "./state.js";
 
 /** The meaning of programs: who can go on in a state, and what a piece does. */
 export class Machine {
@@ -46,15 +34,8 @@ export class Machine {
     }
   }
 
-  first(): State {
-    const tasks = this.program.tasks.map(({ late }, i): [string, TaskState] => [
-      nameOf(i),
-      { at: late ? "unborn" : "begins", pc: 0, seen: "", log: [], got: "", error: "", due: 0 },
-    ]);
-    return {
-      ...{ tasks: Object.fromEntries(tasks), locks: initialLocks(this.program), waiting: [], aborted: [] },
-      ...{ cells: {}, resolved: [], timers: {}, now: 0, failures: [] },
-    };
+  first(): string {
+    return JSON.stringify(initialState(this.program));
   }
 
   /** The states that can follow; none: it is an end. */
@@ -62,9 +43,10 @@ export class Machine {
     const state = JSON.parse(text) as State;
     const actors = this.#enabled(state);
     if (actors.length === 0) this.#end(state, ends, failures);
-    return actors.map((actor) => {
-      const next = JSON.parse(text) as State;
+    return actors.map((actor, i) => {
+      const next = i === 0 ? state : (JSON.parse(text) as State);
       this.#run(next, actor);
+      if (this.program.never?.every((fact) => isTrue(next, fact))) failed(next, BROKEN);
       return JSON.stringify(next);
     });
   }
@@ -218,7 +200,7 @@ export class Machine {
       case "notify":
       case "notifyAll":
       case "close": {
-        this.#guarded(s, name, () => act(s, instr.do, instr.lock));
+        this.#guarded(s, name, () => act(s, instr.do, instr.lock, instr.permits));
         return;
       }
       case "look": {
@@ -254,7 +236,8 @@ export class Machine {
       ...(limit !== undefined && { due: s.now + limit }),
     };
     wait.signals = [name, ...(signal === undefined ? [] : [signal])];
-    const aborted = wait.signals.find((each) => s.aborted.includes(each));
+    const sources = wait.signals.map((each) => each.replace("any ", ""));
+    const aborted = sources.find((each) => s.aborted.includes(each));
     const thrown = (error: string): void => {
       task.error = error;
       this.#waited(s, name, task); // at once
@@ -310,7 +293,7 @@ export class Machine {
       return;
     }
     task.at = "ended";
-    if (message !== `abort ${name}`) s.failures = [...s.failures, `${name}: ${message}`].toSorted();
+    if (message !== `abort ${name}`) failed(s, `${name}: ${message}`);
   }
 }
 
@@ -334,31 +317,3 @@ type Use = Pick<Take, "lock" | "mode" | "permits" | "limit">;
 const waitingOf = (task: string, { lock, mode, permits = 1, limit = 0 }: Use, seen: string): Waiting => ({
   ...{ task, lock, mode, permits, limit, value: seen + task, signals: [] },
 });
-
-const without = <T>(all: Record<string, T>, name: string): Record<string, T> =>
-  Object.fromEntries(Object.entries(all).filter(([key]) => key !== name));
-
-/** Each holder once. */
-const namesOf = (owner: string, readers: string[]): string =>
-  [...new Set([owner, ...readers])].toSorted().join("");
-
-/** What is left, as text. */
-function endState({ cells, tasks, locks }: State): string {
-  const logs = Object.entries(tasks).map(
-    ([name, { at, log }]) => `${name}:${at === "unborn" ? "-" : log.join(",")}`,
-  );
-  const holds = Object.entries(locks).map(
-    ([lock, { owner, readers }]) => `${lock}:${namesOf(owner, readers)}`,
-  );
-  return [
-    Object.entries(cells)
-      .map(([key, value]) => `${key}=${value}`)
-      .toSorted()
-      .join(" "),
-    logs.join(" "),
-    holds
-      .filter((text) => !text.endsWith(":"))
-      .toSorted()
-      .join(" "),
-  ].join(" | ");
-}

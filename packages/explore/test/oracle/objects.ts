@@ -44,8 +44,11 @@ export interface Waiting {
   due?: number;
 }
 
-export function initialLocks({ tasks }: Program): Record<string, LockState> {
-  const names = tasks.flatMap(({ code }) => code.flatMap((each) => ("lock" in each ? [each.lock] : [])));
+export function initialLocks({ tasks, never = [] }: Program): Record<string, LockState> {
+  const code = tasks.flatMap(({ code }) =>
+    code.flatMap((each) => (each.do === "timer" ? [each.act] : [each])),
+  );
+  const names = [...code, ...never].flatMap((each) => ("lock" in each ? [each.lock] : []));
   const all = names.flatMap((name) => (name.startsWith("v") ? [name, mutexOf(name)] : [name]));
   return Object.fromEntries(
     all.map((name) => [
@@ -161,33 +164,32 @@ export function fail(s: Objects, wait: Waiting, error: string): void {
   handOn(s, wait.lock);
 }
 
-/** Ends the waits that listen to a signal, in the order in which they began to. */
+/** Ends the waits that listen to a signal, in the order in which they began to, then those that listen to followers. */
 export function abort(s: Objects, signal: string): void {
   if (s.aborted.includes(signal)) return;
   s.aborted = [...s.aborted, signal].toSorted();
-  // One may have got its turn since, by the leaving of one before it.
-  for (const wait of s.waiting.filter(({ signals }) => signals.includes(signal)))
-    if (s.waiting.includes(wait)) fail(s, wait, `abort ${signal}`);
+  for (const name of [signal, `any ${signal}`])
+    // One may have got its turn since, by the leaving of one before it.
+    for (const wait of s.waiting.filter(({ signals }) => signals.includes(name)))
+      if (s.waiting.includes(wait)) fail(s, wait, `abort ${signal}`);
 }
 
-export function act(s: Objects, what: string, lock: string): void {
+export function act(s: Objects, what: string, lock: string, by = 1): void {
   const state = s.locks[lock]!;
   const queue = queueOf(s, lock);
   switch (what) {
     case "post":
-      state.count++;
-      {
-        handOn(s, lock);
-        return;
-      }
-    case "countDown":
-      if (state.count === 0) throw new Error(`${lock} is at 0: 1 less is below zero`);
-      if (--state.count === 0) for (const each of queue) leave(s, each);
+      state.count += by;
+      handOn(s, lock);
       return;
-    case "notify": {
+    case "countDown":
+      if (state.count < by) throw new Error(`${lock} is at ${state.count}: ${by} less is below zero`);
+      state.count -= by;
+      if (state.count === 0) for (const each of queue) leave(s, each);
+      return;
+    case "notify":
       if (queue[0]) leave(s, queue[0]);
       return;
-    }
     case "notifyAll":
       for (const each of queue) leave(s, each);
       return;

@@ -1,7 +1,12 @@
-/** What a task of an oracle's program does next. Objects go by name: mutexes m0, rwsems r0, cells c0, plain fields p0. */
+/**
+ * What a task of an oracle's program does next. Objects go by name: mutexes m0, rwsems r0, cells c0, plain fields p0.
+ *
+ * A signal is k0, or "a", that of a task; "any k0" follows it.
+ */
 export type Instr =
   // Places where others can run.
-  | { readonly do: "step"; readonly touches?: readonly string[]; readonly pure?: boolean }
+  /** `touches`: the plain fields that are used up to the next place. None of them: it is pure. */
+  | { readonly do: "step"; readonly touches?: readonly string[] }
   | { readonly do: "preempt" }
   /** An `await` of something that the explorer did not make. */
   | { readonly do: "gap"; readonly how: "null" | "then" | "helper" }
@@ -26,10 +31,15 @@ export type Instr =
   | { readonly do: "release"; readonly lock: string; readonly mode: Mode; readonly permits?: number }
   | { readonly do: "downgrade"; readonly lock: string }
   | { readonly do: "look"; readonly lock: string; readonly at: "owner" | "waiters" | "state" }
-  /** Acts on a semaphore, a latch, a condition, a channel. */
-  | { readonly do: "post" | "countDown" | "notify" | "notifyAll" | "close"; readonly lock: string }
+  /** Acts on a semaphore, a latch, a condition, a channel; `permits`: by how much. */
+  | {
+      readonly do: "post" | "countDown" | "notify" | "notifyAll" | "close";
+      readonly lock: string;
+      readonly permits?: number;
+    }
   /** What follows the "take" of a once, up to this, is what the once runs. Its end is a place of its own. */
   | { readonly do: "made"; readonly lock: string; readonly caught: boolean }
+  /** Fields of objects under `x.watch` would be a third of these, beside cells and plain fields. */
   | { readonly do: "append" | "see"; readonly cell: string }
   | { readonly do: "append" | "see" | "put"; readonly field: string }
   /** Throws if what the task saw last has this in it. */
@@ -42,7 +52,6 @@ export type Instr =
   | { readonly do: "stop"; readonly timer: string }
   | { readonly do: "now" };
 
-/** Takes a lock, or does nothing and skips where the task itself holds it in a way that would make it wait for itself. */
 /** Waits for an object; or does nothing and skips, where the task would wait for itself or lacks the mutex to wait with. */
 export interface Take {
   readonly do: "take";
@@ -83,7 +92,16 @@ export interface Program {
   /** Plain fields are used: every piece may touch them. */
   readonly plain: boolean;
   readonly tasks: readonly ProgramTask[];
+  /** An invariant: not all of these hold at once, between two pieces. */
+  readonly never?: readonly Fact[];
 }
+
+/** A cell or plain field whose text has a task's name in it; a lock that a task holds, or for which one waits. */
+export type Fact =
+  | { readonly cell: string; readonly has: string }
+  | { readonly field: string; readonly has: string }
+  | { readonly lock: string; readonly holder: string }
+  | { readonly lock: string; readonly waits: true };
 
 export interface ProgramTask {
   /** Begins only when another one starts it. */
@@ -93,12 +111,19 @@ export interface ProgramTask {
 
 export const nameOf = (index: number): string => "abcdefgh"[index]!;
 
-export function formatProgram({ plain, tasks }: Program): string {
+export const BROKEN = "the invariant is broken";
+
+export function formatProgram({ plain, tasks, never }: Program): string {
   const lines = tasks.map(({ late, code }, i) => {
     const text = code.map((instr) => formatInstr(instr)).join("; ");
     return `  ${nameOf(i)}${late ? " (late)" : ""}: ${text || "nothing"}`;
   });
-  return [plain ? "plain fields:" : "no plain fields:", ...lines].join("\n");
+  const facts = never?.map((fact) => Object.values(fact).join(" ")).join(" and ");
+  return [
+    plain ? "plain fields:" : "no plain fields:",
+    ...lines,
+    ...(facts ? [`  never: ${facts}`] : []),
+  ].join("\n");
 }
 
 function formatInstr(instr: Instr): string {
@@ -106,7 +131,7 @@ function formatInstr(instr: Instr): string {
   const values = Object.entries(rest).map(([key, value]) =>
     typeof value === "object" && !Array.isArray(value)
       ? formatInstr(value as Instr)
-      : ["skip", "caught", "permits", "limit", "ms", "pure", "touches", "when"].includes(key)
+      : ["skip", "caught", "permits", "limit", "ms", "touches", "when"].includes(key)
         ? `${key}=${String(value)}`
         : String(value),
   );

@@ -7,6 +7,7 @@ import {
   type Takeable,
   type Ticket,
 } from "./types.js";
+import { clockInForce } from "../wait-queue.js";
 import { acquire, checkWeight, exclusively } from "./weighted-lock.js";
 
 type Sync = MutexInterface | SemaphoreInterface;
@@ -39,14 +40,15 @@ export function tryAcquire(sync: Sync, error: Error = E_ALREADY_LOCKED): Sync {
 
 /** Fails when the time is over. */
 async function limited<T>(promise: Promise<T>, timeout: number, error: Error): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  const clock = clockInForce();
+  let timer: unknown;
   const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(error), timeout);
+    timer = clock.setTimeout(() => reject(error), timeout);
   });
   try {
     return await Promise.race([promise, limit]);
   } finally {
-    clearTimeout(timer);
+    clock.clearTimeout(timer);
   }
 }
 

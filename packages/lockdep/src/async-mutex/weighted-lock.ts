@@ -4,9 +4,10 @@ import { Lock, type Wait } from "../lock.js";
 import { withTask } from "../node/index.js";
 import { Acquisition, beginAcquisition, running } from "../node/acquisition.js";
 import { observer } from "../observer.js";
+import { arriving, ours, scheduler } from "../scheduler.js";
 import { methodsOf, type EntryPoints } from "../stack.js";
 import { Task } from "../task.js";
-import { Waiter } from "../wait-queue.js";
+import { clockInForce, Waiter } from "../wait-queue.js";
 import { TAKE, type Releaser, type Request, type Takeable, type Ticket } from "./types.js";
 
 class QueuedRequest extends Waiter {
@@ -36,6 +37,8 @@ interface UnlockWaiter {
  * holder has no order.
  */
 export class WeightedLock extends Lock implements Takeable {
+  /** Anybody may release it, raise its value, or cancel its waiters: where interleavings are explored, no event of it commutes. */
+  override readonly detail = 3;
   readonly #holds: HoldRecord[] = [];
   readonly #queue: QueuedRequest[] = [];
   readonly #checked: boolean;
@@ -62,6 +65,7 @@ export class WeightedLock extends Lock implements Takeable {
 
   [TAKE](request: Request): Promise<Ticket> {
     checkWeight(request.weight);
+    if (scheduler) return arriving(scheduler, () => this.#take(request), request.task, this, EXCLUSIVE);
     return this.#take(request);
   }
 
@@ -76,12 +80,14 @@ export class WeightedLock extends Lock implements Takeable {
     }
     const queued = new QueuedRequest(this, request);
     this.#queue.splice(this.#places(priority), 0, queued);
-    const timer = limit && setTimeout(() => queued.fail(limit.error), limit.timeout);
+    const clock = clockInForce();
+    const timer = limit && clock.setTimeout(() => queued.fail(limit.error), limit.timeout);
     if (this.#checked) observer?.contended(queued);
+    scheduler?.queued(queued);
     try {
-      await queued.promise;
+      await ours(queued.promise);
     } finally {
-      clearTimeout(timer);
+      if (limit) clock.clearTimeout(timer);
     }
     return [queued.value, this.#releaser(request)];
   }
@@ -114,6 +120,7 @@ export class WeightedLock extends Lock implements Takeable {
 
   waitForUnlock(weight: number, priority: number): Promise<void> {
     checkWeight(weight);
+    scheduler?.touching(this, true);
     if (this.#isUnlocked(weight, priority)) return Promise.resolve();
     return new Promise((resolve) => this.#unlockWaiters.push({ weight, priority, resolve }));
   }
@@ -124,10 +131,12 @@ export class WeightedLock extends Lock implements Takeable {
   }
 
   get value(): number {
+    scheduler?.touching(this, false);
     return this.#value;
   }
 
   set value(value: number) {
+    scheduler?.touching(this, true);
     this.#value = value;
     this.#dispatch();
   }
@@ -139,11 +148,13 @@ export class WeightedLock extends Lock implements Takeable {
   }
 
   cancel(): void {
+    scheduler?.touching(this, true);
     for (const queued of [...this.#queue]) queued.fail(this.cancelError);
   }
 
   /** @param task whose hold ends; the oldest, if that is over or not told. */
   #give(weight: number, task: Task | undefined): void {
+    scheduler?.touching(this, true);
     const hold = this.#holds.find((each) => each.task === task) ?? this.#holds[0];
     if (hold) this.release(hold);
     this.#value += weight;

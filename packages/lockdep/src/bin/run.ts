@@ -1,9 +1,9 @@
 import type { Command, CommanderError } from "commander";
-import { CommandError, ExitCode, UsageError } from "./errors.js";
+import { CommandError, ExitCode } from "./errors.js";
 import { Style } from "./style.js";
 
 /**
- * Runs a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. What went wrong is a line on standard
+ * Runs a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, or what the error says. What went wrong is a line on standard
  * error.
  * @param isExpected failures beside `CommandError` that their message explains better than a stack
  */
@@ -35,7 +35,7 @@ function explain(error: unknown, isExpected: (error: Error) => boolean): number 
   const style = Style.of(process.stderr);
   if (error instanceof CommandError || (error instanceof Error && isExpected(error))) {
     process.stderr.write(`${style.red("error:")} ${error.message}\n`);
-    return error instanceof UsageError ? ExitCode.USAGE : ExitCode.FAILURE;
+    return error instanceof CommandError ? error.exitCode : ExitCode.FAILURE;
   }
   process.stderr.write(
     `${style.red("internal error:")} ${error instanceof Error ? error.stack : String(error)}\n`,

@@ -13,6 +13,7 @@ const knowledge = closed({
   locks: { type: "object", additionalProperties: { enum: [1, 2, 3] } },
   aborted: { type: "array", items: text },
   identified: { type: "boolean" },
+  gaps: { type: "boolean" },
   footprints: { type: "object", propertyNames: { pattern: "^[0-9]" }, additionalProperties: footprint },
 });
 
@@ -32,10 +33,13 @@ const result = closed({
   pruned: count,
   events: count,
   maxDepth: count,
+  tasks: count,
   ended: { type: "boolean" },
   bounded: { type: "boolean" },
   outdated: { type: "boolean" },
   unknown: { type: "array", items: text },
+  virtual: { type: "array", items: text },
+  restsOn: { type: "array", items: text },
   failures: {
     type: "array",
     items: closed({

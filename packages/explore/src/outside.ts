@@ -1,0 +1,45 @@
+declare global {
+  interface ErrorConstructor {
+    stackTraceLimit: number;
+  }
+}
+
+interface AsyncHook {
+  enable(): void;
+  disable(): void;
+}
+
+interface ProcessLike {
+  getBuiltinModule?(name: "node:async_hooks"):
+    | {
+        createHook?(callbacks: { init(id: number, type: string): void }): AsyncHook;
+      }
+    | undefined;
+}
+
+/** What goes on by itself, when all that is ready has run: nothing outside decides. */
+const INSIDE: ReadonlySet<string> = new Set(["PROMISE", "TickObject", "Microtask"]);
+
+/** Writes to the console, or reports of the validator's, on which no task waits. */
+function isOnlyTold(): boolean {
+  const before = Error.stackTraceLimit;
+  Error.stackTraceLimit = 50;
+  const { stack = "" } = new Error();
+  Error.stackTraceLimit = before;
+  return /node:internal\/console|[\\/]lockdep[\\/](?:src|dist)[\\/]validator/.test(stack);
+}
+
+/**
+ * Calls `begun` when a task begins something that the world outside ends: a real timer, a request, a read of a file.
+ * @returns what ends that, or undefined where nothing tells
+ */
+export function watchOutside(isTask: () => boolean, begun: () => void): (() => void) | undefined {
+  const { process } = globalThis as unknown as { process?: ProcessLike };
+  const hook = process?.getBuiltinModule?.("node:async_hooks")?.createHook?.({
+    init: (_id, type) => {
+      if (!INSIDE.has(type) && isTask() && !isOnlyTold()) begun();
+    },
+  });
+  hook?.enable();
+  return hook && (() => hook.disable());
+}

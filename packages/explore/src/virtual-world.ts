@@ -1,0 +1,295 @@
+import { generator } from "./random.js";
+import type { TimerHandle, VirtualClock } from "./virtual-clock.js";
+
+/** The explored program, as far as the world is concerned that it runs in. */
+export interface Inhabitant {
+  /** It is the program that calls just now, and no other code of this process. */
+  calls(): boolean;
+  readonly clock: VirtualClock;
+  /** By which part of the program: what it draws does not depend on what others draw. */
+  caller(): string;
+  /** It has got something that is virtual. */
+  rely(what: string): void;
+  /** It does what is not explored. */
+  unknown(what: string): void;
+}
+
+type Method = (this: unknown, ...args: unknown[]) => unknown;
+
+/** Replaces methods, and puts back what was there. */
+interface Patch {
+  readonly object: object;
+  readonly key: string;
+  readonly before: PropertyDescriptor | undefined;
+  readonly value: unknown;
+}
+
+/** Where virtual time begins. */
+const EPOCH = Date.UTC(2020, 0, 1);
+
+const [TIME, TIMERS, RANDOM_NUMBERS] = ["time", "timers", "random numbers"] as const;
+
+let inhabitant: Inhabitant | undefined;
+let generators = new Map<string, () => number>();
+const patches: Patch[] = [];
+let syncExports: (() => void) | undefined;
+
+/** The program that runs from now on. Undefined: none. */
+export function inhabit(next: Inhabitant | undefined): void {
+  inhabitant = next;
+  generators = new Map();
+}
+
+/**
+ * Makes random numbers, times and timers virtual for the explored program: everybody else's calls go where they went.
+ * @returns what puts the world right again
+ */
+export function makeVirtual(): () => void {
+  if (patches.length === 0) patchAll();
+  users++;
+  return () => {
+    users--;
+    if (users > 0) return;
+    // Explorations often come one after the other, and this takes time that would be lost between two of them.
+    realSetImmediate?.(() => {
+      if (users === 0) restoreAll();
+    });
+    if (!realSetImmediate) restoreAll();
+  };
+}
+let users = 0;
+
+interface Platform {
+  readonly process?: {
+    getBuiltinModule?(name: string): Record<string, unknown> | undefined;
+    readonly hrtime?: object;
+  };
+  readonly setImmediate?: (callback: () => void) => unknown;
+  readonly crypto?: object;
+}
+const platform = globalThis as unknown as Platform;
+const realSetImmediate = platform.setImmediate;
+const RealDate = Date;
+
+function patchAll(): void {
+  patch(Math, "random", RANDOM_NUMBERS, () => random());
+  patch(Date, "now", TIME, () => EPOCH + now());
+  patch(performance, "now", TIME, () => now());
+  replace(globalThis, "Date", virtualDate());
+  if (platform.crypto) patchRandom(platform.crypto, ["getRandomValues", "randomUUID"]);
+  patchTimers(globalThis);
+  const { process } = platform;
+  if (process?.hrtime) {
+    patch(process, "hrtime", TIME, (before?: unknown) => elapsed(before as [number, number] | undefined));
+    patch(process.hrtime, "bigint", TIME, () => BigInt(Math.round(now() * 1e6)));
+  }
+  const builtin = (name: string): Record<string, unknown> | undefined => process?.getBuiltinModule?.(name);
+  const crypto = builtin("node:crypto");
+  if (crypto)
+    patchRandom(crypto, ["getRandomValues", "randomUUID", "randomBytes", "randomFillSync", "randomInt"]);
+  const timers = builtin("node:timers");
+  if (timers) patchTimers(timers);
+  const promises = builtin("node:timers/promises");
+  if (promises) {
+    patch(promises, "setTimeout", TIMERS, (delay, value) => later(delay, value));
+    patch(promises, "setImmediate", TIMERS, (value) => later(0, value));
+  }
+  // What was imported by name is a copy.
+  syncExports = builtin("node:module")?.["syncBuiltinESMExports"] as typeof syncExports;
+  syncExports?.();
+}
+
+function restoreAll(): void {
+  for (const { object, key, before, value } of patches.splice(0).reverse()) {
+    // Somebody may have replaced it, too: fake timers of a test, for instance.
+    if ((object as Record<string, unknown>)[key] !== value) continue;
+    if (before) Object.defineProperty(object, key, before);
+    else Reflect.deleteProperty(object, key);
+  }
+  syncExports?.();
+}
+
+function replace(object: object, key: string, value: unknown): void {
+  const before = Object.getOwnPropertyDescriptor(object, key);
+  if (before?.configurable === false) return;
+  Object.defineProperty(object, key, {
+    configurable: true,
+    writable: true,
+    enumerable: before?.enumerable ?? true,
+    value,
+  });
+  patches.push({ object, key, before, value });
+}
+
+/**
+ * @param what of the program's it makes virtual
+ * @param virtual what the explored program gets
+ */
+function patch(object: object, key: string, what: string, virtual: Method): void {
+  const real = (object as Record<string, unknown>)[key];
+  if (typeof real !== "function") return;
+  const patched = function (this: unknown, ...args: unknown[]): unknown {
+    if (!inhabitant?.calls()) return Reflect.apply(real, this, args) as unknown;
+    inhabitant.rely(what);
+    return virtual.apply(this, args);
+  };
+  // util.promisify asks timers how, for instance.
+  Object.defineProperties(patched, Object.getOwnPropertyDescriptors(real));
+  replace(object, key, patched);
+}
+
+function now(): number {
+  return inhabitant!.clock.now();
+}
+
+function elapsed(before: [number, number] | undefined): [number, number] {
+  const nanoseconds = Math.round(now() * 1e6) - (before ? before[0] * 1e9 + before[1] : 0);
+  return [Math.floor(nanoseconds / 1e9), nanoseconds % 1e9];
+}
+
+/** A Date without arguments is now. */
+function virtualDate(): DateConstructor {
+  const isNow = (args: readonly unknown[]): boolean => args.length === 0 && (inhabitant?.calls() ?? false);
+  const virtual = (): number => {
+    inhabitant!.rely(TIME);
+    return EPOCH + now();
+  };
+  return new Proxy(RealDate, {
+    construct: (target, args, newTarget) =>
+      Reflect.construct(target, isNow(args) ? [virtual()] : args, newTarget) as object,
+    apply: (target, self, args) =>
+      isNow([]) ? new RealDate(virtual()).toString() : (Reflect.apply(target, self, args) as unknown),
+  });
+}
+
+// Random numbers: of each task its own, from a seed.
+
+function random(): number {
+  const caller = inhabitant!.caller();
+  let draw = generators.get(caller);
+  if (!draw) generators.set(caller, (draw = generator(hash(caller))));
+  return draw();
+}
+
+function hash(text: string): number {
+  let hashed = 17;
+  for (let i = 0; i < text.length; i++) hashed = Math.imul(hashed, 31) + text.charCodeAt(i);
+  return hashed;
+}
+
+function fill<T extends ArrayBufferView | ArrayBuffer>(target: T): T {
+  const bytes = ArrayBuffer.isView(target)
+    ? new Uint8Array(target.buffer, target.byteOffset, target.byteLength)
+    : new Uint8Array(target);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = random() * 256;
+  return target;
+}
+
+function uuid(): string {
+  const bytes = fill(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}
+
+interface Buffers {
+  readonly Buffer: { alloc(size: number): Uint8Array };
+}
+
+const RANDOM: Readonly<Record<string, Method>> = {
+  getRandomValues: (array) => fill(array as ArrayBufferView),
+  randomFillSync: (array) => fill(array as ArrayBufferView),
+  randomUUID: () => uuid(),
+  randomBytes: (size, callback) =>
+    answered(fill((globalThis as unknown as Buffers).Buffer.alloc(size as number)), callback),
+  randomInt(from, to, callback) {
+    const [low, high, then] = typeof to === "number" ? [from, to, callback] : [0, from, to];
+    return answered((low as number) + Math.floor(random() * ((high as number) - (low as number))), then);
+  },
+};
+
+/** At once, or by a callback. */
+function answered(value: unknown, callback: unknown): unknown {
+  if (typeof callback !== "function") return value;
+  startTimer(() => {
+    (callback as (error: null, value: unknown) => void)(null, value);
+  }, 0);
+  return undefined;
+}
+
+function patchRandom(object: object, names: readonly string[]): void {
+  for (const name of names) patch(object, name, RANDOM_NUMBERS, RANDOM[name]!);
+}
+
+// Timers: of the virtual clock.
+
+/** What a timer's function gives back. */
+class VirtualTimer {
+  #handle: TimerHandle | undefined;
+  readonly #clock = inhabitant!.clock;
+
+  constructor(
+    private readonly callback: () => void,
+    private readonly delay: number,
+  ) {
+    this.refresh();
+  }
+
+  refresh(): this {
+    this.close();
+    this.#handle = this.#clock.setTimeout(this.callback, this.delay);
+    return this;
+  }
+  close(): this {
+    this.#clock.clearTimeout(this.#handle);
+    return this;
+  }
+  ref(): this {
+    return this;
+  }
+  unref(): this {
+    return this;
+  }
+  hasRef(): boolean {
+    return true;
+  }
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Node and browsers wait a millisecond at least; which of two timers comes first that are due at once is open. */
+function startTimer(callback: () => void, delay: unknown): VirtualTimer {
+  const milliseconds = Number(delay);
+  return new VirtualTimer(callback, milliseconds >= 1 ? Math.floor(milliseconds) : 1);
+}
+
+function later(delay: unknown, value: unknown): Promise<unknown> {
+  return new Promise((resolve) => {
+    startTimer(() => {
+      resolve(value);
+    }, delay);
+  });
+}
+
+function patchTimers(object: object): void {
+  const timer: Method = (callback, delay, ...args) =>
+    startTimer(() => {
+      (callback as (...args: unknown[]) => void)(...args);
+    }, delay);
+  patch(object, "setTimeout", TIMERS, timer);
+  patch(object, "setImmediate", TIMERS, (callback, ...args) => timer(callback, 0, ...args));
+  patch(object, "setInterval", TIMERS, (callback, delay, ...args) => {
+    inhabitant!.unknown("setInterval is not explored, but for its first time: use x.sleep() in a loop");
+    return timer(callback, delay, ...args);
+  });
+  for (const name of ["clearTimeout", "clearInterval", "clearImmediate"]) {
+    const real = (object as Record<string, unknown>)[name];
+    if (typeof real !== "function") continue;
+    replace(object, name, (handle: unknown) => {
+      if (handle instanceof VirtualTimer) handle.close();
+      else Reflect.apply(real, undefined, [handle]);
+    });
+  }
+}

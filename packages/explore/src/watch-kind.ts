@@ -1,0 +1,86 @@
+import { Lock, Shared, Task } from "@vfiokit/lockdep";
+
+/**
+ * How an object can be watched.
+ *
+ * - `cells`: through a Proxy, field by field.
+ * - `whole`: as one variable; what changes it is found by comparing.
+ * - `blind`: not at all: private fields, or a built-in with a state of its own.
+ * - `apart`: need not be: it has no state that tasks share, or the explorer sees it anyway.
+ */
+export type Kind = "cells" | "whole" | "blind" | "apart";
+
+/** A class's source that has private names, as it is written or as compilers lower it. */
+const PRIVATE =
+  /[.\s;{}*]#[\p{ID_Start}$_]|__classPrivateField|__private(?:Get|Set|Add|Method)|_classPrivate/u;
+
+const byPrototype = new WeakMap<object, Kind>();
+
+export function kindOf(object: object): Kind {
+  if (isApart(object)) return "apart";
+  if (ArrayBuffer.isView(object) || object instanceof ArrayBuffer || object instanceof Date) return "whole";
+  if (/(?:Generator|Iterator)\]$/.test(Object.prototype.toString.call(object))) return "blind";
+  const prototype = Object.getPrototypeOf(object) as object | null;
+  if (prototype === null) return "cells";
+  let kind = byPrototype.get(prototype);
+  if (kind === undefined) byPrototype.set(prototype, (kind = kindOfClass(prototype)));
+  return kind;
+}
+
+function isApart(object: object): boolean {
+  return [Promise, Error, RegExp, AbortSignal, AbortController, Lock, Shared, Task].some(
+    (each) => object instanceof each,
+  );
+}
+
+function kindOfClass(prototype: object): Kind {
+  if (prototype === Map.prototype || prototype === Set.prototype) return "cells";
+  let at: object | null = prototype;
+  while (at !== null && at !== Object.prototype && at !== Array.prototype) {
+    const constructor: unknown = Object.getOwnPropertyDescriptor(at, "constructor")?.value;
+    if (typeof constructor === "function") {
+      const source = sourceOf(constructor);
+      // A built-in's methods want the very object; what it does, nobody sees.
+      if (isNative(source) || PRIVATE.test(source)) return "blind";
+    }
+    for (const field of Object.values(Object.getOwnPropertyDescriptors(at)))
+      for (const method of Object.values(field) as unknown[])
+        if (typeof method === "function" && PRIVATE.test(sourceOf(method))) return "blind";
+    at = Object.getPrototypeOf(at) as object | null;
+  }
+  return "cells";
+}
+
+/** A function that the program wrote: it may use variables and objects that nobody sees it use. */
+export function mayHide(value: unknown): value is () => unknown {
+  if (typeof value !== "function") return false;
+  const source = sourceOf(value);
+  if (isNative(source)) return value.name.startsWith("bound "); // and not what resolves a promise
+  return !/^class\b/.test(source);
+}
+
+// eslint-disable-next-line @typescript-eslint/no-unsafe-function-type -- any function has a source
+const sourceOf = (value: Function): string => Function.prototype.toString.call(value);
+const isNative = (source: string): boolean => source.endsWith("{ [native code] }");
+
+/** What an object has of its own, as its cells' keys and values: fields, elements, entries, members. */
+export function contentOf(object: object): Map<unknown, unknown> {
+  if (object instanceof Map) return new Map(object as Map<unknown, unknown>);
+  if (object instanceof Set) return new Map((object as Set<unknown>).entries());
+  if (object instanceof Date) return new Map([["time", object.getTime()]]);
+  if (object instanceof ArrayBuffer) return new Map(new Uint8Array(object).entries());
+  if (ArrayBuffer.isView(object))
+    return new Map(new Uint8Array(object.buffer, object.byteOffset, object.byteLength).entries());
+  const content = new Map<unknown, unknown>();
+  for (const key of Reflect.ownKeys(object)) {
+    const field = Object.getOwnPropertyDescriptor(object, key)!;
+    if ("value" in field) content.set(key, field.value);
+  }
+  return content;
+}
+
+/** What is used as the name of an object that has none. */
+export function classNameOf(object: object): string {
+  const { constructor } = object as { constructor?: { name?: unknown } };
+  return typeof constructor?.name === "string" && constructor.name !== "" ? constructor.name : "Object";
+}
