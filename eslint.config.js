@@ -117,11 +117,6 @@ export default defineConfig(
   {
     // One word for a test. Those left out are under work elsewhere, and follow.
     files: ["packages/*/test/**", "test/**"],
-    ignores: [
-      "packages/user/test/migrate/{local,rounds}.test.ts",
-      "packages/user/test/relay/{forwarding,loss}.test.ts",
-      "packages/user/test/socket/{inbox,listener}.test.ts",
-    ],
     rules: {
       "no-restricted-imports": [
         "error",

@@ -77,7 +77,7 @@ export function unseen<T>(look: () => T): T {
 
 /**
  * Takes a lock, or queues for it, when the scheduler lets the task arrive; the task goes on when the scheduler lets it.
- * @param take takes the lock, or returns the promise of the wait
+ * The first of `rest` takes the lock, or returns the promise of the wait.
  */
 export function arriving<T>(by: Scheduler, ...rest: Arrival<T>): Promise<T> {
   const arrival = arrive(by, ...rest);

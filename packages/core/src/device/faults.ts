@@ -10,6 +10,7 @@ export interface FaultReport {
   readonly last?: string;
 }
 
+/** How many exceptions of a device's own code are borne, and who hears of them. */
 export interface FaultOptions {
   /** Exceptions since the last reset after which the device has failed: 1 or more. Default: 100. */
   readonly maxFaults?: number;

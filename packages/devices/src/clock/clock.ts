@@ -2,6 +2,7 @@
 
 import type { FunctionHost } from "@vfiokit/core";
 
+/** Calls what it was made with, once, when its time has come. */
 export interface Timer {
   /** Expires once, `milliseconds` (fractions count) from now. A start while it runs replaces it. */
   start(milliseconds: number): void;
