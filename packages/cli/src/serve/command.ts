@@ -2,10 +2,11 @@ import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { DeviceSet } from "@vfiokit/core";
 import { controlPath } from "@vfiokit/user";
+import { dmaAccessModes } from "@vfiokit/user/linux";
 import { devices, type OpenedDevice, type ServedDevice } from "../devices.js";
 import { UsageError } from "../errors.js";
 import { createLog, logLevels, type LogLevel } from "../log.js";
-import { Style } from "../style.js";
+import { err, out } from "../output.js";
 import { qemuFunctions, qemuMemory, shellLine } from "../shared/attach.js";
 import { ServedFunction, type Endpoint, type Policy } from "./served-function.js";
 import { endSignal } from "../shared/signals.js";
@@ -53,6 +54,14 @@ function deviceCommand(device: ServedDevice): Command {
       new Option("--idle-power <state>", "power state while no client is connected; D3cold loses the state")
         .choices(["D0", "D3hot", "D3cold"])
         .default("D0"),
+    )
+    .addOption(
+      new Option(
+        "--dma-access <how>",
+        "reach the client's memory by mmap, or by pread and pwrite (file); auto maps what is sealed against shrinking",
+      )
+        .choices(dmaAccessModes)
+        .default("auto"),
     )
     .option("--json", "print how to attach the device, as one line of JSON");
   device.configure(command);
@@ -108,7 +117,7 @@ function announce(
   functions: readonly ServedFunction[],
   json: true | undefined,
 ): void {
-  const out = opened.usesStdout ? process.stderr : process.stdout;
+  const say = opened.usesStdout ? err : out;
   const sockets = functions.flatMap(({ endpoint }) => endpoint.socket ?? []);
   const qemu = qemuFunctions(sockets);
   if (json) {
@@ -121,10 +130,10 @@ function announce(
       ...opened.json,
       qemu: sockets.length === 0 ? undefined : [...qemuMemory, ...qemu.flat()],
     };
-    out.write(`${JSON.stringify(report)}\n`);
+    say.json(report);
     return;
   }
-  const style = Style.of(out);
+  const { style } = say;
   const [first] = functions as readonly [ServedFunction];
   const { socket } = first.endpoint;
   const lines = [
@@ -151,5 +160,5 @@ function announce(
     lines.push(`To administer it: ${style.cyan(shellLine(["vfiokit", "ctl", target, "info"]))}`);
   }
   if (socket !== undefined) lines.push("");
-  out.write(`${lines.join("\n")}\n`);
+  say.lines(lines);
 }

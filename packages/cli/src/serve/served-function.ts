@@ -1,7 +1,7 @@
 import { PciDevice, type DeviceSet, type IdlePower, type PciDeviceDefinition } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import { AdminServer, DeviceAdmin, VfioUserServer } from "@vfiokit/user";
-import { memfdMemory } from "@vfiokit/user/linux";
+import { memfdMemory, type DmaAccessMode } from "@vfiokit/user/linux";
 import type { Logger } from "../log.js";
 
 /** Where a function is served. */
@@ -13,8 +13,9 @@ export interface Endpoint {
   readonly ctl: string | undefined;
 }
 
-/** What becomes of a device without a client. */
+/** How a device meets its client, and what becomes of it without one. */
 export interface Policy {
+  readonly dmaAccess: DmaAccessMode;
   readonly onDisconnect: "keep" | "reset";
   readonly idlePower: IdlePower;
 }
@@ -45,6 +46,7 @@ export class ServedFunction {
       ...(socket !== undefined && { socketPath: socket }),
       ...(fd !== undefined && { fd }),
       onDisconnect: policy.onDisconnect,
+      dmaAccess: policy.dmaAccess,
       log: report,
     });
     if (ctl === undefined) return;

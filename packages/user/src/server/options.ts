@@ -1,4 +1,5 @@
 import { VfioError } from "@vfiokit/core";
+import type { DmaAccessMode } from "../linux/index.js";
 
 export type LogLevel = "error" | "warn" | "info" | "debug";
 /** Where a server reports. `message` is one line. */
@@ -20,10 +21,10 @@ export interface ServerOptions {
   /** Offer a second socket for DMA messages to clients that can use one. Default true. */
   readonly twinSocket?: boolean;
   /**
-   * How to reach the client's memory: "mmap" (default) is fast; with "file" a client that shrinks its memory's
-   * file after mapping it fails that access, and does not end this process by SIGBUS.
+   * How to reach the client's memory: "mmap" is fast; with "file" a client that shrinks its memory's file after mapping it
+   * fails that access, and does not end this process by SIGBUS. "auto" (default) maps what is sealed against that.
    */
-  readonly dmaAccess?: "mmap" | "file";
+  readonly dmaAccess?: DmaAccessMode;
   /** Milliseconds after which a DMA message that the client does not answer fails. Default 5000. */
   readonly dmaTimeout?: number;
   /**
@@ -45,7 +46,7 @@ export interface ConnectionSettings {
   readonly maxMsgFds: number;
   readonly maxDataXferSize: number;
   readonly twinSocket: boolean;
-  readonly dmaAccess: "mmap" | "file";
+  readonly dmaAccess: DmaAccessMode;
   readonly dmaTimeout: number;
   readonly versionTimeout: number;
   readonly onDisconnect: "keep" | "reset";
@@ -58,7 +59,7 @@ export function settingsOf(options: ServerOptions): ConnectionSettings {
     maxMsgFds: options.maxMsgFds ?? 16,
     maxDataXferSize: options.maxDataXferSize ?? 1024 * 1024,
     twinSocket: options.twinSocket ?? true,
-    dmaAccess: options.dmaAccess ?? "mmap",
+    dmaAccess: options.dmaAccess ?? "auto",
     dmaTimeout: options.dmaTimeout ?? 5000,
     versionTimeout: options.versionTimeout ?? 10_000,
     onDisconnect: options.onDisconnect ?? "keep",
