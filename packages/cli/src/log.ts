@@ -1,5 +1,5 @@
 import { pino, type Level, type Logger } from "pino";
-import { Style } from "./style.js";
+import { err, printableJson } from "./output.js";
 
 export type { Logger } from "pino";
 
@@ -12,14 +12,14 @@ const levelName = new Map<number, Level>(
 
 /** A log on standard error: a line of text each on a terminal, else JSON. */
 export function createLog(level: LogLevel): Logger {
-  const options = { level, base: null };
-  if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
-  return pino(options, { write: (line: string) => void process.stderr.write(textOf(line)) });
+  const options = { level, base: null, hooks: { streamWrite: printableJson } };
+  if (!err.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
+  return pino(options, { write: (line: string) => err.text(textOf(line)) });
 }
 
 /** "12:03:44 info  client connected pid=812" */
 function textOf(line: string): string {
-  const style = Style.of(process.stderr);
+  const { style } = err;
   const { time, level, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const clock = new Date(time as number).toTimeString().slice(0, 8);
   const name = levelName.get(level as number) ?? "";

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { CommandError, ExitCode, UsageError } from "./errors.js";
-import { Style } from "./style.js";
+import { err, out } from "./output.js";
 import { version } from "./version.js";
 
 interface CommandEntry {
@@ -92,14 +92,21 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
 export async function run(argv: readonly string[]): Promise<number> {
   const program = await createProgram(argv);
   for (const command of everyCommand(program)) {
-    command.exitOverride().showHelpAfterError("(--help shows how to use it)");
+    command
+      .exitOverride()
+      .showHelpAfterError("(--help shows how to use it)")
+      .configureOutput({ writeOut: (text) => out.text(text), writeErr: (text) => err.text(text) });
   }
+  // A file that has grown to its limit is an error of the write then, and no end without a word.
+  process.on("SIGXFSZ", () => undefined);
+  let code: number = ExitCode.OK;
   try {
     await program.parseAsync(argv);
-    return ExitCode.OK;
   } catch (error) {
-    return explain(error);
+    code = explain(error);
   }
+  await out.flushed();
+  return out.failure ? ExitCode.FAILURE : code;
 }
 
 /** commander inherits these settings only for commands made by `.command()`. */
@@ -112,18 +119,26 @@ function explain(error: unknown): number {
     // commander has printed it already; help and version arrive here too, with 0.
     return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
   }
-  const style = Style.of(process.stderr);
+  const { red } = err.style;
   if (error instanceof Error && isExpected(error)) {
-    process.stderr.write(`${style.red("error:")} ${error.message}\n`);
+    err.line(`${red("error:")} ${error.message}`);
     return error instanceof UsageError ? ExitCode.USAGE : ExitCode.FAILURE;
   }
-  process.stderr.write(
-    `${style.red("internal error:")} ${error instanceof Error ? error.stack : String(error)}\n`,
-  );
+  err.text(`${red("internal error:")} ${error instanceof Error ? error.stack : String(error)}\n`);
   return ExitCode.FAILURE;
 }
 
 /** Failures of the system, the device or the other side, which a message explains better than a stack. */
 function isExpected(error: Error): boolean {
-  return error instanceof CommandError || error.name === "VfioError" || error.name === "SyscallError";
+  return (
+    error instanceof CommandError ||
+    error.name === "VfioError" ||
+    error.name === "SyscallError" ||
+    isSystemError(error)
+  );
+}
+
+/** ENOSPC, EACCES … as Node throws them. */
+function isSystemError(error: Error): boolean {
+  return "syscall" in error && typeof error.syscall === "string";
 }

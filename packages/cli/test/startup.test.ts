@@ -23,17 +23,19 @@ function loadedBy(...args: string[]): string[] {
   return files.filter((file) => !file.includes("/node_modules/commander/"));
 }
 
+const VISIBLE = fileURLToPath(new URL("../../lockdep/dist/visible/index.js", import.meta.url));
 const BASE = [
   "bin/vfiokit.js",
   "dist/errors.js",
   "dist/main.js",
+  "dist/output.js",
   "dist/program.js",
   "dist/style.js",
   "dist/version.js",
 ];
 
 it.each([["--version"], ["--help"]])("vfiokit %s loads no command, and nothing of the devices", (option) => {
-  expect(loadedBy(option).sort()).toEqual(BASE.map((name) => PACKAGE + name));
+  expect(loadedBy(option).sort()).toEqual([...BASE.map((name) => PACKAGE + name), VISIBLE]);
 });
 
 it("vfiokit lockdep loads nothing of PCI", () => {

@@ -6,15 +6,17 @@ import {
   AdminClient,
   findControlSocket,
   handOverSteps,
+  RelayClient,
   type AdminCommand,
   type AdminRequest,
   type AdminResults,
   type HandOverStep,
+  type RelayStatus,
 } from "@vfiokit/user";
 import { CommandError, UsageError } from "../errors.js";
-import { Style } from "../style.js";
+import { out } from "../output.js";
 import { table } from "../shared/tables.js";
-import { formatResult } from "./format.js";
+import { formatRelay, formatResult } from "./format.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {
   info: "the device, its client, its resets",
@@ -51,11 +53,13 @@ export function ctlCommand(): Command {
         { json }: Options,
       ) => {
         const request = requestOf(command, what, id);
-        const result = await ask(resolve(socket), request);
-        const lines = json
-          ? [JSON.stringify(result)]
-          : formatResult(request.command, result, Style.of(process.stdout));
-        process.stdout.write(`${lines.join("\n")}\n`);
+        const path = resolve(socket);
+        const relay = command === "info" ? await relayAt(path) : undefined;
+        const result = relay ?? (await ask(path, request));
+        if (json) out.json(result);
+        else if (relay) out.lines(formatRelay(relay, out.style));
+        else
+          out.lines(formatResult(request.command, result as AdminResults[typeof request.command], out.style));
       },
     );
 }
@@ -111,6 +115,12 @@ function choose<T extends string>(
   const known = values.find((known) => known === value);
   if (known !== undefined) return known;
   throw new UsageError(`${command} needs ${name === "error" ? "an" : "a"} ${name}: ${values.join(", ")}`);
+}
+
+/** Of a relay, its own info; it passes everything else on to its server. */
+async function relayAt(path: string): Promise<RelayStatus | undefined> {
+  using relay = await RelayClient.open(path);
+  return await relay?.status();
 }
 
 /** @throws CommandError, SyscallError, VfioError */

@@ -1,4 +1,4 @@
-import type { AdminCommand, AdminResults, TaskReport } from "@vfiokit/user";
+import type { AdminCommand, AdminResults, RelayStatus, TaskReport } from "@vfiokit/user";
 import type { Style } from "../style.js";
 import { bytes, table } from "../shared/tables.js";
 
@@ -66,6 +66,20 @@ export function formatResult<C extends AdminCommand>(
   style: Style,
 ): string[] {
   return formatters[command](result, style);
+}
+
+/** What a relay answers to info. */
+export function formatRelay(relay: RelayStatus, style: Style): string[] {
+  return [
+    style.bold(`relay at ${relay.listen}`),
+    ...table([
+      ["server", relay.server],
+      ["client", relay.connected ? "connected" : "none"],
+      ["move", relay.migrating ? "under way" : "none"],
+      ["requests", `${relay.underWay} without an answer of the server yet`],
+      ["snapshots", `${relay.snapshots}`],
+    ]),
+  ];
 }
 
 /** What the administrator's pause, a migration or a hand-over makes of it. */

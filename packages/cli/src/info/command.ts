@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { Style } from "../style.js";
+import { out } from "../output.js";
 import { formatReport } from "./format.js";
 import { inspect } from "./inspect.js";
 
@@ -11,7 +11,7 @@ export function infoCommand(): Command {
     .option("--json", "print everything as JSON")
     .action(async (socket: string, { json }: { json?: true }) => {
       const report = await inspect(resolve(socket));
-      const lines = json ? [JSON.stringify(report, null, 2)] : formatReport(report, Style.of(process.stdout));
-      process.stdout.write(`${lines.join("\n")}\n`);
+      if (json) out.json(report, 2);
+      else out.lines(formatReport(report, out.style));
     });
 }

@@ -3,7 +3,7 @@ import type { Scenario } from "@vfiokit/lockdep/protocol";
 import { Command } from "commander";
 import { CommandError, UsageError } from "../errors.js";
 import { loadScenarios, type FileScenario } from "../lockdep/load.js";
-import { Style } from "../style.js";
+import { err, out } from "../output.js";
 import { parseBounds } from "./bounds.js";
 import { lines } from "./lines.js";
 import { replayProtocol, searchProtocol, type ProtocolResult, type ReplayedProtocol } from "./protocol.js";
@@ -62,14 +62,14 @@ async function check(files: readonly string[], options: Options): Promise<void> 
       const counterexample = schedule === undefined ? undefined : await replayProtocol(scenario, schedule);
       const one = { file, result, counterexample };
       checked.push(one);
-      clearProgress();
-      if (!options.json) process.stdout.write(`${text(one, options).join("\n")}\n`);
+      err.clearProgress();
+      if (!options.json) out.lines(text(one, options));
     }
   } finally {
     process.off("SIGINT", onInterrupt);
-    clearProgress();
+    err.clearProgress();
   }
-  if (options.json) process.stdout.write(`${JSON.stringify(checked.map(toJson), null, 2)}\n`);
+  if (options.json) out.json(checked.map(toJson), 2);
   if (interrupt.signal.aborted) throw new CommandError("interrupted: not every interleaving was run");
   const failed = checked.filter(({ result }) => !isOk(result)).length;
   if (failed > 0) throw new CommandError(`${failed} of ${checked.length} scenarios fail`);
@@ -81,8 +81,8 @@ async function replayOne(chosen: readonly FileScenario[], schedule: string, asJs
   const replayed = await replayProtocol(only!.scenario, schedule).catch((error: unknown) => {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   });
-  if (asJson) process.stdout.write(`${JSON.stringify(replayed, null, 2)}\n`);
-  else process.stdout.write(`${lines(replayed.lines, Style.of(process.stdout)).join("\n")}\n`);
+  if (asJson) out.json(replayed, 2);
+  else out.lines(lines(replayed.lines, out.style));
   if (replayed.verdict === "not-found") throw new CommandError("every task has ended");
 }
 
@@ -93,18 +93,18 @@ function isOk({ scenario, verdict }: ProtocolResult): boolean {
 }
 
 function text({ file, result, counterexample }: Checked, options: Options): string[] {
-  const style = Style.of(process.stdout);
+  const { style } = out;
   const { scenario, schedule } = result;
   const mark = isOk(result) ? style.green("ok") : style.red("FAILED");
-  const out = [`${mark} ${file}: ${scenario.name}: ${verdictText(result, options.bound)}`];
+  const told = [`${mark} ${file}: ${scenario.name}: ${verdictText(result, options.bound)}`];
   if (counterexample && schedule !== undefined) {
-    out.push(...lines(counterexample.lines, style).map((line) => `  ${line}`));
+    told.push(...lines(counterexample.lines, style).map((line) => `  ${line}`));
     const words = ["vfiokit", "lab", "check", file, "--scenario", scenario.name, "--replay", schedule];
-    out.push(`  ${style.dim(words.map(quoted).join(" "))}`);
+    told.push(`  ${style.dim(words.map(quoted).join(" "))}`);
   }
   const compared = comparison(result);
-  if (compared !== undefined) out.push(`  ${compared}`);
-  return out;
+  if (compared !== undefined) told.push(`  ${compared}`);
+  return told;
 }
 
 function verdictText(
@@ -178,10 +178,5 @@ const quoted = (word: string): string =>
 
 /** One line on a terminal, rewritten; nothing anywhere else. */
 function progress({ name }: Scenario, executions: number): void {
-  if (process.stderr.isTTY)
-    process.stderr.write(`\r\x1b[K${name}: ${executions.toLocaleString("en-US")} executions`);
-}
-
-function clearProgress(): void {
-  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  err.progress(`${name}: ${executions.toLocaleString("en-US")} executions`);
 }

@@ -2,6 +2,7 @@ import { toDot, toMermaid, type ProblemGraph } from "@vfiokit/lockdep";
 import { graphSvg } from "@vfiokit/lockdep/report-svg";
 import { Option, type Command } from "commander";
 import { CommandError } from "../errors.js";
+import { out } from "../output.js";
 
 /** How a report can be printed instead of as text: at most one of these. */
 export interface PictureOptions {
@@ -29,7 +30,7 @@ export async function printPictures(
 ): Promise<boolean> {
   if (!options.svg && !options.dot && !options.mermaid) return false;
   if (graphs.length === 0) throw new CommandError("there is no problem to draw");
-  if (options.svg) process.stdout.write(await graphSvg(graphs[0]!));
-  else process.stdout.write(graphs.map(options.dot ? toDot : toMermaid).join("\n"));
+  if (options.svg) out.text(await graphSvg(graphs[0]!));
+  else out.text(graphs.map(options.dot ? toDot : toMermaid).join("\n"));
   return true;
 }

@@ -10,8 +10,8 @@ import {
 } from "@vfiokit/user";
 import { VfioError } from "@vfiokit/core";
 import { CommandError, UsageError } from "../errors.js";
+import { out } from "../output.js";
 import { endSignal } from "../shared/signals.js";
-import { Style } from "../style.js";
 import { parseSeconds } from "../shared/units.js";
 import { addTlsOptions, remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 
@@ -115,12 +115,12 @@ function asListenError(error: unknown, { listen }: ReceiveOptions): unknown {
 }
 
 function printJson({ level: _level, ...event }: ReceiverEvent): void {
-  process.stdout.write(`${JSON.stringify(event)}\n`);
+  out.json(event);
 }
 
 function printText({ level, device, message }: ReceiverEvent): void {
-  const style = Style.of(process.stdout);
+  const { style } = out;
   const colour = level === "error" ? style.red : level === "warn" ? style.yellow : (text: string) => text;
   const where = device === undefined ? "" : `${style.bold(device)}: `;
-  process.stdout.write(`${where}${colour(message)}\n`);
+  out.line(`${where}${colour(message)}`);
 }

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
 import { restoreImage } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
+import { out } from "../output.js";
 import { openImage } from "../shared/image-file.js";
 import { inspectImage, problemText } from "../shared/inspect-image.js";
 import { bytes } from "../shared/tables.js";
@@ -28,10 +29,7 @@ export function restoreCommand(): Command {
             `at ${path} is ${describeIdentity(identity)}, which is untouched`,
         );
       });
-      process.stdout.write(
-        json
-          ? `${JSON.stringify({ file: resolve(file), socket: path, bytes: size })}\n`
-          : `restored ${path}: ${bytes(size)}\n`,
-      );
+      if (json) out.json({ file: resolve(file), socket: path, bytes: size });
+      else out.line(`restored ${path}: ${bytes(size)}`);
     });
 }

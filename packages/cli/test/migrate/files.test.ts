@@ -1,6 +1,9 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { lstatSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { createGunzip, createGzip } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describeStream } from "@vfiokit/core/migration";
 import { VfioUserClient } from "@vfiokit/user";
 import { hasZstd } from "../../src/migrate/compression.js";
 import type { FileCodec } from "../../src/shared/codecs.js";
@@ -124,6 +127,61 @@ describe("vfiokit save, restore, stream", () => {
     expect(readdirSync(dir.path)).not.toContain("none");
   });
 
+  it("save replaces no FIFO, no device, no folder and no socket: a FIFO and standard output get the image", async () => {
+    const fifo = dir.file("fifo");
+    execFileSync("mkfifo", [fifo]);
+    const reader = readFile(fifo);
+    const { code, stdout, stderr } = await Vfiokit.run("save", card, fifo, "--compression", "none");
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(/^saved /);
+    expect(describeStream(await reader).valid).toBe(true);
+    expect(statSync(fifo).isFIFO()).toBe(true);
+    rmSync(fifo);
+
+    await using piped = Vfiokit.start(["save", card, "-", "--compression", "none"]);
+    const pieces: Buffer[] = [];
+    piped.child.stdout!.on("data", (bytes: Buffer) => pieces.push(bytes));
+    expect(await piped.ended).toBe(0);
+    expect(describeStream(Buffer.concat(pieces)).valid).toBe(true);
+    expect(piped.stderr).toMatch(/^saved /);
+
+    for (const [target, kind] of [
+      [dir.path, "directory"],
+      ["/dev/null", "device"],
+      [other, "socket"],
+    ] as const) {
+      const refused = await Vfiokit.run("save", card, target);
+      expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(`^error: .* is a ${kind}: `)]);
+    }
+    expect(statSync("/dev/null").isCharacterDevice()).toBe(true);
+    expect(await phaseOf(other)).toEqual(RUNNING);
+  }, 60_000);
+
+  it("save to a FIFO that nobody reads waits, and can be interrupted", async () => {
+    const fifo = dir.file("fifo");
+    execFileSync("mkfifo", [fifo]);
+    await using saving = Vfiokit.start(["save", card, fifo]);
+    await expect
+      .poll(() => readFileSync(`/proc/${saving.child.pid!}/status`, "latin1"))
+      .toContain("S (sleeping)");
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect(saving.child.exitCode).toBeNull();
+    expect(await saving.kill("SIGINT")).toBe(1);
+    expect(saving.stderr).toMatch(/^error: \S+fifo: SIGINT\n$/);
+    rmSync(fifo);
+  }, 60_000);
+
+  it("save through a link writes what it points to, beside a partial file of somebody with the same process id", async () => {
+    const [target, link] = [dir.file("target"), dir.file("link")];
+    writeFileSync(target, "the old one");
+    symlinkSync(target, link);
+    writeFileSync(dir.file(".target.1.partial"), "left by another container's process 1");
+    expect(await Vfiokit.run("save", card, link)).toMatchObject({ code: 0 });
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(statSync(target).size).toBeGreaterThan(1000);
+    for (const name of ["target", "link", ".target.1.partial"]) rmSync(dir.file(name));
+  }, 60_000);
+
   it("a file that cannot be written, or is not there", async () => {
     expect(await Vfiokit.run("save", card, `${dir.path}/no/such/folder`)).toMatchObject({ code: 1 });
     const { code, stderr } = await Vfiokit.run("stream", dir.file("absent"));
@@ -177,7 +235,7 @@ describe("an image file", () => {
     const file = await ImageFile.create(dir.file("image"), codec);
     for (let at = 0; at < stream.length; at += 70_000) await file.write(stream.subarray(at, at + 70_000));
     // Not there before it is complete.
-    expect(readdirSync(dir.path)).toEqual([`.image.${process.pid}.partial`]);
+    expect(readdirSync(dir.path)).toEqual([expect.stringMatching(/^\.image\.[0-9a-f-]{36}\.partial$/)]);
     await file.commit();
     expect(readdirSync(dir.path)).toEqual(["image"]);
     expect(statSync(dir.file("image")).size).toBe(file.size);
