@@ -68,6 +68,7 @@ describe("a command that cannot do what it should says why in one line, and exit
   const readers: readonly string[][] = [
     ["stream", "FILE"],
     ["restore", "FILE", card],
+    ["restore", "FILE", card, "--dry-run"],
     ["lockdep", "check", "FILE"],
     ["lockdep", "explain", "FILE"],
     ["lockdep", "explain", LOG, "--decode", "FILE"],
@@ -242,7 +243,7 @@ describe("a command that cannot do what it should says why in one line, and exit
       },
     );
     closeSync(full);
-    const [said] = (await once(child.stderr, "data")) as [Buffer];
+    const [said] = (await once(child.stderr!, "data")) as [Buffer];
     expect(said.toString()).toMatch(/^error: standard output: ENOSPC/);
     expect(await Vfiokit.run("ctl", at("f"), "info")).toMatchObject({ code: 0 });
     child.kill("SIGTERM");

@@ -1,16 +1,15 @@
 import { randomUUID } from "node:crypto";
-import { constants, createReadStream, openSync, type ReadStream } from "node:fs";
+import { constants, openSync } from "node:fs";
 import { lstat, open, readlink, realpath, rename, rm, type FileHandle } from "node:fs/promises";
 import { Socket } from "node:net";
 import { basename, dirname, join } from "node:path";
-import { pipeline, type Readable, type Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CommandError } from "../errors.js";
 import { out } from "../output.js";
-import { fileCodecs, type FileCodec } from "./codecs.js";
-import { CONTAINER_HEADER, containerCodec, encodeContainerHeader } from "./container.js";
+import type { FileCodec } from "./codecs.js";
+import { encodeContainerHeader } from "./container.js";
 
-const CHUNK = 1024 * 1024;
 /** How often a FIFO is tried that nobody reads yet. */
 const FIFO_MS = 50;
 
@@ -223,61 +222,4 @@ class Compressed {
     });
     return this.#pieces.splice(0);
   }
-}
-
-/** The migration stream in a file, decompressed. */
-export interface OpenedImage {
-  readonly chunks: AsyncIterable<Uint8Array>;
-  /** What the file is compressed with; undefined: not at all. */
-  readonly codec: string | undefined;
-}
-
-/**
- * Opens the image at `path`; "-" is standard input.
- * @throws CommandError: it cannot be read, or not with this Node. So do the chunks
- */
-export async function openImage(
-  path: string,
-  codecs: readonly FileCodec[] = fileCodecs,
-): Promise<OpenedImage> {
-  const source: ReadStream | NodeJS.ReadStream =
-    path === "-" ? process.stdin : createReadStream(path, { highWaterMark: CHUNK });
-  const name = path === "-" ? "standard input" : path;
-  const input = readable(name, source);
-  const start = await startOf(input);
-  const number = containerCodec(name, start);
-  if (number === undefined) return { chunks: joined(start, input), codec: undefined };
-  const codec = codecs.find((one) => one.number === number);
-  if (!codec)
-    throw new CommandError(
-      `${name}: compressed (codec ${number}), which this vfiokit cannot read: zstd needs Node 22.15 or newer, and this ` +
-        `is ${process.version}`,
-    );
-  const plain = codec.decompress();
-  pipeline(joined(start.subarray(CONTAINER_HEADER), input), plain, () => undefined);
-  return { chunks: readable(name, plain), codec: codec.name };
-}
-
-async function* readable(name: string, source: Readable): AsyncGenerator<Uint8Array> {
-  try {
-    for await (const chunk of source) yield chunk as Uint8Array;
-  } catch (error) {
-    throw error instanceof CommandError ? error : new CommandError(`${name}: ${(error as Error).message}`);
-  }
-}
-
-/** Enough of the beginning to tell what it is; less where there is no more. */
-async function startOf(input: AsyncGenerator<Uint8Array>): Promise<Uint8Array> {
-  let start: Uint8Array = new Uint8Array();
-  while (start.length < CONTAINER_HEADER) {
-    const next = await input.next();
-    if (next.done) break;
-    start = start.length === 0 ? next.value : Buffer.concat([start, next.value]);
-  }
-  return start;
-}
-
-async function* joined(start: Uint8Array, rest: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
-  if (start.length > 0) yield start;
-  yield* rest;
 }
