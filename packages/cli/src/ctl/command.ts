@@ -6,6 +6,7 @@ import {
   AdminClient,
   findControlSocket,
   handOverSteps,
+  keptAway,
   RelayClient,
   type AdminCommand,
   type AdminRequest,
@@ -58,8 +59,11 @@ export function ctlCommand(): Command {
         const result = relay ?? (await ask(path, request));
         if (json) out.json(result);
         else if (relay) out.lines(formatRelay(relay, out.style));
-        else
-          out.lines(formatResult(request.command, result as AdminResults[typeof request.command], out.style));
+        else out.lines(formatResult(request.command, result as AdminResults[AdminCommand], out.style));
+        // A device that was given away answers nobody else: how to have it back.
+        const kept =
+          !json && command === "info" && !relay && keptAwayOf(result as AdminResults["info"], socket);
+        if (kept) out.line(kept);
       },
     );
 }
@@ -115,6 +119,10 @@ function choose<T extends string>(
   const known = values.find((known) => known === value);
   if (known !== undefined) return known;
   throw new UsageError(`${command} needs ${name === "error" ? "an" : "a"} ${name}: ${values.join(", ")}`);
+}
+
+function keptAwayOf({ handOver }: AdminResults["info"], socket: string): string | undefined {
+  return handOver && keptAway(handOver, socket);
 }
 
 /** Of a relay, its own info; it passes everything else on to its server. */

@@ -15,9 +15,7 @@ const formatters: Formatters = {
       ["worker", workerOf(info)],
       ["resets", `${info.generation}`],
       ["migration", info.migratable ? "possible" : "not possible"],
-      ...(info.handOver?.id === undefined
-        ? []
-        : [["hand-over", `${info.handOver.phase} ${info.handOver.id}`]]),
+      ...(info.handOver?.id === undefined ? [] : [["hand-over", handOverOf(info.handOver)]]),
       ["hot reset", info.set.join(" ")],
     ]),
   ],
@@ -49,10 +47,12 @@ const formatters: Formatters = {
       ["session", sessionOpen ? "open" : "none"],
       ["resets", `${generation}`],
     ]),
-  "hand-over": ({ phase, id, wasReset, outcome, state, generation }) =>
+  "hand-over": ({ phase, id, to, since, wasReset, outcome, state, generation }) =>
     table([
       ["phase", `${phase}${wasReset ? ", and reset since" : ""}`],
       ...(id === undefined ? [] : [["id", id]]),
+      ...(to === undefined ? [] : [["to", to]]),
+      ...(since === undefined ? [] : [["since", since]]),
       ...(outcome === undefined ? [] : [["outcome", outcome]]),
       ["state", state],
       ["resets", `${generation}`],
@@ -80,6 +80,16 @@ export function formatRelay(relay: RelayStatus, style: Style): string[] {
       ["snapshots", `${relay.snapshots}`],
     ]),
   ];
+}
+
+/** "given 0123… to /run/b.sock since 2026-…" */
+function handOverOf({ phase, id, to, since }: NonNullable<AdminResults["info"]["handOver"]>): string {
+  return [
+    phase,
+    id,
+    ...(to === undefined ? [] : ["to", to]),
+    ...(since === undefined ? [] : ["since", since]),
+  ].join(" ");
 }
 
 /** What the administrator's pause, a migration or a hand-over makes of it. */

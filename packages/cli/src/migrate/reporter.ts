@@ -121,7 +121,7 @@ class TextReporter implements Reporter {
     return [
       headline + this.#out.green("migrated"),
       ...table([
-        ["  downtime", duration(result.downtime_ms)],
+        ["  downtime", duration(result.downtime_ms) + expected(result)],
         ["  in all", `${duration(result.total_ms)}${restarts}`],
         [
           "  sent",
@@ -142,6 +142,10 @@ const precopyEnds: Readonly<Record<MigrateResult["precopyEnd"], string>> = {
   "nothing-left": "no more could be sent",
   none: "",
 };
+
+function expected({ expectedDowntime_ms: ms }: MigrateResult): string {
+  return ms === undefined ? "" : `, expected ${duration(ms)} at most`;
+}
 
 /** What the progress bar shows. */
 export function payload(progress: MigrateProgress): Record<string, string> {

@@ -29,7 +29,9 @@ export const resultSchemas: { readonly [C in AdminCommand]: v.GenericSchema<unkn
     removed: yes,
     generation: count,
     migratable: yes,
-    handOver: v.exactOptional(v.object({ phase, id: v.exactOptional(text) })),
+    handOver: v.exactOptional(
+      v.object({ phase, id: v.exactOptional(text), to: v.exactOptional(text), since: v.exactOptional(text) }),
+    ),
     set: v.array(text),
   }),
   reset: v.object({ generation: count }),
@@ -56,6 +58,8 @@ export const resultSchemas: { readonly [C in AdminCommand]: v.GenericSchema<unkn
   "hand-over": v.object({
     phase,
     id: v.exactOptional(text),
+    to: v.exactOptional(text),
+    since: v.exactOptional(text),
     wasReset: yes,
     outcome: v.exactOptional(v.picklist(["activated", "discarded", "lost", "taken back"])),
     state,

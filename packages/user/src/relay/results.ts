@@ -30,6 +30,7 @@ const result = {
   restarts: count,
   precopyEnd: v.picklist(["converged", "rounds", "nothing-left", "none"]),
   downtime_ms: number,
+  expectedDowntime_ms: measured,
   total_ms: number,
 };
 const moveResult = v.object({ ...result, pause_ms: number });
