@@ -209,7 +209,7 @@ const recoverer: Part = async ({ from, to, id }, task) => {
 };
 
 const parts: Readonly<Record<string, Part>> = {
-  migrationClient,
+  client: migrationClient,
   "killed after prepare": killedAfter(1),
   "killed after give": killedAfter(2),
   recoverer,

@@ -39,6 +39,6 @@ describe("docs/migration-remote.md", () => {
     );
     // Its heading says whose it is, or that of the section above.
     const [before] = page.split(new RegExp(`(?<=^#+ ${name} .*$)`, "m"));
-    expect([...before!.matchAll(/^#+ .*from the (\w+)$/gm)].at(-1)?.[1]).toBe(from);
+    expect([...before!.matchAll(/^#+ .*from the (?:migration )?(\w+)$/gm)].at(-1)?.[1]).toBe(from);
   });
 });

@@ -109,12 +109,12 @@ describe("a connection that is no migration client's", () => {
     [
       "a web browser",
       Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
-      "EINVAL: header.type is 0x4547: a frame that a migration client sends",
+      "EINVAL: header.type is 0x4547: a frame that a client sends",
     ],
     [
       "a frame of a receiver's",
       encodeFrame("ACK", { image: 1, taken: 0n }),
-      "EINVAL: header.type is 0x85: a frame that a migration client sends",
+      "EINVAL: header.type is 0x85: a frame that a client sends",
     ],
     ["something else first", encodeFrame("BEGIN", { request: 1 }), "EPROTO: HELLO comes first"],
     ["another magic", encodeFrame("HELLO", hello({ magic: new Uint8Array(8) })), "EPROTO: HELLO comes first"],
@@ -320,7 +320,7 @@ describe("a migration client that breaks the protocol", () => {
         for (const bytes of frames) raw.bytes(bytes);
         raw.socket.end();
         while ((await raw.next()) !== undefined);
-        // The next migrationClient finds it free, sooner or later.
+        // The next migration client finds it free, sooner or later.
         for (;;) {
           const target = await all.receiving.connect({}, all.receiving.url("card")).catch(() => undefined);
           target?.close();

@@ -26,7 +26,7 @@ beforeAll(async () => {
   ours = await Authority.create("ours");
   theirs = await Authority.create("theirs");
   receiver = await ours.issue({ cn: "receiver" });
-  migrationClient = await ours.issue({ cn: "client", names: ["migrationClient.lan"] });
+  migrationClient = await ours.issue({ cn: "client", names: ["client.lan"] });
 });
 
 const start = (security: TlsIdentity = receiver, allow?: readonly string[]) =>
@@ -107,13 +107,13 @@ describe("a migration client is refused, and told why", () => {
     );
   });
 
-  it.each(["client", "migrationClient.lan"])("but not with the allowed name %s", async (name) => {
+  it.each(["client", "client.lan"])("but not with the allowed name %s", async (name) => {
     await using receiving = await start(receiver, ["other", name]);
     (await receiving.connect({ security: migrationClient })).close();
   });
 
   it("with a wildcard for the allowed name", async () => {
-    await using receiving = await start(receiver, ["migrationClient.lan"]);
+    await using receiving = await start(receiver, ["client.lan"]);
     const security = await ours.issue({ cn: "anybody", names: ["*.lan"] });
     await expect(receiving.connect({ security })).rejects.toThrow("not among those allowed");
   });
