@@ -42,7 +42,7 @@ describe("vfiokit migrate", { timeout: 60_000 }, () => {
     const { code, stdout, stderr } = await Vfiokit.run("migrate", servers.a, servers.b);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(
-      /^\S+\/a -> \S+\/b: migrated\n {2}downtime +[\d.]+ m?s\n {2}in all +\S.*\n {2}sent +1\.\d MiB, .* of it while/,
+      /^\S+\/a -> \S+\/b: migrated\n {2}downtime +[\d.]+ m?s, expected [\d.]+ [mµ]?s at most\n {2}in all +\S.*\n {2}sent +1\.\d MiB, .* of it while/,
     );
     expect(await sumOfCard(servers.b)).toBe(servers.sum);
     expect(await phaseOf(servers.a)).toEqual({ phase: "given", state: "STOP" });

@@ -99,7 +99,7 @@ export class ImageCopy {
         event: "warning",
         message:
           `pre-copy has ended without reaching --max-downtime ${options.maxDowntime_ms} ms: ` +
-          `${expected === undefined ? "an unknown time" : `${Math.ceil(expected)} ms`} is expected`,
+          `${expected === undefined ? "an unknown time" : `${Math.ceil(Number(expected.toFixed(3)))} ms`} is expected`,
       });
   }
 

@@ -26,7 +26,8 @@ export class Meter {
   #busy = false;
   /** Bytes per millisecond, the oldest first. */
   readonly #samples: number[] = [];
-  #sample = { at: 0, bytes: 0 };
+  /** Begins with the first bytes of a round: the wait for those is not the rate's. */
+  #sample: { readonly at: number; readonly bytes: number } | undefined;
   /** Milliseconds that stopping takes beside what is sent: its questions and steps. */
   steps_ms = 0;
 
@@ -44,7 +45,7 @@ export class Meter {
   begin(remaining: number | undefined): void {
     this.remaining = remaining;
     this.#begun = { at: this.clock.now(), bytes: this.bytes };
-    this.#sample = this.#begun;
+    this.#sample = undefined;
     this.#busy = true;
   }
 
@@ -69,6 +70,7 @@ export class Meter {
   sent(bytes: number): void {
     this.bytes += bytes;
     const now = this.clock.now();
+    this.#sample ??= { at: now, bytes: this.bytes };
     const elapsed = now - this.#sample.at;
     if (elapsed < SAMPLE_MS) return;
     if (this.#samples.length === SAMPLES) this.#samples.shift();

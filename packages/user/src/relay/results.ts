@@ -58,10 +58,10 @@ const moveEvent = v.variant("event", [
 
 /** @throws VfioError EPROTO */
 export function checkedMove(answer: unknown): MoveResult {
-  return checked(moveResult, answer);
+  return checked<unknown>(moveResult, answer) as MoveResult;
 }
 
 /** @throws VfioError EPROTO */
 export function checkedEvent(event: unknown): MigrateEvent {
-  return checked(moveEvent as v.GenericSchema<unknown, unknown>, event) as MigrateEvent;
+  return checked<unknown>(moveEvent, event) as MigrateEvent;
 }
