@@ -45,213 +45,225 @@ function expectOneLine({ code, stderr }: Ended, says: RegExp | string = /./, exi
   expect(code).toBe(exit);
 }
 
-describe("a command that cannot do what it should says why in one line, and exits with 1", () => {
-  const dir = scratch();
-  const at = (name: string) => dir.file(name);
-  const card = at("card");
-  let server: Vfiokit;
+describe(
+  "a command that cannot do what it should says why in one line, and exits with 1",
+  { timeout: 120_000 },
+  () => {
+    const dir = scratch();
+    const at = (name: string) => dir.file(name);
+    const card = at("card");
+    let server: Vfiokit;
 
-  beforeAll(async () => {
-    mkdirSync(at("folder"));
-    writeFileSync(at("regular"), "text");
-    const killed = await serveCard(at("dead"));
-    await killed.kill("SIGKILL");
-    server = await serveCard(card);
-    expect(await Vfiokit.run("save", card, at("image"), "--compression", "none")).toMatchObject({ code: 0 });
-  });
-  afterAll(async () => {
-    await server.kill("SIGTERM");
-    dir[Symbol.dispose]();
-  });
-
-  /** What reads a file, with the file's place marked by FILE. */
-  const readers: readonly string[][] = [
-    ["stream", "FILE"],
-    ["restore", "FILE", card],
-    ["restore", "FILE", card, "--dry-run"],
-    ["lockdep", "check", "FILE"],
-    ["lockdep", "explain", "FILE"],
-    ["lockdep", "explain", LOG, "--decode", "FILE"],
-    ["lab", "check", "FILE"],
-    ["migrate", card, "tls://127.0.0.1:9", "--cert", "FILE", "--key", PROTOCOL, "--ca", PROTOCOL],
-    [
-      "receive",
-      "--listen",
-      "tls://127.0.0.1:0",
-      "--to",
-      `c=${card}`,
-      "--cert",
-      "FILE",
-      "--key",
-      LOG,
-      "--ca",
-      LOG,
-    ],
-  ];
-  const withFile = (args: readonly string[], file: string) =>
-    args.map((word) => (word === "FILE" ? file : word));
-
-  it.each(readers.map((args) => [args]))(
-    "reads: a directory, nothing, EACCES, EIO, EMFILE: %s",
-    async (args) => {
-      expectOneLine(await Vfiokit.run(...withFile(args, at("folder"))));
-      if (args[0] === "stream") expectOneLine(await Vfiokit.run(...withFile(args, at("absent"))), "ENOENT");
-      if (args.includes("--decode")) return; // nm reads it
-      for (const code of args[0] === "stream" ? ["EACCES", "EIO", "EMFILE"] : ["EACCES"])
-        expectOneLine(await faulty(withFile(args, at("image")), at("image"), code), code);
-    },
-    60_000,
-  );
-
-  it.each([["migrate"], ["lockdep"]])(
-    "reads: what is no text, and what is no certificate: %s",
-    async (command) => {
-      const args = readers.find((reader) => reader[0] === command)!;
-      expectOneLine(await Vfiokit.run(...withFile(args, at("image"))));
-    },
-  );
-
-  /** What writes a file. */
-  const writers: readonly string[][] = [
-    ["save", card, "FILE", "--compression", "none"],
-    [
-      "lab",
-      "run",
-      "--scenario",
-      "quick",
-      "--bound",
-      "executions=1",
-      "--design",
-      "generation",
-      "--html",
-      "FILE",
-    ],
-    ["serve", "serial", "--socket-path", at("s"), "--chardev", "file:FILE"],
-  ];
-  const inPath = (args: readonly string[], file: string) => args.map((word) => word.replace("FILE", file));
-
-  it.each(writers.map((args) => [args]))(
-    "writes: a directory, no folder, EACCES, EROFS: %s",
-    async (args) => {
-      // What can be seen before anything was done is wrong usage where the command looks for it.
-      const early = args.includes("--html") ? 2 : 1;
-      expectOneLine(await Vfiokit.run(...inPath(args, at("folder"))), /./, early);
-      expectOneLine(await Vfiokit.run(...inPath(args, `${dir.path}/no/folder`)), /./, early);
-      const on = args.includes("--html") ? "write" : "open";
-      expectOneLine(await faulty(inPath(args, at("new")), "new", "EACCES", on), "EACCES");
-    },
-    60_000,
-  );
-
-  it.each(["write", "sync"])("save: the disk is full, or fails, at %s; nothing is left", async (on) => {
-    const saving = faulty(["save", card, at("new"), "--compression", "none"], "new", "ENOSPC", on);
-    expectOneLine(await saving, /new: ENOSPC/);
-    const { stdout } = await shell(`ls -A ${dir.path}`, []);
-    expect(stdout).not.toMatch(/new/);
-  });
-
-  it("save: a file may not be that large (EFBIG), and SIGXFSZ is no end", async () => {
-    const saving = shell(`ulimit -f 100; exec "$0" "$@"`, ["save", card, at("new"), "--compression", "none"]);
-    expectOneLine(await saving, /new: EFBIG/);
-  });
-
-  const talkers: readonly string[][] = [
-    ["info", "SOCKET"],
-    ["ctl", "SOCKET", "info"],
-    ["save", "SOCKET", at("new")],
-    ["restore", at("image"), "SOCKET"],
-    ["migrate", "SOCKET", card],
-    ["migrate", card, "SOCKET"],
-  ];
-  it.each(talkers.map((args) => [args]))(
-    "connects to a directory, a file, nobody, too long a path: %s",
-    async (args) => {
-      for (const socket of [
-        "folder",
-        "dead",
-        ...(args[0] === "info" ? ["regular", "absent", "x".repeat(200)] : []),
-      ])
-        expectOneLine(await Vfiokit.run(...args.map((word) => (word === "SOCKET" ? at(socket) : word))));
-    },
-    60_000,
-  );
-
-  const listeners: readonly string[][] = [
-    ["serve", "memory-card", "--socket-path", "SOCKET"],
-    ["serve", "serial", "--socket-path", at("s"), "--chardev", "unix:SOCKET"],
-    ["relay", "--connect", card, "--listen", "SOCKET"],
-  ];
-  it.each(listeners.map((args) => [args]))(
-    "listens at a directory, a file, a long path, in no folder: %s",
-    async (args) => {
-      for (const socket of [at("regular"), at("x".repeat(200)), `${dir.path}/no/such`])
-        expectOneLine(await Vfiokit.run(...args.map((word) => word.replace("SOCKET", socket))));
-    },
-    60_000,
-  );
-
-  const speakers: readonly string[][] = [
-    ["--version"],
-    ["--help"],
-    ["info", card],
-    ["info", card, "--json"],
-    ["ctl", card, "info"],
-    ["ctl", card, "info", "--json"],
-    ["stream", at("image")],
-    ["lockdep", "check", PROTOCOL],
-    ["lockdep", "check", PROTOCOL, "--json"],
-    ["lockdep", "explain", LOG],
-    ["lab", "list"],
-    [
-      "lab",
-      "check",
-      PROTOCOL,
-      "--scenario",
-      "ioctl-reset, callback after memory_lock",
-      "--bound",
-      "executions=1",
-    ],
-    ["migrate", card, card, "--dry-run", "--json"],
-  ];
-  it.each(speakers.map((args) => [args]))(
-    "a full standard output, and one that nobody reads: %s",
-    async (args) => {
-      const full = await shell(`exec "$0" "$@" >/dev/full`, args);
-      if (args[0] === "migrate") expect(full.code).toBe(1);
-      else expectOneLine(full, "standard output: ENOSPC");
-      if (args[0] !== "info") return;
-      const broken = await shell(`set -o pipefail; { sleep 0.05; "$0" "$@"; } | true`, args);
-      expectOneLine(broken, "standard output: write EPIPE");
-    },
-    60_000,
-  );
-
-  it("a full standard error: the exit code says it", async () => {
-    expect(await shell(`exec "$0" "$@" 2>/dev/full`, ["stream", at("absent")])).toMatchObject({
-      code: 1,
-      stderr: "",
+    beforeAll(async () => {
+      mkdirSync(at("folder"));
+      writeFileSync(at("regular"), "text");
+      const killed = await serveCard(at("dead"));
+      await killed.kill("SIGKILL");
+      server = await serveCard(card);
+      expect(await Vfiokit.run("save", card, at("image"), "--compression", "none")).toMatchObject({
+        code: 0,
+      });
     });
-  });
+    afterAll(async () => {
+      await server.kill("SIGTERM");
+      dir[Symbol.dispose]();
+    });
 
-  it("serve goes on when its standard output is full", async () => {
-    const full = openSync("/dev/full", "w");
-    const child = spawn(
-      process.execPath,
-      [BIN, "serve", "memory-card", "--size", "1M", "--socket-path", at("f")],
-      {
-        stdio: ["ignore", full, "pipe"],
+    /** What reads a file, with the file's place marked by FILE. */
+    const readers: readonly string[][] = [
+      ["stream", "FILE"],
+      ["restore", "FILE", card],
+      ["restore", "FILE", card, "--dry-run"],
+      ["lockdep", "check", "FILE"],
+      ["lockdep", "explain", "FILE"],
+      ["lockdep", "explain", LOG, "--decode", "FILE"],
+      ["lab", "check", "FILE"],
+      ["migrate", card, "tls://127.0.0.1:9", "--cert", "FILE", "--key", PROTOCOL, "--ca", PROTOCOL],
+      [
+        "receive",
+        "--listen",
+        "tls://127.0.0.1:0",
+        "--to",
+        `c=${card}`,
+        "--cert",
+        "FILE",
+        "--key",
+        LOG,
+        "--ca",
+        LOG,
+      ],
+    ];
+    const withFile = (args: readonly string[], file: string) =>
+      args.map((word) => (word === "FILE" ? file : word));
+
+    it.each(readers.map((args) => [args]))(
+      "reads: a directory, nothing, EACCES, EIO, EMFILE: %s",
+      async (args) => {
+        expectOneLine(await Vfiokit.run(...withFile(args, at("folder"))));
+        if (args[0] === "stream") expectOneLine(await Vfiokit.run(...withFile(args, at("absent"))), "ENOENT");
+        if (args.includes("--decode")) return; // nm reads it
+        for (const code of args[0] === "stream" ? ["EACCES", "EIO", "EMFILE"] : ["EACCES"])
+          expectOneLine(await faulty(withFile(args, at("image")), at("image"), code), code);
+      },
+      60_000,
+    );
+
+    it.each([["migrate"], ["lockdep"]])(
+      "reads: what is no text, and what is no certificate: %s",
+      async (command) => {
+        const args = readers.find((reader) => reader[0] === command)!;
+        expectOneLine(await Vfiokit.run(...withFile(args, at("image"))));
       },
     );
-    closeSync(full);
-    const [said] = (await once(child.stderr!, "data")) as [Buffer];
-    expect(said.toString()).toMatch(/^error: standard output: ENOSPC/);
-    expect(await Vfiokit.run("ctl", at("f"), "info")).toMatchObject({ code: 0 });
-    child.kill("SIGTERM");
-    expect(await once(child, "exit")).toEqual([1, null]);
-  });
-});
 
-describe("a control socket of something else", () => {
+    /** What writes a file. */
+    const writers: readonly string[][] = [
+      ["save", card, "FILE", "--compression", "none"],
+      [
+        "lab",
+        "run",
+        "--scenario",
+        "quick",
+        "--bound",
+        "executions=1",
+        "--design",
+        "generation",
+        "--html",
+        "FILE",
+      ],
+      ["serve", "serial", "--socket-path", at("s"), "--chardev", "file:FILE"],
+    ];
+    const inPath = (args: readonly string[], file: string) => args.map((word) => word.replace("FILE", file));
+
+    it.each(writers.map((args) => [args]))(
+      "writes: a directory, no folder, EACCES, EROFS: %s",
+      async (args) => {
+        // What can be seen before anything was done is wrong usage where the command looks for it.
+        const early = args.includes("--html") ? 2 : 1;
+        expectOneLine(await Vfiokit.run(...inPath(args, at("folder"))), /./, early);
+        expectOneLine(await Vfiokit.run(...inPath(args, `${dir.path}/no/folder`)), /./, early);
+        const on = args.includes("--html") ? "write" : "open";
+        expectOneLine(await faulty(inPath(args, at("new")), "new", "EACCES", on), "EACCES");
+      },
+      60_000,
+    );
+
+    it.each(["write", "sync"])("save: the disk is full, or fails, at %s; nothing is left", async (on) => {
+      const saving = faulty(["save", card, at("new"), "--compression", "none"], "new", "ENOSPC", on);
+      expectOneLine(await saving, /new: ENOSPC/);
+      const { stdout } = await shell(`ls -A ${dir.path}`, []);
+      expect(stdout).not.toMatch(/new/);
+    });
+
+    it("save: a file may not be that large (EFBIG), and SIGXFSZ is no end", async () => {
+      const saving = shell(`ulimit -f 100; exec "$0" "$@"`, [
+        "save",
+        card,
+        at("new"),
+        "--compression",
+        "none",
+      ]);
+      expectOneLine(await saving, /new: EFBIG/);
+    });
+
+    const talkers: readonly string[][] = [
+      ["info", "SOCKET"],
+      ["ctl", "SOCKET", "info"],
+      ["save", "SOCKET", at("new")],
+      ["restore", at("image"), "SOCKET"],
+      ["migrate", "SOCKET", card],
+      ["migrate", card, "SOCKET"],
+    ];
+    it.each(talkers.map((args) => [args]))(
+      "connects to a directory, a file, nobody, too long a path: %s",
+      async (args) => {
+        for (const socket of [
+          "folder",
+          "dead",
+          ...(args[0] === "info" ? ["regular", "absent", "x".repeat(200)] : []),
+        ])
+          expectOneLine(await Vfiokit.run(...args.map((word) => (word === "SOCKET" ? at(socket) : word))));
+      },
+      60_000,
+    );
+
+    const listeners: readonly string[][] = [
+      ["serve", "memory-card", "--socket-path", "SOCKET"],
+      ["serve", "serial", "--socket-path", at("s"), "--chardev", "unix:SOCKET"],
+      ["relay", "--connect", card, "--listen", "SOCKET"],
+    ];
+    it.each(listeners.map((args) => [args]))(
+      "listens at a directory, a file, a long path, in no folder: %s",
+      async (args) => {
+        for (const socket of [at("regular"), at("x".repeat(200)), `${dir.path}/no/such`])
+          expectOneLine(await Vfiokit.run(...args.map((word) => word.replace("SOCKET", socket))));
+      },
+      60_000,
+    );
+
+    const speakers: readonly string[][] = [
+      ["--version"],
+      ["--help"],
+      ["info", card],
+      ["info", card, "--json"],
+      ["ctl", card, "info"],
+      ["ctl", card, "info", "--json"],
+      ["stream", at("image")],
+      ["lockdep", "check", PROTOCOL],
+      ["lockdep", "check", PROTOCOL, "--json"],
+      ["lockdep", "explain", LOG],
+      ["lab", "list"],
+      [
+        "lab",
+        "check",
+        PROTOCOL,
+        "--scenario",
+        "ioctl-reset, callback after memory_lock",
+        "--bound",
+        "executions=1",
+      ],
+      ["migrate", card, card, "--dry-run", "--json"],
+    ];
+    it.each(speakers.map((args) => [args]))(
+      "a full standard output, and one that nobody reads: %s",
+      async (args) => {
+        const full = await shell(`exec "$0" "$@" >/dev/full`, args);
+        if (args[0] === "migrate") expect(full.code).toBe(1);
+        else expectOneLine(full, "standard output: ENOSPC");
+        if (args[0] !== "info") return;
+        const broken = await shell(`set -o pipefail; { sleep 0.05; "$0" "$@"; } | true`, args);
+        expectOneLine(broken, "standard output: write EPIPE");
+      },
+      60_000,
+    );
+
+    it("a full standard error: the exit code says it", async () => {
+      expect(await shell(`exec "$0" "$@" 2>/dev/full`, ["stream", at("absent")])).toMatchObject({
+        code: 1,
+        stderr: "",
+      });
+    });
+
+    it("serve goes on when its standard output is full", async () => {
+      const full = openSync("/dev/full", "w");
+      const child = spawn(
+        process.execPath,
+        [BIN, "serve", "memory-card", "--size", "1M", "--socket-path", at("f")],
+        {
+          stdio: ["ignore", full, "pipe"],
+        },
+      );
+      closeSync(full);
+      const [said] = (await once(child.stderr!, "data")) as [Buffer];
+      expect(said.toString()).toMatch(/^error: standard output: ENOSPC/);
+      expect(await Vfiokit.run("ctl", at("f"), "info")).toMatchObject({ code: 0 });
+      child.kill("SIGTERM");
+      expect(await once(child, "exit")).toEqual([1, null]);
+    });
+  },
+);
+
+describe("a control socket of something else", { timeout: 120_000 }, () => {
   const commands = [
     ["info"],
     ["reset"],
@@ -317,7 +329,7 @@ describe("a control socket of something else", () => {
   });
 });
 
-describe("lock protocols that are made to be expensive", () => {
+describe("lock protocols that are made to be expensive", { timeout: 120_000 }, () => {
   const bomb = [
     "a: &a [x, x, x, x, x, x, x, x, x]",
     ..."bcdefghij"

@@ -68,7 +68,7 @@ const answers: readonly [string[], object][] = [
   [["hand-over", "status"], handOver],
 ];
 
-describe("what a peer or a file says cannot steer the terminal", () => {
+describe("what a peer or a file says cannot steer the terminal", { timeout: 60_000 }, () => {
   it.each(answers)("ctl %s", async (command, result) => {
     using dir = scratch();
     await using _peer = await Peer.answering(dir.file("s.ctl"), { result });
