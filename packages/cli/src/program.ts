@@ -1,6 +1,5 @@
-import { Command, CommanderError } from "commander";
-import { CommandError, ExitCode, UsageError } from "./errors.js";
-import { err, out } from "./output.js";
+import { lockdepCommand, runCommandLine } from "@vfiokit/lockdep/bin";
+import { Command } from "commander";
 import { version } from "./version.js";
 
 interface CommandEntry {
@@ -65,7 +64,7 @@ const commands: readonly CommandEntry[] = [
   {
     name: "lockdep",
     description: "Checks lock protocols, and explains lockdep reports in kernel logs.",
-    load: async () => (await import("./lockdep/index.js")).lockdepCommand(),
+    load: lockdepCommand,
   },
   {
     name: "lab",
@@ -90,55 +89,8 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
 
 /** Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage. */
 export async function run(argv: readonly string[]): Promise<number> {
-  const program = await createProgram(argv);
-  for (const command of everyCommand(program)) {
-    command
-      .exitOverride()
-      .showHelpAfterError("(--help shows how to use it)")
-      .configureOutput({ writeOut: (text) => out.text(text), writeErr: (text) => err.text(text) });
-  }
-  // A file that has grown to its limit is an error of the write then, and no end without a word.
-  process.on("SIGXFSZ", () => undefined);
-  let code: number = ExitCode.OK;
-  try {
-    await program.parseAsync(argv);
-  } catch (error) {
-    code = explain(error);
-  }
-  await out.flushed();
-  return out.failure ? ExitCode.FAILURE : code;
+  return runCommandLine(await createProgram(argv), argv, isExpected);
 }
 
-/** commander inherits these settings only for commands made by `.command()`. */
-function everyCommand(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(everyCommand)];
-}
-
-function explain(error: unknown): number {
-  if (error instanceof CommanderError) {
-    // commander has printed it already; help and version arrive here too, with 0.
-    return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
-  }
-  const { red } = err.style;
-  if (error instanceof Error && isExpected(error)) {
-    err.line(`${red("error:")} ${error.message}`);
-    return error instanceof UsageError ? ExitCode.USAGE : ExitCode.FAILURE;
-  }
-  err.text(`${red("internal error:")} ${error instanceof Error ? error.stack : String(error)}\n`);
-  return ExitCode.FAILURE;
-}
-
-/** Failures of the system, the device or the other side, which a message explains better than a stack. */
-function isExpected(error: Error): boolean {
-  return (
-    error instanceof CommandError ||
-    error.name === "VfioError" ||
-    error.name === "SyscallError" ||
-    isSystemError(error)
-  );
-}
-
-/** ENOSPC, EACCES … as Node throws them. */
-function isSystemError(error: Error): boolean {
-  return "syscall" in error && typeof error.syscall === "string";
-}
+/** Failures of the system, the device or the other side. */
+const isExpected = (error: Error): boolean => error.name === "VfioError" || error.name === "SyscallError";

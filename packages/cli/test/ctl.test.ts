@@ -178,6 +178,7 @@ describe("vfiokit ctl", () => {
       stopped: [],
       intxMasked: false,
       removed: false,
+      faults: { count: 0, failed: false },
       generation: 0,
       migratable: true,
       handOver: { phase: "none" },

@@ -13,6 +13,7 @@ export interface SharedMemory extends Disposable {
   readonly fd: number | undefined;
 }
 
+/** Where the memory of a device's memory BARs comes from. */
 export interface MemoryProvider {
   /** Zeroed memory of `size` bytes; `name` shows up in /proc/PID/maps. */
   allocate(name: string, size: number): SharedMemory;

@@ -33,10 +33,12 @@ export interface Exploration {
   finally(check: () => void | Promise<void>): void;
 }
 
+/** What a task says of the piece that follows a step. */
 export interface StepOptions {
   readonly touches?: readonly string[];
 }
 
+/** A task of a body, as the body sees it. */
 export interface TaskHandle {
   readonly task: Task;
   readonly ended: boolean;

@@ -8,6 +8,7 @@ import { parseSchedule, replayPicker } from "./schedule.js";
 import { exploreSubtree, PROGRESS_EVERY } from "./subtree.js";
 import { Tally, type Progress } from "./tally.js";
 
+/** How to explore: the strategy, its limits, and what to tell meanwhile. */
 export interface ExploreOptions {
   /**
    * - `exhaustive`, the default: every order that can make a difference.

@@ -4,6 +4,7 @@ export interface Failure {
   readonly message: string;
 }
 
+/** What went wrong in an execution. */
 export type FailureKind =
   /** Tasks wait for each other's locks. */
   | "deadlock"

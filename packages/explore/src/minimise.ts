@@ -3,6 +3,7 @@ import type { Body } from "./exploration.js";
 import type { FoundFailure } from "./report.js";
 import { countSwitches, formatSchedule, parseSchedule } from "./schedule.js";
 
+/** How long `minimise` may look. */
 export interface MinimiseOptions extends Pick<
   ExploreOptions,
   "lockdep" | "plainFields" | "maxEvents" | "signal"

@@ -9,6 +9,7 @@ import { Tally } from "./tally.js";
 /** Runs a job somewhere. It may be run twice, or anew when whoever ran it is lost: the result is the same. */
 export type RunSubtree = (job: SubtreeJob, signal: AbortSignal) => Promise<SubtreeResult>;
 
+/** How `exploreParts` shares out the work. */
 export interface PartsOptions extends Pick<
   ExploreOptions,
   "maxDepth" | "maxExecutions" | "maxPreemptions" | "keepGoing" | "plainFields" | "signal" | "onProgress"

@@ -36,6 +36,7 @@ export interface ExploreReport {
   readonly failures: readonly FoundFailure[];
 }
 
+/** The limits that an exploration ran into or was given. */
 export interface Bounds {
   readonly maxPreemptions?: number;
   readonly maxDepth?: number;
@@ -95,6 +96,7 @@ export interface FoundFailure extends Failure {
   readonly trace: readonly TraceEvent[];
 }
 
+/** One event of an execution: whose it was, and what it did. */
 export interface TraceEvent {
   readonly thread: string;
   readonly task: string;

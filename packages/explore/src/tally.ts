@@ -13,6 +13,7 @@ export interface Counts {
   readonly maxDepth: number;
 }
 
+/** How far an exploration has come. */
 export interface Progress {
   readonly executions: number;
   readonly pruned: number;

@@ -99,7 +99,7 @@ export class Bench implements CardObserver {
 
   /** As a client does at its start. */
   async use({ device, mapping }: Slot): Promise<void> {
-    await this.writeConfig(device, this.task, PciHeader.COMMAND, PciCommand.MEMORY);
+    await this.writeConfig(device, this.task, PciHeader.COMMAND, PciCommand.MEMORY | PciCommand.MASTER);
     await mapping.fault(this.task);
     await device.dma.map(this.task, {
       address: BUFFER_AT,

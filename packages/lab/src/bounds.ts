@@ -1,3 +1,4 @@
+/** Limits of each scenario's exploration; without one of them a verdict is a proof. */
 export interface Bounds {
   /** Executions of one scenario under one design. Default: no limit. */
   readonly executions?: number;

@@ -52,6 +52,7 @@ export interface CounterexampleLine {
   readonly lock?: LockEvent;
 }
 
+/** A counterexample that was run again: what happened, line by line, and which invariants it broke. */
 export interface Replayed {
   readonly lines: readonly CounterexampleLine[];
   readonly violations: readonly Violation[];

@@ -13,8 +13,10 @@ export const invariants = {
   "no-resurrection": "no transition that a reset overtook has an effect on the device afterwards",
 } as const;
 
+/** The name of an invariant. */
 export type Invariant = keyof typeof invariants;
 
+/** All invariants, in the order of the table. */
 export const invariantNames = Object.keys(invariants) as Invariant[];
 
 /** An invariant that did not hold. */

@@ -15,6 +15,7 @@ import { warmUp } from "./warm-up.js";
 
 export type { Bounds } from "./bounds.js";
 
+/** What `runLab` runs, and how. */
 export interface LabOptions {
   readonly designs: readonly Design[];
   readonly scenarios: readonly Scenario[];
@@ -25,6 +26,7 @@ export interface LabOptions {
   readonly elsewhere?: Elsewhere;
 }
 
+/** Who explores parts of scenarios in other threads or on other machines. */
 export interface Elsewhere {
   /** Parts that are handed out at once. */
   readonly parts: number;
@@ -32,6 +34,7 @@ export interface Elsewhere {
   run(part: LabPart, signal: AbortSignal): Promise<LabPartResult>;
 }
 
+/** How far a run has come. */
 export interface LabProgress {
   /** Scenarios under one design that are done, and all of them. */
   readonly done: number;
@@ -53,6 +56,7 @@ export interface Cell {
 /** By design, by invariant. A cell that no scenario says anything about is missing. */
 export type Matrix = Readonly<Record<string, Readonly<Partial<Record<Invariant, Cell>>>>>;
 
+/** What `runLab` came to: plain data. */
 export interface LabReport {
   readonly matrix: Matrix;
   /** By design, by invariant: what the counterexample shows, in one line. */

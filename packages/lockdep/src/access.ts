@@ -8,4 +8,5 @@ export const READ = 1;
 /** Shared, and never behind a writer that only waits: may be taken again by its holder. */
 export const READ_RECURSIVE = 2;
 
+/** How an acquisition excludes others: all of them, writers, or writers that do not wait yet. */
 export type Access = typeof EXCLUSIVE | typeof READ | typeof READ_RECURSIVE;

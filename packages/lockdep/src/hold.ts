@@ -2,6 +2,7 @@ import { EXCLUSIVE, READ, READ_RECURSIVE, type Access } from "./access.js";
 import type { Lock } from "./lock.js";
 import type { Task } from "./task.js";
 
+/** How a lock is held. */
 export type HoldMode = "exclusive" | "read" | "write";
 
 /**

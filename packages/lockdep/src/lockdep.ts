@@ -20,6 +20,7 @@ import { DEFAULT_LIMITS, Validator, type Limits } from "./validator.js";
  */
 export type Mode = "off" | "warn" | "throw" | ((problem: Problem) => void);
 
+/** What `lockdep.configure` takes. */
 export interface LockdepOptions {
   readonly mode?: Mode;
   /** Report a wait for a lock that lasts longer than this many milliseconds. 0, the default: never. */

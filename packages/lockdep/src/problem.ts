@@ -3,6 +3,7 @@ import type { Frame } from "./stack.js";
 /** How a lock was taken. A mutex, and an rwsem taken for writing, are exclusive. */
 export type AccessName = "exclusive" | "read" | "recursive-read";
 
+/** A task as reports name it. */
 export interface TaskName {
   readonly name: string;
   readonly id: number;
@@ -73,6 +74,7 @@ export interface RecursionProblem {
   readonly held: readonly LockUse[];
 }
 
+/** A lock that was released by a task that does not hold it. */
 export interface BadUnlockProblem {
   readonly kind: "bad-unlock";
   readonly task: TaskName;
@@ -82,6 +84,7 @@ export interface BadUnlockProblem {
   readonly held: readonly LockUse[];
 }
 
+/** A task that ended, and still holds locks. */
 export interface HeldAtExitProblem {
   readonly kind: "held-at-exit";
   readonly task: TaskName;
@@ -101,6 +104,7 @@ export interface AfterExitProblem {
   readonly held: readonly LockUse[];
 }
 
+/** An assertion about held locks that does not hold. */
 export interface AssertProblem {
   readonly kind: "assert";
   readonly task: TaskName;
@@ -197,6 +201,7 @@ export interface LimitProblem {
   readonly bound: number;
 }
 
+/** What the validator reports, told apart by `kind`. */
 export type Problem =
   | CycleProblem
   | RecursionProblem

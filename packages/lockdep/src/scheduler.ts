@@ -52,6 +52,7 @@ export interface Clock<Timer = unknown> {
 /** The scheduler in force. */
 export let scheduler: Scheduler | undefined;
 
+/** Who decides from now on when locks are granted; undefined: the locks themselves. */
 export function schedule(next: Scheduler | undefined): void {
   scheduler = next;
 }

@@ -1,4 +1,3 @@
-import { loopbackBackend, nullBackend } from "@vfiokit/devices";
 import { UsageError } from "../errors.js";
 import type { Logger } from "../log.js";
 import type { Chardev, ChardevKind } from "./chardev.js";
@@ -12,8 +11,8 @@ export type { Chardev } from "./chardev.js";
 const loopback: ChardevKind = {
   name: "loopback",
   summary: "returns to the guest what it sends",
-  open: () => ({
-    backend: loopbackBackend(),
+  open: async () => ({
+    backend: (await import("@vfiokit/devices")).loopbackBackend(),
     description: "loopback",
     path: undefined,
     usesStdout: false,
@@ -23,7 +22,12 @@ const loopback: ChardevKind = {
 const nothing: ChardevKind = {
   name: "null",
   summary: "drops what the guest sends, and sends nothing",
-  open: () => ({ backend: nullBackend(), description: "null", path: undefined, usesStdout: false }),
+  open: async () => ({
+    backend: (await import("@vfiokit/devices")).nullBackend(),
+    description: "null",
+    path: undefined,
+    usesStdout: false,
+  }),
 };
 
 const kinds: readonly ChardevKind[] = [stdio, pty, unix, file, loopback, nothing];

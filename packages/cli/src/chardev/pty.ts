@@ -1,4 +1,3 @@
-import { openPty, reactor, readFd, writeFd } from "@vfiokit/user/linux";
 import type { Chardev, ChardevKind } from "./chardev.js";
 import { BufferedBackend } from "./buffered.js";
 
@@ -8,7 +7,8 @@ const READ_SIZE = 4096;
 export const pty: ChardevKind = {
   name: "pty",
   summary: "a new pseudo-terminal, whose name is printed",
-  open(): Chardev {
+  async open(): Promise<Chardev> {
+    const { openPty, reactor, readFd, writeFd } = await import("@vfiokit/user/linux");
     const terminal = openPty();
     const buffer = new Uint8Array(READ_SIZE);
     const watch = reactor.add(terminal.master, {

@@ -17,6 +17,7 @@ import {
 import { CommandError, UsageError } from "../errors.js";
 import { out } from "../output.js";
 import { table } from "../shared/tables.js";
+import { timeoutOption } from "../shared/timeout.js";
 import { formatRelay, formatResult } from "./format.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {
@@ -43,6 +44,7 @@ export function ctlCommand(): Command {
     .addArgument(new Argument("<command>", "what to do").choices(Object.keys(commands)))
     .addArgument(new Argument("[what]", "the error of inject, the step of hand-over"))
     .addArgument(new Argument("[id]", "of hand-over: 32 hexadecimal digits"))
+    .addOption(timeoutOption())
     .option("--json", "print the result as one line of JSON")
     .addHelpText("after", () => ["", "Commands:", ...table(helpRows()), ""].join("\n"))
     .action(
@@ -51,12 +53,12 @@ export function ctlCommand(): Command {
         command: AdminCommand,
         what: string | undefined,
         id: string | undefined,
-        { json }: Options,
+        { json, timeout }: Options,
       ) => {
         const request = requestOf(command, what, id);
         const path = resolve(socket);
-        const relay = command === "info" ? await relayAt(path) : undefined;
-        const result = relay ?? (await ask(path, request));
+        const relay = command === "info" ? await relayAt(path, 1000 * timeout) : undefined;
+        const result = relay ?? (await ask(path, request, 1000 * timeout));
         if (json) out.json(result);
         else if (relay) out.lines(formatRelay(relay, out.style));
         else out.lines(formatResult(request.command, result as AdminResults[AdminCommand], out.style));
@@ -69,6 +71,7 @@ export function ctlCommand(): Command {
 }
 
 interface Options {
+  readonly timeout: number;
   readonly json?: true;
 }
 
@@ -126,16 +129,20 @@ function keptAwayOf({ handOver }: AdminResults["info"], socket: string): string 
 }
 
 /** Of a relay, its own info; it passes everything else on to its server. */
-async function relayAt(path: string): Promise<RelayStatus | undefined> {
-  using relay = await RelayClient.open(path);
-  return await relay?.status();
+async function relayAt(path: string, timeoutMs: number): Promise<RelayStatus | undefined> {
+  using relay = await RelayClient.open(path, timeoutMs);
+  return await relay?.status(timeoutMs);
 }
 
 /** @throws CommandError, SyscallError, VfioError */
-async function ask(path: string, request: AdminRequest): Promise<AdminResults[AdminCommand]> {
+async function ask(
+  path: string,
+  request: AdminRequest,
+  timeoutMs: number,
+): Promise<AdminResults[AdminCommand]> {
   using client = new AdminClient(findControlSocket(path));
   try {
-    return await client.request(request);
+    return await client.request(request, { timeoutMs });
   } catch (error) {
     if (error instanceof VfioError && NO_CONTROL_SOCKET.has(error.code))
       throw new CommandError(`${path}: no answer of a control socket (${error.message})`);

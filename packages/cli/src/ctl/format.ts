@@ -14,6 +14,7 @@ const formatters: Formatters = {
       ["open", info.openCount === 1 ? "1 time" : `${info.openCount} times`],
       ["worker", workerOf(info)],
       ["resets", `${info.generation}`],
+      ...(info.faults.count > 0 ? [["exceptions", faultsOf(info)]] : []),
       ["migration", info.migratable ? "possible" : "not possible"],
       ...(info.handOver?.id === undefined ? [] : [["hand-over", handOverOf(info.handOver)]]),
       ["hot reset", info.set.join(" ")],
@@ -90,6 +91,11 @@ function handOverOf({ phase, id, to, since }: NonNullable<AdminResults["info"]["
     ...(to === undefined ? [] : ["to", to]),
     ...(since === undefined ? [] : ["since", since]),
   ].join(" ");
+}
+
+/** What the device's own code has thrown. */
+function faultsOf({ faults: { count, failed, last } }: AdminResults["info"]): string {
+  return `${count}${failed ? ", failed until it is reset" : ""}; the last: ${last ?? ""}`;
 }
 
 /** What the administrator's pause, a migration or a hand-over makes of it. */

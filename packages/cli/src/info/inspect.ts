@@ -1,6 +1,6 @@
 import { RegionIndex, VfioError } from "@vfiokit/core";
 import { describeConfig, type ConfigDescription } from "@vfiokit/core/pci";
-import { DeviceFlags } from "@vfiokit/core/host";
+import { DeviceFlags, RegionFlags } from "@vfiokit/core/host";
 import { AdminClient, controlPath, keptAway, VfioUserClient, type Limits as Negotiated } from "@vfiokit/user";
 import { Feature, capabilityDefaults } from "@vfiokit/user/wire";
 import { CommandError } from "../errors.js";
@@ -18,16 +18,16 @@ import {
 
 const CONFIG_SPACE_SIZE = 256;
 const CONFIG_SPACE_EXP_SIZE = 4096;
-const TIMEOUT_MS = 5000;
-/** A server takes one client at a time, and turns others away before it has said anything. */
-const NO_ANSWER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+/** A server takes one client at a time: it answers others with EBUSY, or closes before it has said anything. */
+const NO_ANSWER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "EBUSY"]);
 
 /**
  * Asks the server at `path` for everything about itself and its device. Only reads.
+ * @param timeoutMs for each answer
  * @throws CommandError, SyscallError, VfioError
  */
-export async function inspect(path: string): Promise<DeviceReport> {
-  using client = await connect(path);
+export async function inspect(path: string, timeoutMs = 10_000): Promise<DeviceReport> {
+  using client = await connect(path, timeoutMs);
   const { flags, numRegions, numIrqs } = await client.getInfo();
   const pci = (flags & DeviceFlags.PCI) !== 0;
   const regions = await allRegions(client, numRegions);
@@ -47,12 +47,12 @@ export async function inspect(path: string): Promise<DeviceReport> {
   };
 }
 
-async function connect(path: string): Promise<VfioUserClient> {
+async function connect(path: string, timeoutMs: number): Promise<VfioUserClient> {
   try {
-    return await VfioUserClient.connect(path, { timeoutMs: TIMEOUT_MS });
+    return await VfioUserClient.connect(path, { timeoutMs });
   } catch (error) {
     if (error instanceof VfioError && NO_ANSWER.has(error.code)) {
-      const kept = await whyKeptAway(path);
+      const kept = await whyKeptAway(path, timeoutMs);
       if (kept !== undefined) throw new CommandError(`${path}: ${kept}`);
       throw new CommandError(
         `${path}: no answer (${error.code}). Is another client, such as QEMU, attached?`,
@@ -63,10 +63,10 @@ async function connect(path: string): Promise<VfioUserClient> {
 }
 
 /** A server whose device is in a hand-over turns everybody away: its administrator is told why. */
-async function whyKeptAway(path: string): Promise<string | undefined> {
+async function whyKeptAway(path: string, timeoutMs: number): Promise<string | undefined> {
   try {
     using admin = new AdminClient(controlPath(path));
-    const { handOver } = await admin.request({ command: "info" }, { timeoutMs: TIMEOUT_MS });
+    const { handOver } = await admin.request({ command: "info" }, { timeoutMs });
     return handOver && keptAway(handOver, path);
   } catch {
     return undefined; // nobody to ask
@@ -97,7 +97,8 @@ async function allRegions(client: VfioUserClient, count: number): Promise<Region
   for (let index = 0; index < count; index++) {
     const { flags, size, mmapAreas } = await client.getRegionInfo(index);
     const whole = mmapAreas.length === 1 && mmapAreas[0]!.size === size;
-    regions.push(regionReport(index, flags, size, whole ? [] : mmapAreas));
+    const shown = mmapAreas.length === 0 ? flags & ~RegionFlags.MMAP : flags;
+    regions.push(regionReport(index, shown, size, whole ? [] : mmapAreas));
   }
   return regions;
 }

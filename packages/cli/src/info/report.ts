@@ -30,6 +30,7 @@ export interface Limits {
   readonly writeMultiple: boolean;
 }
 
+/** One region: a BAR, configuration space … */
 export interface RegionReport {
   readonly index: number;
   readonly name: string;
@@ -42,6 +43,7 @@ export interface RegionReport {
   readonly areas?: readonly { readonly offset: number; readonly size: number }[];
 }
 
+/** One kind of interrupt: INTx, MSI, MSI-X, ERR or REQ. */
 export interface IrqReport {
   readonly index: number;
   readonly name: string;
@@ -52,12 +54,14 @@ export interface IrqReport {
   readonly noresize: boolean;
 }
 
+/** A device feature of vfio-user, and whether the server has it. */
 export interface FeatureReport {
   readonly name: string;
   readonly get: boolean;
   readonly set: boolean;
 }
 
+/** What the device says of its migration. */
 export interface MigrationReport {
   readonly stopCopy: boolean;
   readonly p2p: boolean;

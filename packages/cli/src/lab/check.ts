@@ -1,8 +1,8 @@
 import type { CycleProblem } from "@vfiokit/lockdep";
 import type { Scenario } from "@vfiokit/lockdep/protocol";
+import { loadScenarios, type FileScenario } from "@vfiokit/lockdep/bin";
 import { Command } from "commander";
 import { CommandError, UsageError } from "../errors.js";
-import { loadScenarios, type FileScenario } from "../lockdep/load.js";
 import { err, out } from "../output.js";
 import { parseBounds } from "./bounds.js";
 import { lines } from "./lines.js";
@@ -43,7 +43,7 @@ export function checkCommand(): Command {
 }
 
 async function check(files: readonly string[], options: Options): Promise<void> {
-  const chosen = loadScenarios(files, options.scenario);
+  const chosen = await loadScenarios(files, options.scenario);
   if (options.replay !== undefined) return replayOne(chosen, options.replay, options.json === true);
   const bounds = parseBounds(options.bound);
   const interrupt = new AbortController();

@@ -8,6 +8,7 @@ import { compressions, type CompressionName } from "./compression.js";
 import { migrateEnds } from "./ends.js";
 import { recoverEnds } from "./recover.js";
 import { reporter, type Reporter } from "./reporter.js";
+import { timeoutOption } from "../shared/timeout.js";
 import { parseBytes } from "../shared/units.js";
 
 /** QEMU's downtime-limit. */
@@ -19,6 +20,7 @@ interface MigrateCommandOptions extends TlsOptions {
   readonly maxRounds: number;
   readonly bandwidth?: number;
   readonly compression: CompressionName;
+  readonly timeout: number;
   readonly dryRun?: true;
   readonly recover?: true;
   readonly json?: true;
@@ -49,6 +51,7 @@ export function migrateCommand(): Command {
         .choices(compressions)
         .default("auto"),
     )
+    .addOption(timeoutOption())
     .option("--dry-run", "only check whether the device can be migrated there")
     .option("--recover", "finish or undo a migration that was interrupted")
     .option("--json", "print each event as one line of JSON");

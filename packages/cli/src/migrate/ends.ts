@@ -20,6 +20,8 @@ export interface Ends {
 
 export interface EndOptions extends TlsOptions {
   readonly compression: CompressionName;
+  /** Seconds that each answer may take. */
+  readonly timeout: number;
 }
 
 /** @throws CommandError, UsageError, SyscallError, VfioError */
@@ -29,12 +31,13 @@ export async function migrateEnds(
   settings: MigrateOptions,
   report: Reporter,
 ): Promise<void> {
-  using relay = await RelayClient.open(from);
+  const timeoutMs = 1000 * options.timeout;
+  using relay = await RelayClient.open(from, timeoutMs);
   if (relay) {
     await migrateBehind(relay, to, settings, report);
     return;
   }
-  using source = await LocalSource.connect(from);
+  using source = await LocalSource.connect(from, { timeoutMs });
   const target = await connectTarget(to, options, settings.dryRun === true);
   try {
     await migrate(source, target, settings, (event) => report.event(event));
@@ -62,5 +65,5 @@ function connectTarget(to: string, options: EndOptions, dryRun: boolean): Promis
   const reclaim = !dryRun;
   if (isRemoteUrl(to))
     return connectRemoteTarget(to, { security: remoteSecurity(options), compression, reclaim });
-  return LocalTarget.connect(to, { reclaim });
+  return LocalTarget.connect(to, { reclaim, timeoutMs: 1000 * options.timeout });
 }

@@ -10,8 +10,9 @@ import {
 } from "@vfiokit/user";
 import { VfioError } from "@vfiokit/core";
 import { CommandError, UsageError } from "../errors.js";
-import { out } from "../output.js";
+import { out, printableJson, shown } from "../output.js";
 import { endSignal } from "../shared/signals.js";
+import { LogSink } from "../log-sink.js";
 import { parseSeconds } from "../shared/units.js";
 import { addTlsOptions, remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 
@@ -23,6 +24,8 @@ interface ReceiveOptions extends TlsOptions {
   readonly resumeWindow: number;
   readonly json?: true;
 }
+
+const STDOUT = 1;
 
 /** `vfiokit receive`. */
 export function receiveCommand(): Command {
@@ -97,7 +100,7 @@ async function receive(options: ReceiveOptions): Promise<void> {
     allow,
     devices: new Map([...to].map(([name, path]) => [name, localDevice(path)])),
     resumeWindow_ms: resumeWindow * 1000,
-    onEvent: json ? printJson : printText,
+    onEvent: printer(json === true),
   });
   try {
     await receiver.listen();
@@ -114,13 +117,25 @@ function asListenError(error: unknown, { listen }: ReceiveOptions): unknown {
   return new CommandError(`${listen.host} port ${listen.port}: ${error.message}`);
 }
 
-function printJson({ level: _level, ...event }: ReceiverEvent): void {
-  out.json(event);
+/** Prints events; a standard output that nobody reads must not hold up the migrations. */
+function printer(json: boolean): (event: ReceiverEvent) => void {
+  const form = json ? jsonOf : textOf;
+  const sink = new LogSink(STDOUT, (dropped) => {
+    const message = `${dropped} events were not printed: nobody read standard output`;
+    return form({ event: "dropped", level: "warn", message });
+  });
+  return (event) => sink.write(form(event));
 }
 
-function printText({ level, device, message }: ReceiverEvent): void {
+type PrintedEvent = Omit<ReceiverEvent, "event"> & { readonly event: ReceiverEvent["event"] | "dropped" };
+
+function jsonOf({ level: _level, ...event }: PrintedEvent): string {
+  return `${printableJson(JSON.stringify(event))}\n`;
+}
+
+function textOf({ level, device, message }: PrintedEvent): string {
   const { style } = out;
   const colour = level === "error" ? style.red : level === "warn" ? style.yellow : (text: string) => text;
   const where = device === undefined ? "" : `${style.bold(device)}: `;
-  out.line(`${where}${colour(message)}`);
+  return `${shown(`${where}${colour(message)}`).replaceAll("\n", "\\n")}\n`;
 }

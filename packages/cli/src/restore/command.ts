@@ -7,6 +7,7 @@ import { out } from "../output.js";
 import { inputName, KeptImage, openImage } from "../shared/image-input.js";
 import { inspectOpened, problemText } from "../shared/inspect-image.js";
 import { bytes } from "../shared/tables.js";
+import { timeoutOption } from "../shared/timeout.js";
 
 /** Bytes of a device's sections that are no memory, at most: what a device reads into its own. */
 const MAX_SECTIONS_BYTES = 256 * 1024 * 1024;
@@ -16,6 +17,8 @@ const OVERHEAD = 1 / 1024;
 interface RestoreOptions {
   readonly dryRun?: true;
   readonly json?: true;
+  /** Seconds. */
+  readonly timeout: number;
 }
 
 /** `vfiokit restore FILE SOCKET`. */
@@ -23,11 +26,12 @@ export function restoreCommand(): Command {
   return new Command("restore")
     .argument("<file>", "file written by vfiokit save; a FIFO, or -: standard input")
     .argument("<socket>", "path of the server's socket")
+    .addOption(timeoutOption())
     .option("--dry-run", "only check whether the device takes it")
     .option("--json", "print the result as one line of JSON")
     .action(async (file: string, socket: string, options: RestoreOptions) => {
       const path = resolve(socket);
-      const size = await restore(file, path, options.dryRun === true);
+      const size = await restore(file, path, options.dryRun === true, 1000 * options.timeout);
       const target = file === "-" ? file : resolve(file);
       if (options.json)
         out.json({ file: target, socket: path, bytes: size, ...(options.dryRun && { dryRun: true }) });
@@ -37,7 +41,7 @@ export function restoreCommand(): Command {
 }
 
 /** @returns bytes of the image */
-async function restore(file: string, path: string, dryRun: boolean): Promise<number> {
+async function restore(file: string, path: string, dryRun: boolean, timeoutMs: number): Promise<number> {
   await using image = await KeptImage.open(file);
   let size = 0;
   // Only a server of ours says what its streams are made of. What another one takes, it alone can judge.
@@ -51,7 +55,7 @@ async function restore(file: string, path: string, dryRun: boolean): Promise<num
   async function* chunks(): AsyncGenerator<Uint8Array> {
     yield* (foreign ? await openImage(file) : await image.again()).chunks;
   }
-  const loaded = await restoreImage(path, chunks(), check, { dryRun });
+  const loaded = await restoreImage(path, chunks(), check, { dryRun, timeoutMs });
   return dryRun ? size : loaded.bytes;
 }
 

@@ -7,11 +7,13 @@ import { err, out } from "../output.js";
 import { duration } from "../shared/units.js";
 import { endSignal } from "../shared/signals.js";
 import { bytes } from "../shared/tables.js";
+import { timeoutOption } from "../shared/timeout.js";
 import { fileCodecs } from "../shared/codecs.js";
 import { ImageFile } from "../shared/image-file.js";
 
 interface SaveOptions {
   readonly compression: CompressionName;
+  readonly timeout: number;
   readonly json?: true;
 }
 
@@ -21,6 +23,7 @@ export function saveCommand(): Command {
     .argument("<socket>", "path of the server's socket")
     .argument("<file>", "file to write; replaced once it is complete. A FIFO, or -: standard output")
     .addOption(new Option("--compression <how>", "compress the file").choices(compressions).default("auto"))
+    .addOption(timeoutOption())
     .option("--json", "print the result as one line of JSON")
     .action(async (socket: string, file: string, options: SaveOptions) => {
       const path = resolve(socket);
@@ -30,7 +33,10 @@ export function saveCommand(): Command {
       const image = await ImageFile.create(target, codec, signal);
       let saved: SavedImage;
       try {
-        saved = await saveImage(path, (chunk) => image.write(chunk), { signal });
+        saved = await saveImage(path, (chunk) => image.write(chunk), {
+          signal,
+          timeoutMs: 1000 * options.timeout,
+        });
         await image.commit();
       } catch (error) {
         await image.discard();

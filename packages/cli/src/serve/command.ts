@@ -1,28 +1,8 @@
-import { resolve } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { DeviceSet } from "@vfiokit/core";
-import { controlPath } from "@vfiokit/user";
-import { dmaAccessModes } from "@vfiokit/user/linux";
-import { devices, type OpenedDevice, type ServedDevice } from "../devices.js";
-import { UsageError } from "../errors.js";
-import { createLog, logLevels, type LogLevel } from "../log.js";
-import { err, out } from "../output.js";
-import { qemuFunctions, qemuMemory, shellLine } from "../shared/attach.js";
-import { ServedFunction, type Endpoint, type Policy } from "./served-function.js";
-import { endSignal } from "../shared/signals.js";
-
-interface ServeOptions extends Policy {
-  readonly socketPath?: string;
-  readonly fd?: number;
-  /** False: --no-ctl. */
-  readonly ctl: boolean;
-  readonly ctlPath?: string;
-  readonly logLevel: LogLevel;
-  readonly json?: true;
-}
-
-/** How long what is left to write (a file, a peer that reads slowly) may hold up the end, in milliseconds. */
-const END_MS = 1000;
+import type { DmaAccessMode } from "@vfiokit/user/linux";
+import { devices, type ServedDevice } from "../devices.js";
+import { logLevels } from "../shared/log-levels.js";
+import type { ServeOptions } from "./serve.js";
 
 /** `vfiokit serve DEVICE`. */
 export function serveCommand(): Command {
@@ -60,105 +40,32 @@ function deviceCommand(device: ServedDevice): Command {
         "--dma-access <how>",
         "reach the client's memory by mmap, or by pread and pwrite (file); auto maps what is sealed against shrinking",
       )
-        .choices(dmaAccessModes)
+        .choices(["auto", "mmap", "file"] satisfies DmaAccessMode[])
         .default("auto"),
     )
+    .addOption(
+      new Option(
+        "--max-faults <count>",
+        "exceptions of the device's code before it answers EIO until a reset",
+      )
+        .argParser(parseCount)
+        .default(100),
+    )
+    .option("--strict-unmap", "refuse a DMA_UNMAP that is not exactly one map, as vfio-user's text asks for")
     .option("--json", "print how to attach the device, as one line of JSON");
   device.configure(command);
-  return command.action((options: ServeOptions) => serve(device, options));
+  return command.action(async (options: ServeOptions) => {
+    await (await import("./serve.js")).serve(device, options);
+  });
+}
+
+function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("must be 1 or more.");
+  return Number(text);
 }
 
 function parseFd(text: string): number {
   const fd = Number(text);
   if (!/^\d+$/.test(text) || fd < 3) throw new InvalidArgumentError("must be a file descriptor, 3 or above.");
   return fd;
-}
-
-async function serve(device: ServedDevice, options: ServeOptions): Promise<void> {
-  const { socketPath, fd, ctl, ctlPath } = options;
-  if ((socketPath === undefined) === (fd === undefined)) {
-    throw new UsageError("give one of --socket-path and --fd");
-  }
-  if (!ctl && ctlPath !== undefined) throw new UsageError("give one of --ctl-path and --no-ctl");
-  const endAsked = endSignal();
-  const log = createLog(options.logLevel);
-  const opened = await device.open({ ...options }, log);
-  const count = opened.definitions.length;
-  if (fd !== undefined && count > 1) throw new UsageError("--fd serves one function: give --functions 1");
-  const set = new DeviceSet();
-  const functions = opened.definitions.map(
-    (definition, number) =>
-      new ServedFunction(definition, set, endpoint(options, number, count), options, log),
-  );
-  try {
-    for (const one of functions) await one.listen();
-    announce(device, opened, functions, options.json);
-    const ended = Promise.race(functions.map((one) => one.ended)).then(() => "the client is gone");
-    log.info(`ending: ${await Promise.race([endAsked, ended])}`);
-  } finally {
-    await Promise.all(functions.map((one) => one.close()));
-    setTimeout(() => process.exit(), END_MS).unref();
-  }
-}
-
-/** Several functions are at PATH.0, PATH.1 and so on. */
-function endpoint({ socketPath, fd, ctl, ctlPath }: ServeOptions, number: number, count: number): Endpoint {
-  const at = (path: string) => (count > 1 ? `${resolve(path)}.${number}` : resolve(path));
-  const socket = socketPath === undefined ? undefined : at(socketPath);
-  if (!ctl) return { socket, fd, ctl: undefined };
-  if (ctlPath !== undefined) return { socket, fd, ctl: at(ctlPath) };
-  return { socket, fd, ctl: socket === undefined ? undefined : controlPath(socket) };
-}
-
-/** Tells how to attach the device: on standard output, unless the guest's bytes go there. */
-function announce(
-  device: ServedDevice,
-  opened: OpenedDevice,
-  functions: readonly ServedFunction[],
-  json: true | undefined,
-): void {
-  const say = opened.usesStdout ? err : out;
-  const sockets = functions.flatMap(({ endpoint }) => endpoint.socket ?? []);
-  const qemu = qemuFunctions(sockets);
-  if (json) {
-    const where = functions.map(({ card, endpoint: { socket, ctl } }) => ({ name: card.name, socket, ctl }));
-    const { socket, ctl } = where[0]!;
-    const report = {
-      device: device.name,
-      pid: process.pid,
-      ...(where.length > 1 ? { functions: where } : { socket, ctl }),
-      ...opened.json,
-      qemu: sockets.length === 0 ? undefined : [...qemuMemory, ...qemu.flat()],
-    };
-    say.json(report);
-    return;
-  }
-  const { style } = say;
-  const [first] = functions as readonly [ServedFunction];
-  const { socket } = first.endpoint;
-  const lines = [
-    ...functions.map(
-      ({ card, endpoint: { socket } }) =>
-        `${style.bold(card.name)} ${socket === undefined ? "on the given socket" : `at ${socket}`}`,
-    ),
-    ...Object.entries(opened.ends).map(([name, where]) => `  ${style.dim(name)}  ${where}`),
-  ];
-  if (socket !== undefined) {
-    lines.push(
-      "",
-      "Options for QEMU 10.1 or newer:",
-      ...[qemuMemory, ...qemu].map((words, at) => {
-        const more = at < qemu.length ? " \\" : "";
-        return `  ${style.cyan(shellLine(words))}${more}`;
-      }),
-      `To look at it: ${style.cyan(shellLine(["vfiokit", "info", socket]))}`,
-    );
-  }
-  const { ctl } = first.endpoint;
-  if (ctl !== undefined) {
-    const target = socket !== undefined && ctl === controlPath(socket) ? socket : ctl;
-    lines.push(`To administer it: ${style.cyan(shellLine(["vfiokit", "ctl", target, "info"]))}`);
-  }
-  if (socket !== undefined) lines.push("");
-  say.lines(lines);
 }

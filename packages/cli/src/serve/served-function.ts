@@ -1,7 +1,8 @@
 import { PciDevice, type DeviceSet, type IdlePower, type PciDeviceDefinition } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import { AdminServer, DeviceAdmin, VfioUserServer } from "@vfiokit/user";
+import { AdminServer, DeviceAdmin } from "@vfiokit/user/admin";
 import { memfdMemory, type DmaAccessMode } from "@vfiokit/user/linux";
+import { VfioUserServer } from "@vfiokit/user/server";
 import type { Logger } from "../log.js";
 
 /** Where a function is served. */
@@ -18,6 +19,9 @@ export interface Policy {
   readonly dmaAccess: DmaAccessMode;
   readonly onDisconnect: "keep" | "reset";
   readonly idlePower: IdlePower;
+  /** Exceptions of its code after which the device has failed. */
+  readonly maxFaults: number;
+  readonly strictUnmap?: true;
 }
 
 /** A function of a card, at its sockets. */
@@ -40,13 +44,16 @@ export class ServedFunction {
       memory: memfdMemory,
       set,
       idlePower: policy.idlePower,
+      maxFaults: policy.maxFaults,
       warn: (message) => report("warn", message),
+      onFault: (message) => report("error", message),
     });
     this.#server = new VfioUserServer(this.card, {
       ...(socket !== undefined && { socketPath: socket }),
       ...(fd !== undefined && { fd }),
       onDisconnect: policy.onDisconnect,
       dmaAccess: policy.dmaAccess,
+      strictUnmap: policy.strictUnmap === true,
       log: report,
     });
     if (ctl === undefined) return;

@@ -36,12 +36,21 @@ async function withRegisters<T>(
   return await use(read, write);
 }
 
+/** Waits for the end of a command. @returns its STATUS */
+async function done(read: (offset: number) => Promise<number>): Promise<number> {
+  for (;;) {
+    const status = await read(Register.STATUS);
+    if ((status & Register.STATUS_BUSY) === 0) return status;
+  }
+}
+
 /** Fills the card's memory. @returns the sum over it */
 export function fillCard(path: string, seed: number): Promise<number> {
   return withRegisters(path, async (read, write) => {
     await write(Register.COUNT, await read(Register.SIZE));
     await write(Register.SEED, seed);
     await write(Register.COMMAND, Register.COMMAND_FILL);
+    await done(read);
     return read(Register.SUM);
   });
 }
@@ -50,8 +59,7 @@ export function fillCard(path: string, seed: number): Promise<number> {
 export function sumOfCard(path: string): Promise<number> {
   return withRegisters(path, async (read, write) => {
     await write(Register.COMMAND, Register.COMMAND_VERIFY);
-    if ((await read(Register.STATUS)) !== 0)
-      throw new Error("the card's memory is not what was written to it");
+    if ((await done(read)) !== 0) throw new Error("the card's memory is not what was written to it");
     return read(Register.SUM);
   });
 }

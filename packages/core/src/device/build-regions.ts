@@ -1,9 +1,17 @@
 import type { Bar, ConfigSpace, MsixCapability, MsixTable, Rom } from "../pci/index.js";
 import { PciMsixEntry, msixPbaSize } from "../pci/index.js";
 import type { SharedMemory } from "../memory.js";
+import type { DeviceFaults } from "./faults.js";
 import type { PciFunction } from "./function.js";
 import { RegionFlags, RegionIndex, type RegionInfo } from "./info.js";
-import { MemoryRegion, OverlayRegion, RegisterRegion, RomRegion, type RegionHandler } from "./region.js";
+import {
+  MemoryRegion,
+  OverlayRegion,
+  RegisterRegion,
+  RomRegion,
+  TableRegion,
+  type RegionHandler,
+} from "./region.js";
 
 /** A VFIO region with what answers it. */
 export interface Region {
@@ -19,6 +27,7 @@ interface Parts {
   readonly config: ConfigSpace;
   /** By BAR number: the bytes of memory-like BARs. */
   readonly memories: readonly (SharedMemory | undefined)[];
+  readonly faults: DeviceFaults;
   readonly msix: { readonly capability: MsixCapability; readonly table: MsixTable } | undefined;
 }
 
@@ -69,7 +78,7 @@ function barRegion(name: string, device: PciFunction, bar: Bar, parts: Parts): R
     };
   }
   const onlyMsix = !device.read && isMsixBar(slot, parts);
-  const registers = onlyMsix ? emptyRegion : new RegisterRegion(name, slot, device);
+  const registers = onlyMsix ? emptyRegion : new RegisterRegion(name, slot, device, parts.faults);
   return {
     info: {
       ...info(slot, access, declaration.size),
@@ -97,19 +106,17 @@ function withMsix(slot: number, below: RegionHandler, { msix }: Parts): RegionHa
   let handler = below;
   if (capability.table.bar === slot) {
     const { offset } = capability.table;
-    const entries = new RegisterRegion("MSI-X table", slot, {
+    const entries = new TableRegion({
       read: (_bar, at, size) => table.readTable(at, size),
       write: (_bar, at, value, size) => table.writeTable(at, value, size),
-      reset: () => undefined,
     });
     handler = new OverlayRegion(handler, offset, offset + capability.vectors * PciMsixEntry.SIZE, entries);
   }
   if (capability.pba.bar === slot) {
     const { offset } = capability.pba;
-    const pending = new RegisterRegion("MSI-X pending bits", slot, {
+    const pending = new TableRegion({
       read: (_bar, at, size) => table.readPba(at, size),
       write: () => undefined, // PCI 3.0 §6.8.2: software should never write, and writes do nothing
-      reset: () => undefined,
     });
     handler = new OverlayRegion(handler, offset, offset + msixPbaSize(capability.vectors), pending);
   }

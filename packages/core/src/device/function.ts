@@ -27,6 +27,14 @@ export interface FunctionHost {
   readonly dma: DmaAddressSpace;
   /** The bytes of a memory-like BAR, shared with clients that map it. */
   memory(bar: number): Uint8Array;
+  /**
+   * Wraps what a timer, a promise or another end calls. What `callback` throws, or rejects with, is then a fault of
+   * this device, counted and logged as `what`. Without it, it is an uncaught exception of the process.
+   */
+  guard<A extends unknown[]>(
+    what: string,
+    callback: (...args: A) => void | Promise<void>,
+  ): (...args: A) => void;
 }
 
 /**

@@ -2,6 +2,7 @@
 
 export const DeviceFlags = { RESET: 1 << 0, PCI: 1 << 1 } as const;
 
+/** VFIO_PCI_*_REGION_INDEX: the regions of a PCI device. */
 export const RegionIndex = {
   BAR0: 0,
   BAR1: 1,
@@ -13,15 +14,21 @@ export const RegionIndex = {
   CONFIG: 7,
   VGA: 8,
 } as const;
+/** VFIO_PCI_NUM_REGIONS: regions of a PCI device. */
 export const NUM_REGIONS = 9;
 
+/** VFIO_REGION_INFO_FLAG_*: what a region can do. */
 export const RegionFlags = { READ: 1 << 0, WRITE: 1 << 1, MMAP: 1 << 2, CAPS: 1 << 3 } as const;
 
+/** VFIO_PCI_*_IRQ_INDEX: the kinds of interrupts of a PCI device. */
 export const IrqIndex = { INTX: 0, MSI: 1, MSIX: 2, ERR: 3, REQ: 4 } as const;
+/** VFIO_PCI_NUM_IRQS: kinds of interrupts. */
 export const NUM_IRQS = 5;
 
+/** VFIO_IRQ_INFO_*: what a kind of interrupt can do. */
 export const IrqFlags = { EVENTFD: 1 << 0, MASKABLE: 1 << 1, AUTOMASKED: 1 << 2, NORESIZE: 1 << 3 } as const;
 
+/** VFIO_DEVICE_GET_INFO: flags, and how many regions and kinds of interrupts. */
 export interface DeviceInfo {
   readonly flags: number;
   readonly numRegions: number;
@@ -43,6 +50,7 @@ export interface IoEvent {
   readonly dataMatch?: number;
 }
 
+/** VFIO_DEVICE_GET_REGION_INFO: one region. Sizes and offsets are in bytes. */
 export interface RegionInfo {
   readonly index: number;
   readonly flags: number;
@@ -55,6 +63,7 @@ export interface RegionInfo {
   readonly ioEvents: readonly IoEvent[];
 }
 
+/** VFIO_DEVICE_GET_IRQ_INFO: one kind of interrupt. */
 export interface IrqInfo {
   readonly index: number;
   readonly flags: number;

@@ -20,16 +20,18 @@ import { buildIrqs } from "./build-irqs.js";
 import { buildRegions } from "./build-regions.js";
 import type { PciDeviceDefinition } from "./define.js";
 import { deviceState } from "./device-state.js";
-import { injectError, type InjectableError } from "./faults.js";
+import { DeviceFaults, type FaultOptions, type FaultReport } from "./faults.js";
 import { FunctionRunner, type StopReason } from "./function-runner.js";
 import type { FunctionHost, PciFunction } from "./function.js";
+import { injectError, type InjectableError } from "./inject.js";
 import { DeviceFlags, IrqIndex, NUM_IRQS, NUM_REGIONS } from "./info.js";
 import type { DeviceInfo, IrqInfo, RegionInfo } from "./info.js";
 import { OpenCount, type OpenOptions } from "./open-count.js";
 import { RegionAccess } from "./region-access.js";
 import { RuntimePm, type IdlePower } from "./runtime-pm.js";
 
-export interface PciDeviceOptions {
+/** What a device gets from who serves it. */
+export interface PciDeviceOptions extends FaultOptions {
   /** In logs and errors. Default: the definition's name. */
   readonly name?: string;
   /** Where memory-like BARs come from. Default: memory that clients cannot map. */
@@ -75,6 +77,7 @@ export class PciDevice implements DeviceInSet {
   readonly #generation = new Shared("generation", 0);
   readonly #needsReset = new Shared("needsReset", false);
   readonly #function: PciFunction;
+  readonly #faults: DeviceFaults;
   readonly #runner: FunctionRunner;
   readonly #access: RegionAccess;
   readonly #open = new OpenCount(this);
@@ -104,14 +107,17 @@ export class PciDevice implements DeviceInSet {
         ? provider.allocate(`${this.name}-bar${bar.slot}`, bar.declaration.size)
         : undefined,
     );
+    this.#faults = new DeviceFaults(this.name, { onFault: this.warn, ...options }, () => this.#fail());
     this.#function = definition.create(this.#host());
-    this.#runner = new FunctionRunner(this.#function, this.irqs);
+    this.#runner = new FunctionRunner(this.#function, this.irqs, this.#faults);
     const regions = buildRegions(this.name, this.#function, {
       ...built,
       memories: this.#memories,
+      faults: this.#faults,
       msix: msix && this.#msixTable && { capability: msix, table: this.#msixTable },
     });
     this.#access = new RegionAccess(this, regions);
+    this.#access.applyConfig();
     const ops = this.#function.migrationOps ?? this.#sectionMigration();
     if (ops) {
       checkMigrationOps(this.name, ops, options.resetStateOp ?? "warn", this.warn);
@@ -280,6 +286,16 @@ export class PciDevice implements DeviceInSet {
     return this.#runner.stopped;
   }
 
+  /** What the device's own code has thrown. */
+  get faults(): FaultReport {
+    return this.#faults.status();
+  }
+
+  /** Counts an exception of the device that nobody caught: for whoever runs the process. */
+  countFault(what: string, error: unknown): void {
+    this.#faults.escaped(what, error);
+  }
+
   /** Records an error as the hardware would, and tells the client. */
   injectError(error: InjectableError): void {
     injectError(error, this);
@@ -350,6 +366,8 @@ export class PciDevice implements DeviceInSet {
     this.#msixTable?.reset();
     this.irqs.deviceReset();
     this.#access.applyConfig();
+    this.#faults.reset();
+    this.#runner.run("faults");
     this.runFunction();
   }
 
@@ -404,7 +422,18 @@ export class PciDevice implements DeviceInSet {
       msix: this.irqs.msix,
       dma: this.dma,
       memory: (bar) => this.#memory(bar),
+      guard: (what, callback) => this.#faults.guard(what, callback),
     };
+  }
+
+  /** Its code has thrown too often. */
+  #fail(): void {
+    try {
+      this.#runner.stop("faults");
+    } catch {
+      // It does not stop either, which is counted and told.
+    }
+    this.irqs.raise(IrqIndex.ERR);
   }
 
   #memory(bar: number): Uint8Array {

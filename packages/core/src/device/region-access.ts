@@ -1,4 +1,5 @@
 import { Shared, type RwSemaphore, type Task } from "@vfiokit/lockdep";
+import type { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
 import type { IrqController } from "../irq/index.js";
 import {
@@ -24,6 +25,7 @@ interface AccessedDevice {
   readonly config: ConfigSpace;
   readonly capabilities: Capabilities;
   readonly irqs: IrqController;
+  readonly dma: DmaAddressSpace;
   readonly memoryLock: RwSemaphore;
   readonly runtimePm: RuntimePm;
   /** @internal */
@@ -120,6 +122,10 @@ export class RegionAccess {
     const command = config.get16(PciHeader.COMMAND);
     this.#memoryEnabled.value =
       (command & PciCommand.MEMORY) !== 0 && this.#powerState() !== PowerState.D3HOT;
+    // In D3hot a function starts nothing either (PCI PM 1.2 §5.4.1).
+    const busMaster = (command & PciCommand.MASTER) !== 0 && this.#powerState() !== PowerState.D3HOT;
+    this.device.dma.busMaster = busMaster;
+    irqs.setBusMaster(busMaster);
     irqs.setIntxDisabled((command & PciCommand.INTX_DISABLE) !== 0);
     const { msi, msix } = capabilities;
     if (msi?.perVectorMask) irqs.setMsiMask(config.get32(msi.offset + msi.registers.mask));

@@ -1,4 +1,5 @@
 import { VfioError } from "../errno.js";
+import type { DeviceFaults } from "./faults.js";
 import type { PciFunction } from "./function.js";
 import { readRegisters, writeRegisters } from "./register-access.js";
 
@@ -8,15 +9,18 @@ export interface RegionHandler {
   write(offset: number, count: number, from: Uint8Array, at: number): void;
 }
 
-/** A BAR whose accesses the device's `read` and `write` answer. */
+type Registers = Required<Pick<PciFunction, "read" | "write">>;
+
+/** A BAR whose accesses the device's `read` and `write` answer. What they throw is a fault of the device. */
 export class RegisterRegion implements RegionHandler {
-  readonly #device: Required<Pick<PciFunction, "read" | "write">>;
+  readonly #device: Registers;
 
   /** @throws VfioError EINVAL when the device has no `read` or no `write` for its register BAR */
   constructor(
     name: string,
     private readonly bar: number,
     device: PciFunction,
+    private readonly faults: DeviceFaults,
   ) {
     if (!device.read || !device.write) {
       throw new VfioError(
@@ -24,15 +28,38 @@ export class RegisterRegion implements RegionHandler {
         `${name}: BAR ${bar} holds registers, so the device needs read and write`,
       );
     }
-    this.#device = device as Required<Pick<PciFunction, "read" | "write">>;
+    this.#device = device as Registers;
   }
 
   read(offset: number, count: number, into: Uint8Array, at: number): void {
-    readRegisters(this.#device, this.bar, offset, count, into, at);
+    this.faults.check();
+    try {
+      readRegisters(this.#device, this.bar, offset, count, into, at, this.faults);
+    } catch (error) {
+      throw this.faults.caught("read", error);
+    }
   }
 
   write(offset: number, count: number, from: Uint8Array, at: number): void {
-    writeRegisters(this.#device, this.bar, offset, count, from, at);
+    this.faults.check();
+    try {
+      writeRegisters(this.#device, this.bar, offset, count, from, at, this.faults);
+    } catch (error) {
+      throw this.faults.caught("write", error);
+    }
+  }
+}
+
+/** A table of the core's own in a BAR. */
+export class TableRegion implements RegionHandler {
+  constructor(private readonly table: Registers) {}
+
+  read(offset: number, count: number, into: Uint8Array, at: number): void {
+    readRegisters(this.table, 0, offset, count, into, at);
+  }
+
+  write(offset: number, count: number, from: Uint8Array, at: number): void {
+    writeRegisters(this.table, 0, offset, count, from, at);
   }
 }
 
@@ -49,10 +76,10 @@ export class MemoryRegion implements RegionHandler {
   }
 }
 
-/** The expansion ROM: writes are dropped, as on the bus. */
+/** The expansion ROM. A write is refused (Linux: vfio_pci_rw). */
 export class RomRegion extends MemoryRegion {
   override write(): void {
-    // Nothing to write to.
+    throw new VfioError("EINVAL", "the ROM region is read-only");
   }
 }
 

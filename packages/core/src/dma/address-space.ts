@@ -19,6 +19,7 @@ export interface DmaMapRequest {
   readonly backing: DmaBacking | undefined;
 }
 
+/** How much of a client's memory a device takes on. */
 export interface DmaLimits {
   /** Maps at a time (vfio-user: max_dma_maps). */
   readonly maxMaps?: number;
@@ -53,6 +54,8 @@ export class DmaAddressSpace {
   readonly dirtyLog = new DirtyLog();
   /** How to reach maps without a descriptor: the connection to the client, while there is one. */
   clientMemory: ClientMemory | undefined;
+  /** PCI 3.0 §6.2.2, Bus Master: while it is 0 the device does no DMA. Its configuration space decides. */
+  busMaster = true;
 
   readonly #table: MapTable;
   readonly #alignment: bigint;
@@ -96,14 +99,15 @@ export class DmaAddressSpace {
   /**
    * VFIO_USER_DMA_UNMAP of a range that is exactly one map or covers several whole ones (QEMU with an IOMMU
    * unmaps by large ranges).
-   * @throws VfioError EINVAL: zero size, no alignment, wrap; ENOENT: no map there, or one reaches out of the
-   *   range (or rejects, if it had to wait for mmapLock)
+   * @param exact only exactly one map
+   * @throws VfioError EINVAL: zero size, no alignment, wrap; one map reaches out of the range, or `exact`; ENOENT: no
+   *   map there (or rejects, if it had to wait for mmapLock)
    */
-  unmap(task: Task, address: bigint, size: bigint): void | Promise<void> {
+  unmap(task: Task, address: bigint, size: bigint, exact = false): void | Promise<void> {
     this.#checkRange(address, size);
     const wait = this.mmapLock.downWrite(task);
-    if (wait) return wait.then(() => this.#unmapLocked(task, address, size));
-    this.#unmapLocked(task, address, size);
+    if (wait) return wait.then(() => this.#unmapLocked(task, address, size, exact));
+    this.#unmapLocked(task, address, size, exact);
   }
 
   /** VFIO_USER_DMA_UNMAP with VFIO_DMA_UNMAP_FLAG_ALL. Without maps it succeeds. */
@@ -129,7 +133,8 @@ export class DmaAddressSpace {
    * DMA from the client's memory, through as many adjacent maps as it takes. All or nothing, but for what a
    * backing or the client fails in the middle.
    * @param task who does it, where that task holds locks: mmapLock is then taken on its behalf, and a promise returned
-   * @throws VfioError EFAULT: not mapped; EACCES: not readable (or rejects, where a promise is returned)
+   * @throws VfioError EFAULT: not mapped; EACCES: not readable, or Bus Master Enable is 0 (or rejects, where a promise
+   *   is returned)
    */
   read(address: DmaAddress, into: Uint8Array, task?: Task): void | Promise<void> {
     return this.#transfer(address, into, false, task);
@@ -167,6 +172,7 @@ export class DmaAddressSpace {
   }
 
   #bytes(address: DmaAddress, size: number, write: boolean): Uint8Array | undefined {
+    if (!this.busMaster) return undefined;
     const frame = frameOf(address);
     const map = this.#table.at(this.#table.find(frame));
     if (!map?.bytes || !allows(map, write)) return undefined;
@@ -199,6 +205,7 @@ export class DmaAddressSpace {
 
   /** Under mmapLock. @returns false, with nothing transferred, if messages are needed */
   #transferNow(frame: number, offset: number, buffer: Uint8Array, write: boolean): boolean {
+    this.#assertBusMaster(write);
     const map = this.#table.at(this.#table.find(frame));
     if (map?.backing && allows(map, write)) {
       const start = (frame - map.first) * PAGE_SIZE + offset;
@@ -227,9 +234,12 @@ export class DmaAddressSpace {
     const wait = this.mmapLock.downRead(task);
     if (wait) await wait;
     try {
+      this.#assertBusMaster(write);
       const pieces = split(this.#table, frame, offset, buffer, write);
       try {
         for (const piece of pieces) {
+          // It may have been switched off while this waited.
+          this.#assertBusMaster(write);
           if (piece.map.backing) copyPiece(piece, write);
           else await exchange(piece, this.clientMemory, write);
         }
@@ -240,6 +250,12 @@ export class DmaAddressSpace {
     } finally {
       this.mmapLock.upRead(task);
     }
+  }
+
+  /** @throws VfioError EACCES */
+  #assertBusMaster(write: boolean): void {
+    if (this.busMaster) return;
+    throw new VfioError("EACCES", `DMA ${write ? "write" : "read"}: Bus Master Enable is 0`);
   }
 
   #logWrite(frame: number, offset: number, size: number): void {
@@ -299,9 +315,9 @@ export class DmaAddressSpace {
     this.#table.add({ first, end, readable, writable, backing, bytes: backing?.bytes });
   }
 
-  #unmapLocked(task: Task, address: bigint, size: bigint): void {
+  #unmapLocked(task: Task, address: bigint, size: bigint, exact: boolean): void {
     try {
-      release(this.#table.remove(frameOf(address), frameOf(address + size)));
+      release(this.#table.remove(frameOf(address), frameOf(address + size), exact));
     } finally {
       this.mmapLock.upWrite(task);
     }

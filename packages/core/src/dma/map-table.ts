@@ -61,10 +61,11 @@ export class MapTable {
   }
 
   /**
-   * Takes out the maps of a range, which must lie in it whole.
-   * @throws VfioError ENOENT: there is none, or one reaches out of the range
+   * Takes out the maps of a range, which must lie in it whole (Linux: type1v2).
+   * @param exact the range has to be one map, to the page (vfio-user: "must match exactly")
+   * @throws VfioError ENOENT: there is none; EINVAL: one reaches out of the range, or `exact`
    */
-  remove(first: number, end: number): DmaMap[] {
+  remove(first: number, end: number, exact = false): DmaMap[] {
     const index = this.#lowerBound(first);
     let behind = index;
     for (;;) {
@@ -72,12 +73,18 @@ export class MapTable {
       if (!map || map.first >= end) break;
       if (map.first < first || map.end > end)
         throw new VfioError(
-          "ENOENT",
+          "EINVAL",
           `${rangeName(first, end)}: the map of ${mapName(map)} reaches out of it`,
         );
       behind++;
     }
     if (behind === index) throw new VfioError("ENOENT", `${rangeName(first, end)}: there is no map in it`);
+    const only = this.#maps[index]!;
+    if (exact && (behind - index > 1 || only.first !== first || only.end !== end))
+      throw new VfioError(
+        "EINVAL",
+        `${rangeName(first, end)}: not exactly one map, as --strict-unmap asks for`,
+      );
     return this.#maps.splice(index, behind - index);
   }
 

@@ -1,8 +1,9 @@
 /** For transports: what passes between a device and the clients that it is served to. */
 export * from "../device/info.js";
 export type { ClientMemory, DmaBacking, SharedMemory } from "../memory.js";
+export type { FaultOptions, FaultReport } from "../device/faults.js";
 export type { StopReason } from "../device/function-runner.js";
-export { injectableErrors, type InjectableError } from "../device/faults.js";
+export { injectableErrors, type InjectableError } from "../device/inject.js";
 export {
   DirtyLog,
   dirtyBitmapSize,

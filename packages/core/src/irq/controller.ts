@@ -126,6 +126,12 @@ export class IrqController {
     this.intx.setDisabled(disabled);
   }
 
+  /** The guest wrote PCI command register bit 2, Bus Master. */
+  setBusMaster(on: boolean): void {
+    this.msi.setBusMaster(on);
+    this.msix.setBusMaster(on);
+  }
+
   /** The guest wrote MSI Mask Bits. @param bits the register: bit n masks vector n */
   setMsiMask(bits: number): void {
     for (let v = 0; v < this.msi.count; v++) this.msi.setMasked(v, ((bits >>> v) & 1) === 1);
@@ -201,7 +207,9 @@ export class IrqController {
     if (count === 0) lines.disable();
     for (let n = 0; n < count; n++) {
       if (data !== "none" && "triggers" in data) {
-        if (action === "trigger") lines.assign(start + n, data.triggers[n] ?? undefined);
+        const trigger = data.triggers[n] ?? undefined;
+        if (action === "trigger") lines.assign(start + n, trigger);
+        else if (action === "unmask" && lines === this.intx) this.intx.unmaskBy(trigger);
       } else if (data === "none" || data.bools[n] !== 0) {
         if (action === "trigger") lines.fire(start + n);
         else lines[action](start + n);

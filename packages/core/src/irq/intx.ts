@@ -17,6 +17,8 @@ export class IntxLine implements InterruptLine, IrqLines {
   #disabled = false;
   #held = false;
   #trigger: IrqTrigger | undefined;
+  /** What the client signals to unmask. */
+  #unmasker: IrqTrigger | undefined;
   readonly #onStatus: (asserted: boolean) => void;
 
   /** @param onStatus told of the level: the Interrupt Status bit, which no mask hides (PCIe 6.0 §7.5.1.1.4) */
@@ -87,12 +89,20 @@ export class IntxLine implements InterruptLine, IrqLines {
     this.#deliver();
   }
 
+  /** Has the client unmask by signalling `trigger`; undefined: not any more. (Linux: vfio_virqfd_enable) */
+  unmaskBy(trigger: IrqTrigger | undefined): void {
+    this.#unmasker?.close();
+    this.#unmasker = trigger;
+    trigger?.listen?.(() => this.unmask());
+  }
+
   /** Linux: not while the guest disables INTx, but the client's mask does not matter. */
   fire(): void {
     if (!this.#disabled) this.#trigger?.signal();
   }
 
   disable(): void {
+    this.unmaskBy(undefined);
     this.assign(0, undefined);
     this.#masked = false;
   }

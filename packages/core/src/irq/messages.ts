@@ -32,6 +32,8 @@ export class MessageVectors implements InterruptMessages, IrqLines {
   readonly #masks: Uint8Array;
   readonly #pending: Uint8Array;
   #functionMasked = false;
+  /** A message is a write to memory, as DMA is. */
+  #busMaster = true;
   #held = false;
   #enabled = false;
   readonly #onPending: (vector: number, pending: boolean) => void;
@@ -85,6 +87,12 @@ export class MessageVectors implements InterruptMessages, IrqLines {
   /** MSI-X Message Control bit 14, Function Mask. */
   setFunctionMasked(masked: boolean): void {
     this.#functionMasked = masked;
+    this.#sendAll();
+  }
+
+  /** PCI 3.0 §6.2.2, Bus Master: while it is 0 messages stay pending. */
+  setBusMaster(on: boolean): void {
+    this.#busMaster = on;
     this.#sendAll();
   }
 
@@ -176,6 +184,7 @@ export class MessageVectors implements InterruptMessages, IrqLines {
       this.#triggers[vector] !== undefined &&
       this.#masks[vector] === 0 &&
       !this.#functionMasked &&
+      this.#busMaster &&
       !this.#held
     );
   }

@@ -7,7 +7,7 @@ import type { IrqTrigger } from "./trigger.js";
  *
  * - `trigger` with triggers assigns them (null de-assigns), with "none" or bools fires the ones assigned (a
  *   loopback test), and with "none" and a count of 0 disables the whole index.
- * - `mask` and `unmask` take "none" or bools.
+ * - `mask` and `unmask` take "none" or bools; `unmask` of INTx takes a trigger that is listened to (null ends that).
  */
 export interface SetIrqs {
   /** One of `IrqIndex`. */
@@ -19,6 +19,7 @@ export interface SetIrqs {
   readonly data: IrqData;
 }
 
+/** VFIO_IRQ_SET_ACTION_*. */
 export type IrqAction = "mask" | "unmask" | "trigger";
 
 /** "none": all of the range; `bools`: those that are not 0; `triggers`: DATA_EVENTFD, null where uAPI has -1. */
@@ -73,9 +74,15 @@ export function validateSetIrqs(request: SetIrqs, counts: readonly number[]): vo
   if (action !== "trigger") {
     if (index === IrqIndex.ERR || index === IrqIndex.REQ)
       throw new VfioError("EINVAL", `action ${action}: ${name} cannot be masked`);
-    // Linux takes an eventfd that unmasks INTx (for KVM's resampling) and none that masks. Listening on the
-    // client's eventfds needs a reactor; no vfio-user client uses them. Clearing one (-1) clears nothing.
-    if (data !== "none" && "triggers" in data && data.triggers.some((trigger) => trigger !== null))
-      throw new VfioError("ENOTTY", `action ${action} by eventfd: not supported; use DATA_NONE or DATA_BOOL`);
+    // Linux takes an eventfd that unmasks INTx (for KVM's resampling), and no other.
+    const byEventFd =
+      data !== "none" && "triggers" in data ? data.triggers.filter((one) => one !== null) : [];
+    const listens =
+      index === IrqIndex.INTX && action === "unmask" && byEventFd.every((one) => "listen" in one);
+    if (byEventFd.length > 0 && !listens)
+      throw new VfioError(
+        "ENOTTY",
+        `action ${action} by eventfd: ${name} has only an eventfd that unmasks INTx`,
+      );
   }
 }

@@ -10,6 +10,7 @@ import {
   type Extent,
 } from "./codec.js";
 
+/** What a field of a section may say beside how to get and set it. */
 export interface FieldOptions<T> {
   /** What the field holds in a stream that was written before the field existed. */
   readonly default?: T;
@@ -49,6 +50,7 @@ export function u32(get: Getter<number>, set: Setter<number>, options?: FieldOpt
 export function u64(get: Getter<bigint>, set: Setter<bigint>, options?: FieldOptions<bigint>): Field<bigint> {
   return field(u64Codec, get, set, options);
 }
+/** A flag: one byte, 0 or 1. */
 export function bool(
   get: Getter<boolean>,
   set: Setter<boolean>,

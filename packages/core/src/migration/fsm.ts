@@ -13,6 +13,7 @@ export const MigrationState = {
 } as const;
 
 export type MigrationState = (typeof MigrationState)[keyof typeof MigrationState];
+/** VFIO_DEVICE_STATE_*, without the prefix. */
 export type MigrationStateName = keyof typeof MigrationState;
 
 /** What a device can do (VFIO uAPI: vfio_device_feature_migration.flags). */

@@ -29,6 +29,7 @@ export type HandOverPhase = "none" | "prepared" | "given";
 /** How a hand-over ended for a device. "lost": a reset dropped the image before it was activated. */
 export type HandOverOutcome = "activated" | "discarded" | "lost" | "taken back";
 
+/** How far a hand-over has come, as one of its two ends sees it. */
 export interface HandOverStatus {
   readonly phase: HandOverPhase;
   /** Of the hand-over under way, in `prepared` and `given`: 32 hexadecimal digits. */
@@ -60,8 +61,10 @@ export function checkHandOverId(id: string): void {
   if (!isHandOverId(id)) throw invalid("hand-over id", JSON.stringify(id), handOverIdRule);
 }
 
+/** What the id of a hand-over looks like, in words, for messages. */
 export const handOverIdRule = `${ID_DIGITS} hexadecimal digits, lower case`;
 
+/** Whether the text is the id of a hand-over: see `handOverIdRule`. */
 export function isHandOverId(text: string): boolean {
   return /^[0-9a-f]{32}$/.test(text);
 }

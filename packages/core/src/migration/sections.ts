@@ -73,6 +73,7 @@ export interface Section {
 
 type FieldValues<F> = { readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never };
 
+/** What a section may say beside its fields. */
 export interface SectionOptions<F> {
   /** An older reader may go on without this section, whatever it holds. */
   readonly optional?: boolean;

@@ -19,6 +19,7 @@ export interface StreamDescription {
   readonly problem: StreamProblem | undefined;
 }
 
+/** What is wrong with a stream, and at which byte. */
 export interface StreamProblem {
   readonly rule: StreamRule;
   /** Of the record that breaks the rule; where a stream breaks off, its length. */

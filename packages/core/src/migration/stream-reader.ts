@@ -3,6 +3,7 @@ import type { MigratedMemory, SavedSection } from "./sections.js";
 import { describeIdentity, type DeviceIdentity, type Fail, type StreamBegin } from "./stream-format.js";
 import { StreamImage, type SectionHeader, type SectionSink } from "./stream-image.js";
 
+/** What a reader may keep, and what it need not. */
 export interface StreamReaderOptions {
   /** Bytes of all sections that the reader keeps until the end. Default: 256 MiB. */
   readonly bytes?: number;

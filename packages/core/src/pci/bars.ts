@@ -47,6 +47,7 @@ export interface MemoryBar {
   readonly slot: number | undefined;
 }
 
+/** What a BAR is: registers (`mmio`, `io`) or memory (`memory`). */
 export type BarDeclaration = MmioBar | IoBar | MemoryBar;
 
 interface Placement {

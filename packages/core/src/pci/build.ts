@@ -62,6 +62,7 @@ export type Capabilities = {
   readonly [K in Exclude<CapabilityDeclaration["kind"], "vendorSpecific">]?: ByKind<K>;
 } & { readonly vendorSpecific: readonly ByKind<"vendorSpecific">[] };
 
+/** Configuration space made from a declaration, and where things are in it. */
 export interface BuiltConfig {
   readonly config: ConfigSpace;
   /** One element a base address register; undefined where no BAR starts. */

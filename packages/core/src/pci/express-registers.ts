@@ -23,8 +23,11 @@ export const PciExp = {
   LNKSTA2: 50,
   SIZEOF_V2: 60,
 } as const;
+/** PCI_EXP_FLAGS_*: PCI Express Capabilities. */
 export const PciExpFlags = { VERS: 0x000f, TYPE: 0x00f0, SLOT: 0x0100, IRQ: 0x3e00 } as const;
+/** PCI_EXP_TYPE_*: what kind of device or port it is. */
 export const PciExpType = { ENDPOINT: 0x0, LEG_END: 0x1, RC_END: 0x9 } as const;
+/** PCI_EXP_DEVCAP_*: Device Capabilities. */
 export const PciExpDevcap = {
   PAYLOAD: 0x00000007,
   PHANTOM: 0x00000018,
@@ -39,6 +42,7 @@ export const PciExpDevcap = {
   PWR_SCL: 0x0c000000,
   FLR: 0x10000000,
 } as const;
+/** PCI_EXP_DEVCTL_*: Device Control. */
 export const PciExpDevctl = {
   CERE: 0x0001,
   NFERE: 0x0002,
@@ -54,6 +58,7 @@ export const PciExpDevctl = {
   READRQ_512B: 0x2000,
   BCR_FLR: 0x8000,
 } as const;
+/** PCI_EXP_DEVSTA_*: Device Status. */
 export const PciExpDevsta = {
   CED: 0x0001,
   NFED: 0x0002,
@@ -62,6 +67,7 @@ export const PciExpDevsta = {
   AUXPD: 0x0010,
   TRPND: 0x0020,
 } as const;
+/** PCI_EXP_LNKCAP_*: Link Capabilities. */
 export const PciExpLnkcap = {
   SLS: 0x0000000f,
   MLW: 0x000003f0,
@@ -75,6 +81,7 @@ export const PciExpLnkcap = {
   ASPM_OPTIONALITY: 0x00400000,
   PN: 0xff000000,
 } as const;
+/** PCI_EXP_LNKCTL_*: Link Control. */
 export const PciExpLnkctl = {
   ASPMC: 0x0003,
   RCB: 0x0008,
@@ -86,6 +93,7 @@ export const PciExpLnkctl = {
   LBMIE: 0x0400,
   LABIE: 0x0800,
 } as const;
+/** PCI_EXP_LNKSTA_*: Link Status. */
 export const PciExpLnksta = {
   CLS: 0x000f,
   NLW: 0x03f0,
@@ -95,6 +103,9 @@ export const PciExpLnksta = {
   LBMS: 0x4000,
   LABS: 0x8000,
 } as const;
+/** PCI_EXP_DEVCAP2_*: Device Capabilities 2. */
 export const PciExpDevcap2 = { COMP_TMOUT_DIS: 0x00000010 } as const;
+/** PCI_EXP_DEVCTL2_*: Device Control 2. */
 export const PciExpDevctl2 = { COMP_TMOUT_DIS: 0x0010 } as const;
+/** PCI_EXP_LNKCTL2_*: Link Control 2. */
 export const PciExpLnkctl2 = { TLS: 0x000f } as const;

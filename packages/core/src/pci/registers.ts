@@ -32,9 +32,12 @@ export const PciHeader = {
   MIN_GNT: 0x3e,
   MAX_LAT: 0x3f,
 } as const;
+/** PCI_STD_HEADER_SIZEOF: bytes of the header, where capabilities may begin. */
 export const STD_HEADER_SIZEOF = 0x40;
+/** PCI_STD_NUM_BARS: BARs of a function with a header of type 0. */
 export const NUM_BARS = 6;
 
+/** PCI_COMMAND_*: bits of the command register. */
 export const PciCommand = {
   IO: 0x0001,
   MEMORY: 0x0002,
@@ -49,6 +52,7 @@ export const PciCommand = {
   INTX_DISABLE: 0x0400,
 } as const;
 
+/** PCI_STATUS_*: bits of the status register. */
 export const PciStatus = {
   INTERRUPT: 0x0008,
   CAP_LIST: 0x0010,
@@ -64,6 +68,7 @@ export const PciStatus = {
   DETECTED_PARITY: 0x8000,
 } as const;
 
+/** PCI_HEADER_TYPE_*. */
 export const PciHeaderType = { NORMAL: 0, BRIDGE: 1, CARDBUS: 2, MASK: 0x7f, MULTIFUNCTION: 0x80 } as const;
 
 /** Base address registers. PCI 3.0 §6.2.5.1 */
@@ -77,9 +82,12 @@ export const PciBar = {
   MEM_MASK: 0xfffffff0,
   IO_MASK: 0xfffffffc,
 } as const;
+/** PCI_ROM_ADDRESS_*: bits of the expansion ROM's BAR. */
 export const PciRom = { ENABLE: 0x1, MASK: 0xfffff800 } as const;
 
+/** PCI_CAP_LIST_*: offsets within any capability. */
 export const PciCap = { ID: 0, NEXT: 1, FLAGS: 2 } as const;
+/** PCI_CAP_ID_*: what a capability is. */
 export const PciCapId = {
   PM: 0x01,
   MSI: 0x05,
@@ -91,6 +99,7 @@ export const PciCapId = {
 
 /** PCI Power Management 1.2 §3.2 */
 export const PciPm = { PMC: 2, CTRL: 4, PPB_EXTENSIONS: 6, DATA: 7, SIZEOF: 8 } as const;
+/** PCI_PM_CAP_*: Power Management Capabilities. */
 export const PciPmc = {
   VER_MASK: 0x0007,
   PME_CLOCK: 0x0008,
@@ -104,6 +113,7 @@ export const PciPmc = {
   PME_D3HOT: 0x4000,
   PME_D3COLD: 0x8000,
 } as const;
+/** PCI_PM_CTRL_*: Power Management Control and Status. */
 export const PciPmCtrl = {
   STATE_MASK: 0x0003,
   NO_SOFT_RESET: 0x0008,
@@ -127,6 +137,7 @@ export const PciMsi = {
   MASK_64: 16,
   PENDING_64: 20,
 } as const;
+/** PCI_MSI_FLAGS_*: MSI Message Control. */
 export const PciMsiFlags = {
   ENABLE: 0x0001,
   QMASK: 0x000e,
@@ -137,22 +148,29 @@ export const PciMsiFlags = {
 
 /** MSI-X. PCI 3.0 §6.8.2 */
 export const PciMsix = { FLAGS: 2, TABLE: 4, PBA: 8, SIZEOF: 12 } as const;
+/** PCI_MSIX_FLAGS_*: MSI-X Message Control. */
 export const PciMsixFlags = { QSIZE: 0x07ff, MASKALL: 0x4000, ENABLE: 0x8000 } as const;
 /** Of the TABLE and PBA registers: which BAR, and where in it. */
 export const PciMsixBir = { BIR: 0x7, OFFSET: 0xfffffff8 } as const;
+/** PCI_MSIX_ENTRY_*: offsets within an entry of the MSI-X table, and its size in bytes. */
 export const PciMsixEntry = { LOWER_ADDR: 0, UPPER_ADDR: 4, DATA: 8, VECTOR_CTRL: 12, SIZE: 16 } as const;
+/** PCI_MSIX_ENTRY_CTRL_*: Vector Control. */
 export const PciMsixEntryCtrl = { MASKBIT: 1 } as const;
 
 /** Advanced Features: function level reset for conventional PCI. PCI ECN "Advanced Capabilities" */
 export const PciAf = { LENGTH: 2, CAP: 3, CTRL: 4, STATUS: 5, SIZEOF: 6 } as const;
+/** PCI_AF_CAP_*: what the Advanced Features capability offers. */
 export const PciAfCap = { TP: 0x01, FLR: 0x02 } as const;
+/** PCI_AF_CTRL_*: FLR by the Advanced Features capability. */
 export const PciAfCtrl = { FLR: 0x01 } as const;
+/** PCI_AF_STATUS_*. */
 export const PciAfStatus = { TP: 0x01 } as const;
 
 export * from "./express-registers.js";
 
 /** Extended capabilities: a 32-bit header of id, version and the next one's offset. PCIe 6.0 §7.6.3 */
 export const PciExtCapId = { ERR: 0x0001, DSN: 0x0003, VNDR: 0x000b } as const;
+/** PCI_EXT_CAP_*: the first 32 bits of an extended capability. */
 export const PciExtCapHeader = { ID: 0x0000ffff, VERSION_SHIFT: 16, NEXT_SHIFT: 20 } as const;
 
 /** Advanced Error Reporting. PCIe 6.0 §7.8.4 */
@@ -170,6 +188,7 @@ export const PciErr = {
   PREFIX_LOG: 56,
   SIZEOF: 72,
 } as const;
+/** PCI_ERR_UNC_*: uncorrectable errors. */
 export const PciErrUncor = {
   DLP: 0x00000010,
   SURPDN: 0x00000020,
@@ -185,6 +204,7 @@ export const PciErrUncor = {
   ACSV: 0x00200000,
   INTN: 0x00400000,
 } as const;
+/** PCI_ERR_COR_*: correctable errors. */
 export const PciErrCor = {
   RCVR: 0x00000001,
   BAD_TLP: 0x00000040,
@@ -193,6 +213,7 @@ export const PciErrCor = {
   REP_TIMER: 0x00001000,
   ADV_NFAT: 0x00002000,
 } as const;
+/** PCI_ERR_CAP_*: Advanced Error Capabilities and Control. */
 export const PciErrCap = {
   FEP: 0x0000001f,
   ECRC_GENC: 0x00000020,

@@ -4,6 +4,7 @@ import { u16, u32, u8, type Field } from "../migration/fields.js";
 /** What software may do to a register: read, read and write, write 1 to clear, write alone. */
 type Access = "ro" | "rw" | "rw1c" | "wo";
 
+/** What a register may say beside its width. */
 export interface RegisterOptions {
   /** Bits that the register has; a write of others is dropped, a stream with others refused. Default: all 32. */
   readonly mask?: number;

@@ -34,7 +34,7 @@ export class DeviceSet {
   /** Functions on the bus that are not the core's. */
   readonly #foreign: readonly string[];
 
-  /** @param foreign names of functions on the bus that others drive: with one of them, the bus cannot be reset */
+  /** `foreign`: names of functions on the bus that others drive; with one of them, the bus cannot be reset. */
   constructor(options: { foreign?: readonly string[] } = {}) {
     this.#foreign = options.foreign ?? [];
   }

@@ -137,4 +137,5 @@ export const initiators = {
   },
 } as const satisfies Record<string, InitiatorRules>;
 
+/** A path that can reset a device, by its name. */
 export type ResetInitiator = keyof typeof initiators;

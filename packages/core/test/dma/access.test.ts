@@ -1,7 +1,7 @@
 import { DmaAddressSpace } from "@vfiokit/core";
 import type { DmaBacking } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { FileBacking, HeldClient, MappedBacking, request } from "./memory.js";
 
 const task = new Task("client");
@@ -26,7 +26,7 @@ function counting(size: number): Uint8Array {
 }
 
 describe("mapped memory", () => {
-  test.each([1, 8, 64, 65, 4096])("%i bytes written are read back, at once", (size) => {
+  it.each([1, 8, 64, 65, 4096])("%i bytes written are read back, at once", (size) => {
     const backing = new MappedBacking(0x2000);
     map(0x10000n, 0x2000n, backing);
     expect(dma.write(0x10004, counting(size))).toBeUndefined();
@@ -38,7 +38,7 @@ describe("mapped memory", () => {
     expect(into).toEqual(counting(size));
   });
 
-  test("an access spans adjacent maps of different kinds", () => {
+  it("an access spans adjacent maps of different kinds", () => {
     const low = new MappedBacking(0x1000);
     const high = new FileBacking(0x1000);
     map(0x10000n, PAGE, low);
@@ -51,7 +51,7 @@ describe("mapped memory", () => {
     expect(into).toEqual(counting(512));
   });
 
-  test("addresses are exact up to the last byte of 2^64", () => {
+  it("addresses are exact up to the last byte of 2^64", () => {
     const backing = new MappedBacking(0x1000);
     map((1n << 64n) - PAGE, PAGE, backing);
     void dma.write((1n << 64n) - 3n, counting(3));
@@ -59,7 +59,7 @@ describe("mapped memory", () => {
     expect(() => dma.write((1n << 64n) - 2n, counting(3))).toThrow("EFAULT");
   });
 
-  test.each([0xffff_fffe, 2 ** 52 - 2, BigInt(2 ** 52 - 2)])(
+  it.each([0xffff_fffe, 2 ** 52 - 2, BigInt(2 ** 52 - 2)])(
     "%s is the same address as a number and a bigint",
     (address) => {
       const backing = new MappedBacking(0x2000);
@@ -69,7 +69,7 @@ describe("mapped memory", () => {
     },
   );
 
-  test("nothing is transferred where a part is not mapped", () => {
+  it("nothing is transferred where a part is not mapped", () => {
     const backing = new MappedBacking(0x1000);
     map(0x10000n, PAGE, backing);
     expect(() => dma.write(0x10ffe, counting(4).fill(7))).toThrow(
@@ -79,18 +79,18 @@ describe("mapped memory", () => {
     expect(() => dma.read(0xfff0, new Uint8Array(32))).toThrow("page 0xf000 is not mapped");
   });
 
-  test("a hole between maps is not mapped", () => {
+  it("a hole between maps is not mapped", () => {
     map(0x10000n, PAGE, new MappedBacking(0x1000));
     map(0x12000n, PAGE, new MappedBacking(0x1000));
     expect(() => dma.read(0x10ff0, new Uint8Array(0x2000))).toThrow("page 0x11000 is not mapped");
   });
 
-  test.each([-1, -4096n, 1n << 64n, 1n << 70n, 2 ** 60])("%s is no address with a map", (address) => {
+  it.each([-1, -4096n, 1n << 64n, 1n << 70n, 2 ** 60])("%s is no address with a map", (address) => {
     map(0n, PAGE, new MappedBacking(0x1000));
     expect(() => dma.read(address, new Uint8Array(1))).toThrow("EFAULT");
   });
 
-  test("permissions are the map's", () => {
+  it("permissions are the map's", () => {
     void dma.map(task, request(0n, PAGE, new MappedBacking(0x1000), { writable: false }));
     void dma.map(task, request(PAGE, PAGE, new MappedBacking(0x1000), { readable: false }));
     expect(dma.read(0, new Uint8Array(16))).toBeUndefined();
@@ -104,11 +104,11 @@ describe("mapped memory", () => {
     expect(dma.modify(0, 16, () => undefined)).toBe(false);
   });
 
-  test("no bytes are no access", () => {
+  it("no bytes are no access", () => {
     expect(dma.read(0x1234, new Uint8Array(0))).toBeUndefined();
   });
 
-  test("a map made in place of another is the one that is found", () => {
+  it("a map made in place of another is the one that is found", () => {
     const old = new MappedBacking(0x1000);
     map(0n, PAGE, old);
     void dma.write(0, counting(4));
@@ -122,7 +122,7 @@ describe("mapped memory", () => {
 });
 
 describe("views", () => {
-  test("are the client's memory itself", () => {
+  it("are the client's memory itself", () => {
     const backing = new MappedBacking(0x2000);
     map(0x10000n, 0x2000n, backing);
     const view = dma.view(0x10800, 0x1000)!;
@@ -131,7 +131,7 @@ describe("views", () => {
     expect(view.length).toBe(0x1000);
   });
 
-  test("do not span maps, nor what is not mapped", () => {
+  it("do not span maps, nor what is not mapped", () => {
     map(0x10000n, PAGE, new MappedBacking(0x1000));
     map(0x11000n, PAGE, new FileBacking(0x1000));
     map(0x12000n, PAGE);
@@ -142,7 +142,7 @@ describe("views", () => {
     expect(dma.view(0x13000, 16)).toBeUndefined();
   });
 
-  test("modify changes the memory in place", () => {
+  it("modify changes the memory in place", () => {
     const backing = new MappedBacking(0x1000);
     map(0x10000n, PAGE, backing);
     expect(dma.modify(0x10010, 4, (bytes) => bytes.fill(5))).toBe(true);
@@ -151,7 +151,7 @@ describe("views", () => {
 });
 
 describe("memory behind messages", () => {
-  test("an access goes to the client with its address, and ends with the answer", async () => {
+  it("an access goes to the client with its address, and ends with the answer", async () => {
     map(0x10000n, PAGE);
     const into = new Uint8Array(4);
     const reading = dma.read(0x10010, into);
@@ -162,7 +162,7 @@ describe("memory behind messages", () => {
     expect([...into]).toEqual([1, 2, 3, 4]);
   });
 
-  test("only the parts without memory are messages", async () => {
+  it("only the parts without memory are messages", async () => {
     const low = new MappedBacking(0x1000);
     const high = new MappedBacking(0x1000);
     map(0x10000n, PAGE, low);
@@ -178,7 +178,7 @@ describe("memory behind messages", () => {
     expect(high.bytes[0]).toBe(3);
   });
 
-  test("addresses are exact in a map of 2^64 bytes", async () => {
+  it("addresses are exact in a map of 2^64 bytes", async () => {
     map(0n, 1n << 64n);
     const writing = dma.write((1n << 63n) + 12345n, new Uint8Array(1));
     expect(client.messages[0]!.address).toBe((1n << 63n) + 12345n);
@@ -186,7 +186,7 @@ describe("memory behind messages", () => {
     await writing;
   });
 
-  test("messages of several accesses go out in the order of the calls", async () => {
+  it("messages of several accesses go out in the order of the calls", async () => {
     map(0x10000n, PAGE);
     const all = [
       dma.write(0x10000, counting(1)),
@@ -198,7 +198,7 @@ describe("memory behind messages", () => {
     for (const access of all) await access;
   });
 
-  test("the client's refusal is the access's", async () => {
+  it("the client's refusal is the access's", async () => {
     map(0x10000n, PAGE);
     const reading = dma.read(0x10000, new Uint8Array(4));
     client.messages[0]!.fail(new Error("EFAULT: says the client"));
@@ -206,7 +206,7 @@ describe("memory behind messages", () => {
     expect(dma.unmap(task, 0x10000n, PAGE)).toBeUndefined(); // the lock was given back
   });
 
-  test("without a client they fail", async () => {
+  it("without a client they fail", async () => {
     map(0x10000n, PAGE);
     dma.clientMemory = undefined;
     await expect(dma.read(0x10000, new Uint8Array(4))).rejects.toThrow("EFAULT");
@@ -215,7 +215,7 @@ describe("memory behind messages", () => {
 });
 
 describe("mmapLock", () => {
-  test("an unmap waits for the message that is under way, and for no other", async () => {
+  it("an unmap waits for the message that is under way, and for no other", async () => {
     const backing = new MappedBacking(0x1000);
     map(0x10000n, PAGE);
     map(0x20000n, PAGE, backing);
@@ -229,7 +229,7 @@ describe("mmapLock", () => {
     expect([backing.released, dma.mapCount]).toEqual([1, 1]);
   });
 
-  test("an access behind a waiting unmap comes after it", async () => {
+  it("an access behind a waiting unmap comes after it", async () => {
     map(0x10000n, PAGE);
     map(0x20000n, PAGE, new MappedBacking(0x1000));
     const reading = dma.read(0x10000, new Uint8Array(4));
@@ -242,7 +242,7 @@ describe("mmapLock", () => {
     await expect(late).rejects.toThrow("EFAULT");
   });
 
-  test("a map waits too, and an access behind it finds it", async () => {
+  it("a map waits too, and an access behind it finds it", async () => {
     map(0x10000n, PAGE);
     const reading = dma.read(0x10000, new Uint8Array(4));
     const mapping = dma.map(task, request(0x20000n, PAGE, new MappedBacking(0x1000)));
@@ -252,7 +252,7 @@ describe("mmapLock", () => {
     expect([...dma.view(0x20000, 4)!]).toEqual([0, 1, 2, 3]);
   });
 
-  test("reads with messages do not keep each other waiting", async () => {
+  it("reads with messages do not keep each other waiting", async () => {
     map(0x10000n, PAGE);
     map(0x20000n, PAGE, new MappedBacking(0x1000));
     const reading = dma.read(0x10000, new Uint8Array(4));
@@ -261,7 +261,7 @@ describe("mmapLock", () => {
     await reading;
   });
 
-  test("a device that answers a message by another access is served", async () => {
+  it("a device that answers a message by another access is served", async () => {
     map(0x10000n, PAGE);
     const first = Promise.resolve(dma.read(0x10000, new Uint8Array(4))).then(() =>
       dma.write(0x10004, counting(4)),
@@ -272,7 +272,7 @@ describe("mmapLock", () => {
     await first;
   });
 
-  test("disconnect waits for messages under way to fail", async () => {
+  it("disconnect waits for messages under way to fail", async () => {
     map(0x10000n, PAGE);
     const reading = dma.read(0x10000, new Uint8Array(4));
     const leaving = dma.disconnect(task);

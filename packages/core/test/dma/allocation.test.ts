@@ -1,7 +1,7 @@
 import { DmaAddressSpace, IrqIndex } from "@vfiokit/core";
 import { IrqController } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
-import { expect, test } from "vitest";
+import { expect, it } from "vitest";
 import { CountingTrigger } from "../irq/trigger.js";
 import { MappedBacking, request } from "./memory.js";
 
@@ -25,11 +25,11 @@ function bytesPerCall(call: () => void): number {
 const task = new Task("client");
 let sink: unknown;
 
-test("the measurement sees an object a call", () => {
+it("the measurement sees an object a call", () => {
   expect(bytesPerCall(() => (sink = { of: sink === undefined }))).toBeGreaterThan(8);
 });
 
-test("raising an interrupt allocates nothing", () => {
+it("raising an interrupt allocates nothing", () => {
   const irqs = new IrqController({ intx: 1, msi: 1, msix: 2, err: 0, req: 0 });
   for (const index of [IrqIndex.INTX, IrqIndex.MSI, IrqIndex.MSIX])
     void irqs.set(task, {
@@ -50,7 +50,7 @@ test("raising an interrupt allocates nothing", () => {
   expect(perCall).toBeLessThan(4);
 });
 
-test("a short access to mapped memory allocates nothing, logged or not", () => {
+it("a short access to mapped memory allocates nothing, logged or not", () => {
   const dma = new DmaAddressSpace();
   void dma.map(task, request(0x10000n, 0x10000n, new MappedBacking(0x10000)));
   dma.dirtyLog.start(4096n, []);

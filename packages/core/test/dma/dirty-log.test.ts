@@ -1,7 +1,7 @@
 import { DmaAddressSpace } from "@vfiokit/core";
 import { DirtyLog, dirtyBitmapSize } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { FileBacking, HeldClient, MappedBacking, request } from "./memory.js";
 
 const PAGE = 4096n;
@@ -26,7 +26,7 @@ function bits(bitmap: Uint8Array): number[] {
 }
 
 describe("DMA_LOGGING_START", () => {
-  test.each([
+  it.each([
     ["zero", 0n],
     ["three pages", 3n * PAGE],
     ["negative", -4096n],
@@ -34,15 +34,15 @@ describe("DMA_LOGGING_START", () => {
     expect(() => new DirtyLog().start(pageSize, [])).toThrow("EINVAL");
   });
 
-  test.each([PAGE, 2n * PAGE, 1n << 21n, GiB, 1n << 63n])("takes a page size of %i", (pageSize) => {
+  it.each([PAGE, 2n * PAGE, 1n << 21n, GiB, 1n << 63n])("takes a page size of %i", (pageSize) => {
     expect(new DirtyLog().start(pageSize, [])).toBe(pageSize);
   });
 
-  test("selects 4 KiB where finer pages are asked for (vfio-user: a hint)", () => {
+  it("selects 4 KiB where finer pages are asked for (vfio-user: a hint)", () => {
     expect(new DirtyLog().start(512n, [])).toBe(PAGE);
   });
 
-  test("the same once more goes on, and clears nothing", () => {
+  it("the same once more goes on, and clears nothing", () => {
     const log = new DirtyLog();
     const ranges = [{ address: 0n, size: GiB }];
     log.start(PAGE, ranges);
@@ -51,7 +51,7 @@ describe("DMA_LOGGING_START", () => {
     expect(bits(log.report(0n, GiB, PAGE))).toEqual([5]);
   });
 
-  test.each([
+  it.each([
     ["page size", 2n * PAGE, [{ address: 0n, size: GiB }]],
     ["range", PAGE, [{ address: 0n, size: 2n * GiB }]],
     ["number of ranges", PAGE, []],
@@ -62,7 +62,7 @@ describe("DMA_LOGGING_START", () => {
     expect(log.active).toBe(true);
   });
 
-  test.each([
+  it.each([
     ["empty", [{ address: 0n, size: 0n }], "EINVAL"],
     ["misaligned", [{ address: 0x800n, size: PAGE }], "EINVAL"],
     ["of an odd length", [{ address: 0n, size: 0x1800n }], "EINVAL"],
@@ -81,13 +81,13 @@ describe("DMA_LOGGING_START", () => {
     expect(log.active).toBe(false);
   });
 
-  test("refuses a range that is no multiple of its page size", () => {
+  it("refuses a range that is no multiple of its page size", () => {
     expect(() => new DirtyLog().start(2n * PAGE, [{ address: PAGE, size: 2n * PAGE }])).toThrow("EINVAL");
   });
 });
 
 describe("DMA_LOGGING_STOP", () => {
-  test("forgets what was written", () => {
+  it("forgets what was written", () => {
     const log = logOf(1);
     log.stop();
     expect(() => log.report(0n, GiB, PAGE)).toThrow("EINVAL");
@@ -95,13 +95,13 @@ describe("DMA_LOGGING_STOP", () => {
     expect(bits(log.report(0n, GiB, PAGE))).toEqual([]);
   });
 
-  test("without a start is no error", () => {
+  it("without a start is no error", () => {
     expect(() => new DirtyLog().stop()).not.toThrow();
   });
 });
 
 describe("DMA_LOGGING_REPORT", () => {
-  test("has a bit for each page, from the start of the range, and is cleared by reading", () => {
+  it("has a bit for each page, from the start of the range, and is cleared by reading", () => {
     const log = logOf(16, 23, 24, 100);
     const bitmap = log.report(16n * PAGE, 32n * PAGE, PAGE);
     expect(bitmap).toHaveLength(8);
@@ -110,7 +110,7 @@ describe("DMA_LOGGING_REPORT", () => {
     expect(bits(log.report(0n, GiB, PAGE))).toEqual([100]);
   });
 
-  test("is whole 64-bit words", () => {
+  it("is whole 64-bit words", () => {
     expect(dirtyBitmapSize(PAGE, PAGE)).toBe(8);
     expect(dirtyBitmapSize(64n * PAGE, PAGE)).toBe(8);
     expect(dirtyBitmapSize(65n * PAGE, PAGE)).toBe(16);
@@ -118,22 +118,22 @@ describe("DMA_LOGGING_REPORT", () => {
     expect(dirtyBitmapSize(TiB, PAGE)).toBe(32 << 20);
   });
 
-  test("combines pages where larger ones are asked for", () => {
+  it("combines pages where larger ones are asked for", () => {
     expect(bits(logOf(0, 6, 9, 10).report(0n, 16n * PAGE, 2n * PAGE))).toEqual([0, 3, 4, 5]);
     expect(bits(logOf(40, 600).report(0n, 1024n * PAGE, 512n * PAGE))).toEqual([0, 1]);
     expect(bits(logOf(7).report(0n, 16n * PAGE, 1n << 62n))).toEqual([0]);
   });
 
-  test("repeats pages where smaller ones are asked for", () => {
+  it("repeats pages where smaller ones are asked for", () => {
     expect(bits(logOf(0, 6, 7).report(0n, 16n * PAGE, PAGE / 2n))).toEqual([0, 1, 12, 13, 14, 15]);
   });
 
-  test("of a part of a range begins at that part, whatever the page size", () => {
+  it("of a part of a range begins at that part, whatever the page size", () => {
     // Pages of 16 KiB from frame 3 on: frames 3-6, 7-10, 11 and 12.
     expect(bits(logOf(2, 6, 11, 13).report(3n * PAGE, 10n * PAGE, 4n * PAGE))).toEqual([0, 2]);
   });
 
-  test("over the chunks of the storage", () => {
+  it("over the chunks of the storage", () => {
     const log = new DirtyLog();
     log.start(PAGE, []);
     log.mark(262_142, 524_290); // a GiB, and two pages before and behind it
@@ -141,7 +141,7 @@ describe("DMA_LOGGING_REPORT", () => {
     expect([set[0], set.length, set.at(-1)]).toEqual([42, 262_148, 524_289 - 262_100]);
   });
 
-  test("clears what it reports and nothing else, word by word or as a copy", () => {
+  it("clears what it reports and nothing else, word by word or as a copy", () => {
     for (const [first, pages] of [
       [32, 64], // whole words of the storage
       [262_144 - 32, 262_144 + 64], // and a whole chunk of it
@@ -162,12 +162,12 @@ describe("DMA_LOGGING_REPORT", () => {
     }
   });
 
-  test("at the end of the address space", () => {
+  it("at the end of the address space", () => {
     const last = 2 ** 52 - 1;
     expect(bits(logOf(last, last - 1).report((1n << 64n) - 4n * PAGE, 4n * PAGE, PAGE))).toEqual([2, 3]);
   });
 
-  test("knows only the ranges that are logged", () => {
+  it("knows only the ranges that are logged", () => {
     const log = new DirtyLog();
     log.start(PAGE, [
       { address: GiB, size: GiB },
@@ -186,7 +186,7 @@ describe("DMA_LOGGING_REPORT", () => {
       expect(() => log.report(address, size, PAGE)).toThrow("not in the ranges that are logged");
   });
 
-  test.each([
+  it.each([
     ["before START", undefined, 0n, GiB, PAGE, "EINVAL"],
     ["with a page size that is no power of two", PAGE, 0n, GiB, 3n, "EINVAL"],
     ["with no page size", PAGE, 0n, GiB, 0n, "EINVAL"],
@@ -200,7 +200,7 @@ describe("DMA_LOGGING_REPORT", () => {
     expect(() => log.report(address, size, pageSize)).toThrow(code);
   });
 
-  test("of 1 TiB finds the few pages that are dirty", () => {
+  it("of 1 TiB finds the few pages that are dirty", () => {
     const log = new DirtyLog();
     log.start(PAGE, [{ address: 0n, size: TiB }]);
     const frames = [0, 12345678, 2 ** 28 - 1];
@@ -229,7 +229,7 @@ describe("every way a device writes is logged", () => {
   }
   const report = (dma: DmaAddressSpace): number[] => bits(dma.dirtyLog.report(0n, 64n * PAGE, PAGE));
 
-  test("to mapped memory, the last byte of a page and the first of the next too", () => {
+  it("to mapped memory, the last byte of a page and the first of the next too", () => {
     const { dma } = space();
     void dma.write(0x1fff, new Uint8Array(1));
     expect(report(dma)).toEqual([1]);
@@ -239,7 +239,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([2]);
   });
 
-  test("to a file, and over maps", () => {
+  it("to a file, and over maps", () => {
     const { dma } = space();
     void dma.write(0x5000, new Uint8Array(1));
     expect(report(dma)).toEqual([5]);
@@ -247,7 +247,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([2, 3, 4]);
   });
 
-  test("on behalf of a task that holds locks, as an image that is read straight to the client", async () => {
+  it("on behalf of a task that holds locks, as an image that is read straight to the client", async () => {
     const { dma } = space();
     const reader = new Task("reader");
     await dma.write(0x1ffe, new Uint8Array(4), reader);
@@ -256,7 +256,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([4]);
   });
 
-  test("behind a map that waits, once it is done", async () => {
+  it("behind a map that waits, once it is done", async () => {
     const { dma, client } = space();
     const reading = dma.read(0x9000, new Uint8Array(1)); // holds mmapLock until the client answers
     const unmapping = dma.unmap(task, 0x4000n, 0x4000n);
@@ -267,7 +267,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([1]);
   });
 
-  test("in place, even if it fails half way", () => {
+  it("in place, even if it fails half way", () => {
     const { dma } = space();
     dma.modify(0x1800, 0x1000, (memory) => memory.fill(1));
     expect(report(dma)).toEqual([1, 2]);
@@ -279,7 +279,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([0]);
   });
 
-  test("by message, when the client has written and not before", async () => {
+  it("by message, when the client has written and not before", async () => {
     const { dma, client } = space();
     const writing = dma.write(0x9000, new Uint8Array(1));
     expect(report(dma)).toEqual([]);
@@ -288,7 +288,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([9]);
   });
 
-  test("by message that fails, since the client may have written a part", async () => {
+  it("by message that fails, since the client may have written a part", async () => {
     const { dma, client } = space();
     const writing = dma.write(0x9000, new Uint8Array(1));
     client.messages[0]!.fail(new Error("gone"));
@@ -296,7 +296,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([9]);
   });
 
-  test("but neither reads, nor views, nor what is refused", async () => {
+  it("but neither reads, nor views, nor what is refused", async () => {
     const { dma, client } = space();
     void dma.read(0, new Uint8Array(16));
     dma.view(0, 16);
@@ -307,7 +307,7 @@ describe("every way a device writes is logged", () => {
     expect(report(dma)).toEqual([]);
   });
 
-  test("and nothing before START", () => {
+  it("and nothing before START", () => {
     const { dma } = space();
     dma.dirtyLog.stop();
     void dma.write(0, new Uint8Array(16));

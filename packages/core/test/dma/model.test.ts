@@ -2,7 +2,7 @@ import { DmaAddressSpace, VfioError } from "@vfiokit/core";
 import { DirtyLog } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { FileBacking, MappedBacking, request } from "./memory.js";
 
 const PAGE = 4096n;
@@ -68,7 +68,7 @@ describe("a DMA address space against a naive one", () => {
       if (map.address <= address && address < map.address + map.size) model.bytes.delete(address);
   }
 
-  test("answers and bytes are the same after any operations", () => {
+  it("answers and bytes are the same after any operations", () => {
     fc.assert(
       fc.property(base, fc.array(operation, { minLength: 5, maxLength: 40 }), (start, operations) => {
         const dma = new DmaAddressSpace();
@@ -94,7 +94,7 @@ describe("a DMA address space against a naive one", () => {
             const end = address + size;
             const touched = model.maps.filter((m) => m.address < end && address < m.address + m.size);
             const whole = touched.every((m) => address <= m.address && m.address + m.size <= end);
-            const expected = end > 1n << 64n ? "EINVAL" : touched.length > 0 && whole ? "ok" : "ENOENT";
+            const expected = end > 1n << 64n || !whole ? "EINVAL" : touched.length > 0 ? "ok" : "ENOENT";
             expect(outcome(() => dma.unmap(task, address, size))).toBe(expected);
             if (expected === "ok") for (const map of touched) forget(model, map);
           } else {
@@ -142,7 +142,7 @@ describe("a dirty log against a set of pages", () => {
     },
   );
 
-  test("reports are the same after any operations", () => {
+  it("reports are the same after any operations", () => {
     fc.assert(
       fc.property(firstFrame, fc.array(operation, { maxLength: 30 }), (first, operations) => {
         const log = new DirtyLog();

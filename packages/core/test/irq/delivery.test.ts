@@ -1,7 +1,7 @@
 import { IrqIndex } from "@vfiokit/core";
 import { IrqController } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { CountingTrigger } from "./trigger.js";
 
 const { INTX, MSI, MSIX } = IrqIndex;
@@ -39,7 +39,7 @@ function disable(index: number): void {
 }
 
 describe("INTx is a level", () => {
-  test("one assertion is one signal, until the client unmasks", () => {
+  it("one assertion is one signal, until the client unmasks", () => {
     assign(INTX);
     irqs.intx.raise();
     irqs.intx.raise();
@@ -48,7 +48,7 @@ describe("INTx is a level", () => {
     expect(trigger.signals).toBe(1);
   });
 
-  test("unmasking signals again while it is asserted, and not when it was served", () => {
+  it("unmasking signals again while it is asserted, and not when it was served", () => {
     assign(INTX);
     irqs.intx.raise();
     unmask(INTX);
@@ -60,7 +60,7 @@ describe("INTx is a level", () => {
     expect(trigger.signals).toBe(3);
   });
 
-  test("a line that goes up, down and up while masked is one signal on unmask", () => {
+  it("a line that goes up, down and up while masked is one signal on unmask", () => {
     assign(INTX);
     mask(INTX);
     irqs.intx.raise();
@@ -71,7 +71,7 @@ describe("INTx is a level", () => {
     expect(trigger.signals).toBe(1);
   });
 
-  test("one that goes down while masked is none", () => {
+  it("one that goes down while masked is none", () => {
     assign(INTX);
     mask(INTX);
     irqs.intx.raise();
@@ -80,13 +80,13 @@ describe("INTx is a level", () => {
     expect(trigger.signals).toBe(0);
   });
 
-  test("a trigger that comes late is signalled for a line that is up", () => {
+  it("a trigger that comes late is signalled for a line that is up", () => {
     irqs.intx.raise();
     assign(INTX);
     expect(trigger.signals).toBe(1);
   });
 
-  test("Interrupt Disable holds it back, but not the status bit", () => {
+  it("Interrupt Disable holds it back, but not the status bit", () => {
     assign(INTX);
     irqs.setIntxDisabled(true);
     irqs.intx.raise();
@@ -98,7 +98,7 @@ describe("INTx is a level", () => {
     expect(trigger.signals).toBe(1);
   });
 
-  test("Interrupt Disable holds a loopback test back; the client's mask does not", () => {
+  it("Interrupt Disable holds a loopback test back; the client's mask does not", () => {
     assign(INTX);
     const fire = () => irqs.set(task, { index: INTX, start: 0, count: 1, action: "trigger", data: "none" });
     mask(INTX);
@@ -109,7 +109,7 @@ describe("INTx is a level", () => {
     expect(trigger.signals).toBe(1);
   });
 
-  test("set raises and lowers, and the status bit follows each change once", () => {
+  it("set raises and lowers, and the status bit follows each change once", () => {
     irqs.intx.set(true);
     irqs.intx.set(true);
     irqs.intx.set(false);
@@ -117,7 +117,7 @@ describe("INTx is a level", () => {
     expect(registers).toEqual(["intx true", "intx false"]);
   });
 
-  test("disabling the index forgets the mask: a new client's line starts unmasked", () => {
+  it("disabling the index forgets the mask: a new client's line starts unmasked", () => {
     assign(INTX);
     irqs.intx.raise();
     disable(INTX);
@@ -133,7 +133,7 @@ describe.each([
 ] as const)("%s: each raise is an edge", (_name, index, key) => {
   const lines = () => irqs[key];
 
-  test("to its own vector's trigger", () => {
+  it("to its own vector's trigger", () => {
     assign(index, 3);
     lines().raise(3);
     lines().raise(3);
@@ -141,7 +141,7 @@ describe.each([
     expect(trigger.signals).toBe(2);
   });
 
-  test("that stays pending while masked, once however many there were", () => {
+  it("that stays pending while masked, once however many there were", () => {
     assign(index, 3);
     mask(index, 3);
     lines().raise(3);
@@ -153,13 +153,13 @@ describe.each([
     expect(registers).toEqual([`${key} 3 true`, `${key} 3 false`]);
   });
 
-  test("that stays pending while there is no trigger", () => {
+  it("that stays pending while there is no trigger", () => {
     lines().raise(3);
     assign(index, 3);
     expect(trigger.signals).toBe(1);
   });
 
-  test("that goes out when the last of the masks is gone", () => {
+  it("that goes out when the last of the masks is gone", () => {
     assign(index, 3);
     mask(index, 3);
     lines().setMasked(3, true);
@@ -170,7 +170,7 @@ describe.each([
     expect(trigger.signals).toBe(1);
   });
 
-  test("that a client which disables the index no longer waits for", () => {
+  it("that a client which disables the index no longer waits for", () => {
     assign(index, 3);
     mask(index, 3);
     lines().raise(3);
@@ -182,7 +182,7 @@ describe.each([
     expect(trigger.signals).toBe(1);
   });
 
-  test("that the next client gets, if one disconnects", () => {
+  it("that the next client gets, if one disconnects", () => {
     assign(index, 3);
     mask(index, 3);
     lines().raise(3);
@@ -192,13 +192,13 @@ describe.each([
     expect(trigger.signals).toBe(1);
   });
 
-  test("from a vector that the device has", () => {
+  it("from a vector that the device has", () => {
     expect(() => lines().raise(lines().count)).toThrow(/EINVAL: MSI.* vector \d+: the device has/);
     expect(() => lines().raise(-1)).toThrow("EINVAL");
     expect(() => lines().raise(NaN)).toThrow("EINVAL");
   });
 
-  test("the index is enabled from the first SET_IRQS with eventfds to the disabling one", () => {
+  it("the index is enabled from the first SET_IRQS with eventfds to the disabling one", () => {
     expect(lines().enabled).toBe(false);
     void irqs.set(task, { index, start: 0, count: 1, action: "trigger", data: { triggers: [null] } }); // QEMU: none yet
     expect(lines().enabled).toBe(true);
@@ -211,7 +211,7 @@ describe.each([
 });
 
 describe("the guest's masks", () => {
-  test("MSI Mask Bits mask their vectors, vector 31 too", () => {
+  it("MSI Mask Bits mask their vectors, vector 31 too", () => {
     const triggers = [new CountingTrigger(), new CountingTrigger()];
     [0, 31].forEach((vector, i) => {
       trigger = triggers[i]!;
@@ -227,7 +227,7 @@ describe("the guest's masks", () => {
     expect(triggers.map((t) => t.signals)).toEqual([1, 1]);
   });
 
-  test("MSI-X Function Mask masks all (libvfio-user issue 807)", () => {
+  it("MSI-X Function Mask masks all (libvfio-user issue 807)", () => {
     const triggers = Array.from({ length: 9 }, () => new CountingTrigger());
     triggers.forEach((t, vector) => {
       trigger = t;
@@ -243,7 +243,7 @@ describe("the guest's masks", () => {
     expect(triggers[8]!.signals).toBe(1);
   });
 
-  test("the MSI-X table's power-on value masks nothing: a client that virtualises the table never writes it", () => {
+  it("the MSI-X table's power-on value masks nothing: a client that virtualises the table never writes it", () => {
     assign(MSIX, 2);
     irqs.msix.raise(2);
     expect(trigger.signals).toBe(1);
@@ -251,7 +251,7 @@ describe("the guest's masks", () => {
 });
 
 describe("reset", () => {
-  test("drops levels and pending edges, and the guest's masks", () => {
+  it("drops levels and pending edges, and the guest's masks", () => {
     irqs.setIntxDisabled(true);
     irqs.intx.raise();
     irqs.setFunctionMasked(true);
@@ -273,7 +273,7 @@ describe("reset", () => {
     expect(triggers.map((t) => t.signals)).toEqual([1, 1, 1]);
   });
 
-  test("keeps what is the client's: triggers and masks", () => {
+  it("keeps what is the client's: triggers and masks", () => {
     assign(MSIX, 2);
     mask(MSIX, 2);
     irqs.deviceReset();
@@ -285,7 +285,7 @@ describe("reset", () => {
 });
 
 describe("a held device", () => {
-  test("interrupts nobody, and nothing is lost", () => {
+  it("interrupts nobody, and nothing is lost", () => {
     const triggers = [INTX, MSI, MSIX].map((index) => {
       trigger = new CountingTrigger();
       assign(index);
@@ -303,7 +303,7 @@ describe("a held device", () => {
 });
 
 describe("migration", () => {
-  test("levels and pending edges arrive, once, where the client sets its triggers up", () => {
+  it("levels and pending edges arrive, once, where the client sets its triggers up", () => {
     irqs.hold();
     irqs.intx.raise();
     irqs.msi.raise(31);
@@ -338,7 +338,7 @@ describe("migration", () => {
     expect(triggers.map((t) => t.signals)).toEqual([1, 1, 1, 0, 1]);
   });
 
-  test("a snapshot of other vector counts is refused, and changes nothing", () => {
+  it("a snapshot of other vector counts is refused, and changes nothing", () => {
     irqs.msix.raise(1);
     const other = new IrqController({ intx: 1, msi: 32, msix: 17, err: 1, req: 1 });
     other.msi.raise(5);
@@ -352,7 +352,7 @@ describe("migration", () => {
     });
   });
 
-  test("a vector that the guest masked in the table stays masked, and what it has pending stays pending", () => {
+  it("a vector that the guest masked in the table stays masked, and what it has pending stays pending", () => {
     irqs.msix.setMasked(3, true);
     irqs.msix.raise(3);
     const destination = new IrqController({ intx: 1, msi: 32, msix: 9, err: 1, req: 1 });

@@ -2,7 +2,7 @@ import { IrqIndex } from "@vfiokit/core";
 import { IrqController } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { CountingTrigger } from "./trigger.js";
 
 const task = new Task("client");
@@ -48,7 +48,7 @@ describe.each([
     trigger: { real: CountingTrigger; expected: number } | undefined;
   }
 
-  test("every signal arrives once, where and when it should", () => {
+  it("every signal arrives once, where and when it should", () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
         let irqs = new IrqController({ intx: 1, msi: 0, msix: VECTORS, err: 0, req: 0 });

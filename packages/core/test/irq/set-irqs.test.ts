@@ -1,7 +1,7 @@
 import { IrqIndex, VfioError } from "@vfiokit/core";
 import { IrqController, IrqFlags, type IrqAction, type IrqData, type SetIrqs } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { CountingTrigger } from "./trigger.js";
 
 const { INTX, MSI, MSIX, ERR, REQ } = IrqIndex;
@@ -35,7 +35,7 @@ function outcome(request: SetIrqs): string {
 
 describe("VFIO_DEVICE_GET_IRQ_INFO", () => {
   const { EVENTFD, MASKABLE, AUTOMASKED } = IrqFlags;
-  test.each([
+  it.each([
     [INTX, EVENTFD | MASKABLE | AUTOMASKED, 1],
     [MSI, EVENTFD | MASKABLE, 4],
     [MSIX, EVENTFD | MASKABLE, 8],
@@ -45,7 +45,7 @@ describe("VFIO_DEVICE_GET_IRQ_INFO", () => {
     expect(irqs.info(index)).toEqual({ index, flags, count });
   });
 
-  test("there is no index 5", () => {
+  it("there is no index 5", () => {
     expect(() => irqs.info(5)).toThrow("EINVAL: index 5: irq indices are 0 to 4");
   });
 });
@@ -85,21 +85,21 @@ describe("VFIO_DEVICE_SET_IRQS refuses", () => {
     ["an eventfd that unmasks", INTX, 0, 1, "unmask", eventfds(new CountingTrigger()), "ENOTTY"],
     ["an eventfd that masks a vector", MSIX, 0, 1, "mask", eventfds(new CountingTrigger()), "ENOTTY"],
   ];
-  test.each(rules)("%s", (_rule, index, start, count, action, data, expected) => {
+  it.each(rules)("%s", (_rule, index, start, count, action, data, expected) => {
     expect(outcome({ index, start, count, action, data })).toBe(expected);
     if (data !== "none" && "triggers" in data)
       expect(closed(data.triggers.filter((t) => t !== null) as CountingTrigger[])).not.toContain(0);
     expect(irqs.igate.owner).toBeUndefined();
   });
 
-  test("everything for an index that the device has not", () => {
+  it("everything for an index that the device has not", () => {
     irqs = new IrqController({ intx: 0, msi: 0, msix: 0, err: 0, req: 0 });
     for (const index of [INTX, MSI, MSIX, ERR, REQ])
       for (const count of [0, 1])
         expect(outcome({ index, start: 0, count, action: "trigger", data: "none" })).toBe("EINVAL");
   });
 
-  test("with the field, the value and the rule", () => {
+  it("with the field, the value and the rule", () => {
     expect(() => set(MSIX, "trigger", "none", 7, 2)).toThrow(
       "EINVAL: start 7 + count 2 = 9: MSI-X has 8 interrupts",
     );
@@ -116,7 +116,7 @@ describe("ACTION_TRIGGER", () => {
   ] as const;
 
   describe.each(indices)("%s", (_name, index, count) => {
-    test("DATA_EVENTFD assigns, DATA_NONE fires", () => {
+    it("DATA_EVENTFD assigns, DATA_NONE fires", () => {
       const triggers = make(count);
       set(index, "trigger", eventfds(...triggers));
       expect(signals(triggers)).toEqual(triggers.map(() => 0));
@@ -125,14 +125,14 @@ describe("ACTION_TRIGGER", () => {
       expect(closed(triggers)).toEqual(triggers.map(() => 0));
     });
 
-    test("DATA_BOOL fires where it is true", () => {
+    it("DATA_BOOL fires where it is true", () => {
       const triggers = make(count);
       set(index, "trigger", eventfds(...triggers));
       set(index, "trigger", { bools: Uint8Array.from({ length: count }, (_, i) => (i % 2 === 0 ? 255 : 0)) });
       expect(signals(triggers)).toEqual(triggers.map((_, i) => (i % 2 === 0 ? 1 : 0)));
     });
 
-    test("-1 de-assigns one, and closes it", () => {
+    it("-1 de-assigns one, and closes it", () => {
       const triggers = make(count);
       set(index, "trigger", eventfds(...triggers));
       set(index, "trigger", eventfds(null), count - 1);
@@ -141,12 +141,12 @@ describe("ACTION_TRIGGER", () => {
       expect(closed(triggers)).toEqual(triggers.map((_, i) => (i === count - 1 ? 1 : 0)));
     });
 
-    test("-1 for what is not assigned does nothing", () => {
+    it("-1 for what is not assigned does nothing", () => {
       set(index, "trigger", eventfds(null));
       set(index, "trigger", "none");
     });
 
-    test("another eventfd replaces the first, which is closed", () => {
+    it("another eventfd replaces the first, which is closed", () => {
       const [first, second] = make(2) as [CountingTrigger, CountingTrigger];
       set(index, "trigger", eventfds(first));
       set(index, "trigger", eventfds(second));
@@ -155,7 +155,7 @@ describe("ACTION_TRIGGER", () => {
       expect(closed([first, second])).toEqual([1, 0]);
     });
 
-    test("count 0 with DATA_NONE disables the index, even twice", () => {
+    it("count 0 with DATA_NONE disables the index, even twice", () => {
       const triggers = make(count);
       set(index, "trigger", eventfds(...triggers));
       set(index, "trigger", "none", 0, 0);
@@ -165,7 +165,7 @@ describe("ACTION_TRIGGER", () => {
       expect(closed(triggers)).toEqual(triggers.map(() => 1));
     });
 
-    test("a client that disconnects leaves no trigger open", () => {
+    it("a client that disconnects leaves no trigger open", () => {
       const triggers = make(count);
       set(index, "trigger", eventfds(...triggers));
       void irqs.disconnect(task);
@@ -174,7 +174,7 @@ describe("ACTION_TRIGGER", () => {
     });
   });
 
-  test("indices do not share triggers", () => {
+  it("indices do not share triggers", () => {
     const [intx, msi, msix] = make(3) as [CountingTrigger, CountingTrigger, CountingTrigger];
     set(INTX, "trigger", eventfds(intx));
     set(MSI, "trigger", eventfds(msi));
@@ -185,7 +185,7 @@ describe("ACTION_TRIGGER", () => {
     expect(closed([intx, msi, msix])).toEqual([0, 1, 0]);
   });
 
-  test("ERR and REQ are raised to whom they are assigned", () => {
+  it("ERR and REQ are raised to whom they are assigned", () => {
     irqs.raise(ERR); // to nobody: lost
     const [err, req] = make(2) as [CountingTrigger, CountingTrigger];
     set(ERR, "trigger", eventfds(err));
@@ -198,7 +198,7 @@ describe("ACTION_TRIGGER", () => {
 });
 
 describe("ACTION_MASK and ACTION_UNMASK", () => {
-  test("DATA_BOOL masks where it is true", () => {
+  it("DATA_BOOL masks where it is true", () => {
     const triggers = make(4);
     set(MSI, "trigger", eventfds(...triggers));
     set(MSI, "mask", bools(0, 1, 255), 1);
@@ -208,7 +208,7 @@ describe("ACTION_MASK and ACTION_UNMASK", () => {
     expect(signals(triggers)).toEqual([1, 1, 0, 1]);
   });
 
-  test("DATA_NONE masks all of the range", () => {
+  it("DATA_NONE masks all of the range", () => {
     const triggers = make(4);
     set(MSI, "trigger", eventfds(...triggers));
     set(MSI, "mask", "none", 1, 2);
@@ -218,7 +218,7 @@ describe("ACTION_MASK and ACTION_UNMASK", () => {
     expect(signals(triggers)).toEqual([1, 1, 1, 1]);
   });
 
-  test("an eventfd of -1 takes none away", () => {
+  it("an eventfd of -1 takes none away", () => {
     set(INTX, "unmask", eventfds(null));
     set(INTX, "mask", eventfds(null));
     const [intx] = make(1) as [CountingTrigger];
@@ -227,7 +227,7 @@ describe("ACTION_MASK and ACTION_UNMASK", () => {
     expect(intx.signals).toBe(1);
   });
 
-  test("a mask set before the trigger holds", () => {
+  it("a mask set before the trigger holds", () => {
     const [intx] = make(1) as [CountingTrigger];
     set(INTX, "mask", "none");
     set(INTX, "trigger", eventfds(intx));
@@ -239,7 +239,7 @@ describe("ACTION_MASK and ACTION_UNMASK", () => {
 });
 
 describe("igate", () => {
-  test("a request waits for it, and is applied then", async () => {
+  it("a request waits for it, and is applied then", async () => {
     const other = new Task("other");
     void irqs.igate.lock(other);
     const [trigger] = make(1) as [CountingTrigger];
@@ -258,7 +258,7 @@ describe("igate", () => {
     expect(irqs.igate.owner).toBeUndefined();
   });
 
-  test("a request that gives up waiting closes its triggers", async () => {
+  it("a request that gives up waiting closes its triggers", async () => {
     const other = new Task("other");
     void irqs.igate.lock(other);
     const abort = new AbortController();
@@ -277,7 +277,7 @@ describe("igate", () => {
     irqs.igate.unlock(other);
   });
 
-  test("a disconnect waits for it", async () => {
+  it("a disconnect waits for it", async () => {
     const [trigger] = make(1) as [CountingTrigger];
     set(MSI, "trigger", eventfds(trigger));
     const other = new Task("other");

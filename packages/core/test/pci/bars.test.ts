@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   buildConfigSpace,
   ConfigEffect,
@@ -23,7 +23,7 @@ function slots(built: BuiltConfig): number[] {
 }
 
 describe("sizing: software writes all ones and reads the size mask back (PCI 3.0 §6.2.5.1)", () => {
-  test.each([
+  it.each([
     ["I/O of 8 bytes", io({ size: 8 }), 0xfffffff9],
     ["I/O of 4 bytes", io({ size: 4 }), 0xfffffffd],
     ["I/O of 256 bytes", io({ size: 256 }), 0xffffff01],
@@ -38,7 +38,7 @@ describe("sizing: software writes all ones and reads the size mask back (PCI 3.0
     expect(writeOnes(config, 0x14)).toBe(0);
   });
 
-  test.each([
+  it.each([
     ["64-bit of 4 KiB", mmio({ size: 4096, width: 64 }), 0xfffff004, 0xffffffff],
     ["64-bit prefetchable of 1 MiB", memory({ size: 2 ** 20 }), 0xfff0000c, 0xffffffff],
     ["64-bit of 2 GiB", mmio({ size: 2 ** 31, width: 64 }), 0x80000004, 0xffffffff],
@@ -51,7 +51,7 @@ describe("sizing: software writes all ones and reads the size mask back (PCI 3.0
     expect(writeOnes(config, 0x14)).toBe(high);
   });
 
-  test("a register without a BAR reads as 0", () => {
+  it("a register without a BAR reads as 0", () => {
     const { config } = build(io({ size: 8 }));
     for (let offset = 0x14; offset <= 0x30; offset += 4) {
       if (offset === 0x28 || offset === 0x2c) continue;
@@ -59,7 +59,7 @@ describe("sizing: software writes all ones and reads the size mask back (PCI 3.0
     }
   });
 
-  test("an address keeps the bits above the size, and the type stays", () => {
+  it("an address keeps the bits above the size, and the type stays", () => {
     const { config } = build(io({ size: 8 }), memory({ size: 2 ** 20 }));
     expect(write32(config, 0x10, 0x0000e00f)).toBe(ConfigEffect.BARS);
     expect(config.get32(0x10)).toBe(0xe009);
@@ -70,7 +70,7 @@ describe("sizing: software writes all ones and reads the size mask back (PCI 3.0
 });
 
 describe("BAR numbers", () => {
-  test("follow the declarations, a 64-bit BAR takes two", () => {
+  it("follow the declarations, a 64-bit BAR takes two", () => {
     expect(
       slots(
         build(io({ size: 8 }), memory({ size: 4096 }), mmio({ size: 16 }), mmio({ size: 16, width: 64 })),
@@ -78,7 +78,7 @@ describe("BAR numbers", () => {
     ).toEqual([0, 1, 3, 4]);
   });
 
-  test("can be given, and leave others empty", () => {
+  it("can be given, and leave others empty", () => {
     const built = build(mmio({ size: 16 }), msixTable({ vectors: 1, slot: 4 }));
     expect(slots(built)).toEqual([0, 4]);
     expect(built.bars).toHaveLength(6);
@@ -87,7 +87,7 @@ describe("BAR numbers", () => {
 });
 
 describe("wrong declarations are refused, by BAR and rule", () => {
-  test.each([
+  it.each([
     [io({ size: 2 }), /BAR 0: size 2; io BARs are a power of two from 4 to 256 bytes/],
     [io({ size: 512 }), /BAR 0: size 512; io BARs/],
     [io({ size: 12 }), /BAR 0: size 12; io BARs/],
@@ -132,20 +132,20 @@ describe("wrong declarations are refused, by BAR and rule", () => {
     expect(() => build(bar)).toThrow(message);
   });
 
-  test("two in one register", () => {
+  it("two in one register", () => {
     expect(() => build(mmio({ size: 16, width: 64 }), io({ size: 8, slot: 1 }))).toThrow(
       /EINVAL: BAR 1: taken/,
     );
   });
 
-  test("more than there are registers for", () => {
+  it("more than there are registers for", () => {
     const four = Array.from({ length: 4 }, () => memory({ size: 4096 }));
     expect(() => build(...four)).toThrow(/BAR 6: needs 2 of the base address registers/);
   });
 });
 
 describe("memory-like BARs", () => {
-  test("can be mapped whole by default, when there is a page of them", () => {
+  it("can be mapped whole by default, when there is a page of them", () => {
     expect(memory({ size: 65536 }).mappable).toEqual([{ offset: 0, size: 65536 }]);
     expect(memory({ size: 2048 }).mappable).toEqual([]);
     expect(memory({ size: 65536, mappable: [] }).mappable).toEqual([]);
@@ -153,30 +153,30 @@ describe("memory-like BARs", () => {
 });
 
 describe("expansion ROM (PCI 3.0 §6.2.5.2)", () => {
-  test("is 2 KiB at least, and the next power of two above", () => {
+  it("is 2 KiB at least, and the next power of two above", () => {
     expect(writeOnes(buildConfigSpace({ id, rom: new Uint8Array(1) }).config, 0x30)).toBe(0xfffff801);
     expect(writeOnes(buildConfigSpace({ id, rom: new Uint8Array(2049) }).config, 0x30)).toBe(0xfffff001);
     expect(writeOnes(buildConfigSpace({ id, rom: new Uint8Array(65536) }).config, 0x30)).toBe(0xffff0001);
   });
 
-  test("its enable bit is its own, and reported", () => {
+  it("its enable bit is its own, and reported", () => {
     const { config } = buildConfigSpace({ id, rom: new Uint8Array(100) });
     expect(config.get32(0x30)).toBe(0);
     expect(write32(config, 0x30, 1)).toBe(ConfigEffect.ROM);
   });
 
-  test("holds its contents, and ones where they end", () => {
+  it("holds its contents, and ones where they end", () => {
     const { rom } = buildConfigSpace({ id, rom: Uint8Array.of(0x55, 0xaa) });
     expect(rom!.size).toBe(2048);
     expect(rom!.bytes).toHaveLength(2048);
     expect([...rom!.bytes.subarray(0, 3)]).toEqual([0x55, 0xaa, 0xff]);
   });
 
-  test.each([0, 2 ** 24 + 1])("of %d bytes is refused", (length) => {
+  it.each([0, 2 ** 24 + 1])("of %d bytes is refused", (length) => {
     expect(() => buildConfigSpace({ id, rom: new Uint8Array(length) })).toThrow(/EINVAL: ROM: .* bytes/);
   });
 
-  test("a function without one has no register for it", () => {
+  it("a function without one has no register for it", () => {
     expect(writeOnes(build().config, 0x30)).toBe(0);
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   aer,
   af,
@@ -25,7 +25,7 @@ function build(definition: Partial<ConfigDefinition> = {}) {
 }
 
 describe("header (PCI 3.0 §6.1)", () => {
-  test("identity", () => {
+  it("identity", () => {
     const { config } = build({
       id: {
         vendor: 0x8086,
@@ -41,13 +41,13 @@ describe("header (PCI 3.0 §6.1)", () => {
     expect(config.get32(0x2c)).toBe(0x11001af4);
   });
 
-  test("the subsystem is the function's own ids where none is given, and the revision 0", () => {
+  it("the subsystem is the function's own ids where none is given, and the revision 0", () => {
     const { config } = build();
     expect(config.get32(0x2c)).toBe(0x01011b36);
     expect(config.get8(0x08)).toBe(0);
   });
 
-  test.each([
+  it.each([
     ["vendor", { vendor: 0x10000 }],
     ["device", { device: -1 }],
     ["classCode", { classCode: 0x1000000 }],
@@ -59,19 +59,19 @@ describe("header (PCI 3.0 §6.1)", () => {
     );
   });
 
-  test("ids cannot be written", () => {
+  it("ids cannot be written", () => {
     const { config } = build();
     const before = [config.get32(0x00), config.get32(0x08), config.get32(0x2c)];
     for (const offset of [0x00, 0x08, 0x2c]) expect(write32(config, offset, 0xffffffff)).toBe(0);
     expect([config.get32(0x00), config.get32(0x08), config.get32(0x2c)]).toEqual(before);
   });
 
-  test("multifunction is bit 7 of the header type", () => {
+  it("multifunction is bit 7 of the header type", () => {
     expect(build().config.get8(0x0e)).toBe(0x00);
     expect(build({ multifunction: true }).config.get8(0x0e)).toBe(0x80);
   });
 
-  test.each([
+  it.each([
     ["A", 1],
     ["B", 2],
     ["C", 3],
@@ -82,7 +82,7 @@ describe("header (PCI 3.0 §6.1)", () => {
     expect(config.get16(0x3c)).toBe((pin << 8) | 0x0b);
   });
 
-  test("the latency timer is for conventional PCI", () => {
+  it("the latency timer is for conventional PCI", () => {
     const conventional = build().config;
     write8(conventional, 0x0d, 0xff);
     expect(conventional.get8(0x0d)).toBe(0xf8);
@@ -93,7 +93,7 @@ describe("header (PCI 3.0 §6.1)", () => {
 });
 
 describe("command register: bits that the function has (PCI 3.0 §6.2.2)", () => {
-  test.each([
+  it.each([
     ["nothing", {}, 0x0144],
     ["an I/O BAR", { bars: [io({ size: 8 })] }, 0x0145],
     ["a memory BAR", { bars: [mmio({ size: 16 })] }, 0x0146],
@@ -105,7 +105,7 @@ describe("command register: bits that the function has (PCI 3.0 §6.2.2)", () =>
     expect(config.get16(0x04)).toBe(expected);
   });
 
-  test("decode, bus mastering and INTx disable report, error enables do not", () => {
+  it("decode, bus mastering and INTx disable report, error enables do not", () => {
     const { config } = build({ bars: [io({ size: 8 }), mmio({ size: 16 })], interruptPin: "A" });
     expect(write16(config, 0x04, 0x0001)).toBe(ConfigEffect.COMMAND);
     expect(write16(config, 0x04, 0x0003)).toBe(ConfigEffect.COMMAND);
@@ -117,7 +117,7 @@ describe("command register: bits that the function has (PCI 3.0 §6.2.2)", () =>
 });
 
 describe("status register (PCI 3.0 §6.2.3)", () => {
-  test("error bits are cleared by writing 1, the rest is read-only", () => {
+  it("error bits are cleared by writing 1, the rest is read-only", () => {
     const { config } = build({ capabilities: [pm()] });
     config.set16(0x06, 0xffff);
     write16(config, 0x06, 0x8100);
@@ -126,7 +126,7 @@ describe("status register (PCI 3.0 §6.2.3)", () => {
     expect(config.get16(0x06)).toBe(0x06ff);
   });
 
-  test("the capability list bit says whether there is one", () => {
+  it("the capability list bit says whether there is one", () => {
     expect(build().config.get16(0x06) & 0x10).toBe(0);
     expect(build().config.get8(0x34)).toBe(0);
     expect(build({ capabilities: [pm()] }).config.get16(0x06) & 0x10).toBe(0x10);
@@ -134,7 +134,7 @@ describe("status register (PCI 3.0 §6.2.3)", () => {
 });
 
 describe("chain of capabilities (PCI 3.0 §6.7)", () => {
-  test("starts at 0x40, in order of declaration, each at a multiple of 4", () => {
+  it("starts at 0x40, in order of declaration, each at a multiple of 4", () => {
     const { config, capabilities } = build({
       bars: [msixTable({ vectors: 2 })],
       capabilities: [
@@ -160,20 +160,20 @@ describe("chain of capabilities (PCI 3.0 §6.7)", () => {
     expect(capabilities.express).toBeUndefined();
   });
 
-  test("ids and pointers are read-only", () => {
+  it("ids and pointers are read-only", () => {
     const { config } = build({ capabilities: [pm(), af()] });
     for (const offset of [0x34, 0x40, 0x48]) write16(config, offset, 0xffff);
     expect([config.get8(0x34), config.get16(0x40), config.get16(0x48)]).toEqual([0x40, 0x4801, 0x0013]);
   });
 
-  test("one that does not fit into 256 bytes is refused", () => {
+  it("one that does not fit into 256 bytes is refused", () => {
     const big = vendorSpecific({ contents: new Uint8Array(180) });
     expect(() => build({ capabilities: [big, msi()] })).toThrow(
       /capability msi: 14 bytes at 0xf8 leave configuration space/,
     );
   });
 
-  test("only vendor-specific ones may be repeated", () => {
+  it("only vendor-specific ones may be repeated", () => {
     const vendor = vendorSpecific({ contents: new Uint8Array(1) });
     expect(build({ capabilities: [vendor, vendor] }).capabilities.vendorSpecific).toHaveLength(2);
     expect(() => build({ capabilities: [pm(), pm()] })).toThrow(/EINVAL: capability pm: declared twice/);
@@ -181,7 +181,7 @@ describe("chain of capabilities (PCI 3.0 §6.7)", () => {
 });
 
 describe("extended capabilities (PCIe 6.0 §7.6.3)", () => {
-  test("start at 0x100, in order of declaration", () => {
+  it("start at 0x100, in order of declaration", () => {
     const { config, capabilities } = build({ capabilities: [dsn(1n), express(), aer()] });
     expect(config.size).toBe(4096);
     // version 1 and next 0x10c; version 2 and the end.
@@ -191,12 +191,12 @@ describe("extended capabilities (PCIe 6.0 §7.6.3)", () => {
     expect(config.get8(0x34)).toBe(0x40);
   });
 
-  test("a PCI Express function without them reads 0 at 0x100", () => {
+  it("a PCI Express function without them reads 0 at 0x100", () => {
     const { config } = build({ capabilities: [express()] });
     expect([config.size, config.get32(0x100)]).toEqual([4096, 0]);
   });
 
-  test("a function without PCI Express has 256 bytes, and can have none", () => {
+  it("a function without PCI Express has 256 bytes, and can have none", () => {
     expect(build({ capabilities: [pm()] }).config.size).toBe(256);
     expect(() => build({ capabilities: [aer()] })).toThrow(
       /EINVAL: capability aer: needs the express capability/,
@@ -206,7 +206,7 @@ describe("extended capabilities (PCIe 6.0 §7.6.3)", () => {
 
 describe("MSI-X lies in memory BARs (PCI 3.0 §6.8.2)", () => {
   const table = { bar: 0, offset: 0 };
-  test.each([
+  it.each([
     ["no such BAR", { vectors: 1, bar: 1 }, /MSI-X table: BAR 1, .* no memory BAR of that number/],
     ["not a BAR number", { vectors: 1, bar: 7 }, /MSI-X table: BAR 7/],
     [
@@ -233,13 +233,13 @@ describe("MSI-X lies in memory BARs (PCI 3.0 §6.8.2)", () => {
     expect(() => build({ bars: [mmio({ size: 8192 })], capabilities: [msix(options)] })).toThrow(message);
   });
 
-  test("an I/O BAR is refused", () => {
+  it("an I/O BAR is refused", () => {
     expect(() => build({ bars: [io({ size: 256 })], capabilities: [msix({ vectors: 1, bar: 0 })] })).toThrow(
       /no memory BAR/,
     );
   });
 
-  test("what a client may map holds neither table nor pending bits", () => {
+  it("what a client may map holds neither table nor pending bits", () => {
     const beyond = [{ offset: 8192, size: 8192 }];
     const capabilities = [msix({ vectors: 4, bar: 0 })];
     expect(() => build({ bars: [memory({ size: 16384 })], capabilities })).toThrow(
@@ -248,7 +248,7 @@ describe("MSI-X lies in memory BARs (PCI 3.0 §6.8.2)", () => {
     expect(() => build({ bars: [memory({ size: 16384, mappable: beyond })], capabilities })).not.toThrow();
   });
 
-  test.each([
+  it.each([
     [0x800, 0x840],
     [0x808, 0x800],
   ])("table at %d and pending bits at %d share a BAR with registers, side by side", (table, pba) => {

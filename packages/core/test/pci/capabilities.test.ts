@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   aer,
   af,
@@ -26,7 +26,7 @@ function build(...capabilities: CapabilityDeclaration[]): ConfigSpace {
 }
 
 describe("power management (PCI PM 1.2 §3.2)", () => {
-  test("PMC: version 3, D1 and D2 and PME as declared, read-only", () => {
+  it("PMC: version 3, D1 and D2 and PME as declared, read-only", () => {
     expect(build(pm()).get16(CAP + 2)).toBe(0x0003);
     expect(build(pm({ d1: true, d2: true })).get16(CAP + 2)).toBe(0x0603);
     const config = build(pm({ pme: true }));
@@ -34,14 +34,14 @@ describe("power management (PCI PM 1.2 §3.2)", () => {
     expect(config.get16(CAP + 2)).toBe(0x4803);
   });
 
-  test("PMCSR: No_Soft_Reset is read-only, as declared", () => {
+  it("PMCSR: No_Soft_Reset is read-only, as declared", () => {
     expect(build(pm()).get16(CAP + 4)).toBe(0x0008);
     const config = build(pm({ noSoftReset: false }));
     write16(config, CAP + 4, 0x0008);
     expect(config.get16(CAP + 4)).toBe(0x0000);
   });
 
-  test("a change of power state is reported, and reads back", () => {
+  it("a change of power state is reported, and reads back", () => {
     const config = build(pm());
     expect(write16(config, CAP + 4, 3)).toBe(ConfigEffect.POWER_STATE);
     expect(config.get16(CAP + 4)).toBe(0x000b);
@@ -49,7 +49,7 @@ describe("power management (PCI PM 1.2 §3.2)", () => {
     expect(write16(config, CAP + 4, 0)).toBe(ConfigEffect.POWER_STATE);
   });
 
-  test("a power state that the function lacks is discarded", () => {
+  it("a power state that the function lacks is discarded", () => {
     const config = build(pm({ d1: true }));
     write16(config, CAP + 4, 3);
     expect(write16(config, CAP + 4, 2)).toBe(0);
@@ -58,7 +58,7 @@ describe("power management (PCI PM 1.2 §3.2)", () => {
     expect(config.get16(CAP + 4) & 3).toBe(1);
   });
 
-  test("PME enable is software's, PME status is cleared by writing 1, where there is PME", () => {
+  it("PME enable is software's, PME status is cleared by writing 1, where there is PME", () => {
     const config = build(pm({ pme: true }));
     config.assign16(CAP + 4, 0x8000, true);
     write16(config, CAP + 4, 0x0100);
@@ -72,13 +72,13 @@ describe("power management (PCI PM 1.2 §3.2)", () => {
 });
 
 describe("PCI Express (PCIe 6.0 §7.5.3)", () => {
-  test("version 2, and the type", () => {
+  it("version 2, and the type", () => {
     expect(build(express()).get16(CAP + 2)).toBe(0x0002);
     expect(build(express({ type: "legacyEndpoint" })).get16(CAP + 2)).toBe(0x0012);
     expect(build(express({ type: "rootComplexIntegrated" })).get16(CAP + 2)).toBe(0x0092);
   });
 
-  test("initiate FLR: reported each time, reads as 0", () => {
+  it("initiate FLR: reported each time, reads as 0", () => {
     const config = build(express());
     expect(config.get32(CAP + 4) & 0x10000000).toBe(0x10000000);
     for (let i = 0; i < 2; i++) {
@@ -88,27 +88,27 @@ describe("PCI Express (PCIe 6.0 §7.5.3)", () => {
     expect(write8(config, CAP + 9, 0x80)).toBe(ConfigEffect.FLR_PCIE);
   });
 
-  test("a function without FLR does not say so, and ignores the bit", () => {
+  it("a function without FLR does not say so, and ignores the bit", () => {
     const config = build(express({ flr: false }));
     expect(config.get32(CAP + 4) & 0x10000000).toBe(0);
     expect(write16(config, CAP + 8, 0x8000)).toBe(0);
   });
 
-  test("device control starts with relaxed ordering, no snoop and 512-byte reads", () => {
+  it("device control starts with relaxed ordering, no snoop and 512-byte reads", () => {
     const config = build(express());
     expect(config.get16(CAP + 8)).toBe(0x2810);
     write16(config, CAP + 8, 0x7fff);
     expect(config.get16(CAP + 8)).toBe(0x78ff);
   });
 
-  test("device status: detected errors are cleared by writing 1, the rest is the device's", () => {
+  it("device status: detected errors are cleared by writing 1, the rest is the device's", () => {
     const config = build(express());
     config.set16(CAP + 10, 0x003f);
     write16(config, CAP + 10, 0xffff);
     expect(config.get16(CAP + 10)).toBe(0x0030);
   });
 
-  test("the link runs at what it is capable of", () => {
+  it("the link runs at what it is capable of", () => {
     const config = build(express({ generation: 4, lanes: 8 }));
     expect(config.get32(CAP + 12)).toBe(0x84);
     expect(config.get16(CAP + 18)).toBe(0x84);
@@ -116,18 +116,18 @@ describe("PCI Express (PCIe 6.0 §7.5.3)", () => {
     expect(config.get16(CAP + 48)).toBe(4);
   });
 
-  test("inside the root complex there is no link: its registers are 0 and stay so", () => {
+  it("inside the root complex there is no link: its registers are 0 and stay so", () => {
     const config = build(express({ type: "rootComplexIntegrated" }));
     for (const offset of [12, 16, 44, 48]) expect(writeOnes(config, CAP + offset)).toBe(0);
   });
 });
 
 describe("Advanced Features", () => {
-  test("length 6, transactions pending and FLR", () => {
+  it("length 6, transactions pending and FLR", () => {
     expect(build(af()).get32(CAP)).toBe(0x03060013);
   });
 
-  test("initiate FLR: reported each time, reads as 0", () => {
+  it("initiate FLR: reported each time, reads as 0", () => {
     const config = build(af());
     expect(write8(config, CAP + 4, 0xff)).toBe(ConfigEffect.FLR_AF);
     expect(config.get8(CAP + 4)).toBe(0);
@@ -135,7 +135,7 @@ describe("Advanced Features", () => {
     expect(write8(config, CAP + 4, 0xfe)).toBe(0);
   });
 
-  test("transactions pending is the device's", () => {
+  it("transactions pending is the device's", () => {
     const config = build(af());
     config.set8(CAP + 5, 1);
     write8(config, CAP + 5, 0);
@@ -144,7 +144,7 @@ describe("Advanced Features", () => {
 });
 
 describe("MSI (PCI 3.0 §6.8.1)", () => {
-  test.each([
+  it.each([
     [{ address64: false, perVectorMask: false }, 10, 0x0004],
     [{ address64: true, perVectorMask: false }, 14, 0x0084],
     [{ address64: false, perVectorMask: true }, 20, 0x0104],
@@ -155,7 +155,7 @@ describe("MSI (PCI 3.0 §6.8.1)", () => {
     expect(build(capability).get16(CAP + 2)).toBe(control);
   });
 
-  test("enable and multiple message enable report, and no more than it is capable of is enabled", () => {
+  it("enable and multiple message enable report, and no more than it is capable of is enabled", () => {
     const config = build(msi({ vectors: 4 }));
     expect(write16(config, CAP + 2, 0x0001)).toBe(ConfigEffect.MSI);
     expect(write16(config, CAP + 2, 0x0021)).toBe(ConfigEffect.MSI);
@@ -164,7 +164,7 @@ describe("MSI (PCI 3.0 §6.8.1)", () => {
     expect(config.get16(CAP + 2)).toBe(0x00a5);
   });
 
-  test("address and data are software's, in their places", () => {
+  it("address and data are software's, in their places", () => {
     const wide = build(msi());
     expect([4, 8, 12].map((offset) => writeOnes(wide, CAP + offset))).toEqual([
       0xfffffffc, 0xffffffff, 0x0000ffff,
@@ -173,7 +173,7 @@ describe("MSI (PCI 3.0 §6.8.1)", () => {
     expect([4, 8, 12].map((offset) => writeOnes(narrow, CAP + offset))).toEqual([0xfffffffc, 0x0000ffff, 0]);
   });
 
-  test("mask bits are software's, for each vector, and report; pending bits are the device's", () => {
+  it("mask bits are software's, for each vector, and report; pending bits are the device's", () => {
     const capability = msi({ vectors: 8, perVectorMask: true });
     const config = build(capability);
     expect(write32(config, CAP + capability.registers.mask, 0xffffffff)).toBe(ConfigEffect.MSI_MASK);
@@ -185,13 +185,13 @@ describe("MSI (PCI 3.0 §6.8.1)", () => {
     expect(writeOnes(build(msi({ vectors: 1, perVectorMask: true })), CAP + 16)).toBe(1);
   });
 
-  test.each([0, 3, 64, 1.5])("%d vectors are refused", (vectors) => {
+  it.each([0, 3, 64, 1.5])("%d vectors are refused", (vectors) => {
     expect(() => msi({ vectors })).toThrow(/EINVAL: MSI: .* vectors; a function has a power of two/);
   });
 });
 
 describe("MSI-X capability (PCI 3.0 §6.8.2)", () => {
-  test("table size is read-only and one less, enable and function mask are software's and report", () => {
+  it("table size is read-only and one less, enable and function mask are software's and report", () => {
     const config = build(msix({ vectors: 2048, bar: 0 }));
     expect(config.get16(CAP + 2)).toBe(0x07ff);
     expect(write16(config, CAP + 2, 0x8000)).toBe(ConfigEffect.MSIX);
@@ -200,17 +200,17 @@ describe("MSI-X capability (PCI 3.0 §6.8.2)", () => {
     expect(config.get16(CAP + 2)).toBe(0xc7ff);
   });
 
-  test("table and pending bits: which BAR and where, read-only", () => {
+  it("table and pending bits: which BAR and where, read-only", () => {
     const config = build(msix({ vectors: 2048, bar: 0 }));
     expect(writeOnes(config, CAP + 4)).toBe(0);
     expect(writeOnes(config, CAP + 8)).toBe(0x8000);
   });
 
-  test.each([0, 2049, NaN])("%d vectors are refused", (vectors) => {
+  it.each([0, 2049, NaN])("%d vectors are refused", (vectors) => {
     expect(() => msix({ vectors, bar: 0 })).toThrow(/EINVAL: MSI-X: .* vectors; a function has 1 to 2048/);
   });
 
-  test("a place that is not a multiple of 8 is refused", () => {
+  it("a place that is not a multiple of 8 is refused", () => {
     const place = { bar: 0, offset: 4 };
     expect(() => msix({ vectors: 1, table: place, pba: { bar: 0, offset: 64 } })).toThrow(
       /MSI-X table: offset 4/,
@@ -222,7 +222,7 @@ describe("MSI-X capability (PCI 3.0 §6.8.2)", () => {
 });
 
 describe("vendor-specific", () => {
-  test("length, contents, and what of them can be written", () => {
+  it("length, contents, and what of them can be written", () => {
     const config = build(
       vendorSpecific({ contents: Uint8Array.of(0x11, 0x22, 0x33), writable: Uint8Array.of(0xf0, 0, 0xff) }),
     );
@@ -231,7 +231,7 @@ describe("vendor-specific", () => {
     expect(config.get32(CAP + 3)).toBe(0x00ff22f1);
   });
 
-  test("contents or masks that do not fit are refused", () => {
+  it("contents or masks that do not fit are refused", () => {
     expect(() => vendorSpecific({ contents: new Uint8Array(253) })).toThrow(/EINVAL: vendor-specific/);
     expect(() => vendorSpecific({ contents: new Uint8Array(2), writable: new Uint8Array(3) })).toThrow(
       /mask of 3/,
@@ -243,14 +243,14 @@ describe("Advanced Error Reporting (PCIe 6.0 §7.8.4)", () => {
   const UNCORRECTABLE = 0x005ff010;
   const CORRECTABLE = 0x000031c1;
 
-  test("masks and severity start as the specification says", () => {
+  it("masks and severity start as the specification says", () => {
     const config = build(express(), aer());
     expect([8, 12, 20].map((offset) => config.get32(EXTENDED_CAP + offset))).toEqual([
       0x00400000, 0x00462010, 0x2000,
     ]);
   });
 
-  test("status is cleared by writing 1, masks and severity are software's", () => {
+  it("status is cleared by writing 1, masks and severity are software's", () => {
     const config = build(express(), aer());
     config.set32(EXTENDED_CAP + 4, UNCORRECTABLE);
     config.set32(EXTENDED_CAP + 16, CORRECTABLE);
@@ -265,7 +265,7 @@ describe("Advanced Error Reporting (PCIe 6.0 §7.8.4)", () => {
     ]);
   });
 
-  test("the header log is the device's", () => {
+  it("the header log is the device's", () => {
     const config = build(express(), aer());
     config.set32(EXTENDED_CAP + 28, 0xdeadbeef);
     expect(writeOnes(config, EXTENDED_CAP + 28)).toBe(0xdeadbeef);
@@ -273,13 +273,13 @@ describe("Advanced Error Reporting (PCIe 6.0 §7.8.4)", () => {
 });
 
 describe("Device Serial Number (PCIe 6.0 §7.9.3)", () => {
-  test("64 bits, the lower half first, read-only", () => {
+  it("64 bits, the lower half first, read-only", () => {
     const config = build(express(), dsn(0x0011223344556677n));
     expect(writeOnes(config, EXTENDED_CAP + 4)).toBe(0x44556677);
     expect(writeOnes(config, EXTENDED_CAP + 8)).toBe(0x00112233);
   });
 
-  test.each([-1n, 2n ** 64n])("%s is refused", (serial) => {
+  it.each([-1n, 2n ** 64n])("%s is refused", (serial) => {
     expect(() => dsn(serial)).toThrow(/EINVAL: device serial number/);
   });
 });

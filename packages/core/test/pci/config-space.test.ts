@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { VfioError } from "../../src/errno.js";
 import {
   aer,
@@ -53,19 +53,19 @@ function sample(): ConfigSpace {
 }
 
 describe("fields", () => {
-  test("read-only bits keep their power-on value", () => {
+  it("read-only bits keep their power-on value", () => {
     const config = sample();
     expect(write32(config, 0, 0xffffffff)).toBe(0);
     expect(config.get32(0)).toBe(0x12345678);
   });
 
-  test("read-write bits take what is written, the bits around them do not", () => {
+  it("read-write bits take what is written, the bits around them do not", () => {
     const config = sample();
     write32(config, 4, 0xa5a5a5a5);
     expect(config.get32(4)).toBe(0x0000a5a5);
   });
 
-  test("write-1-to-clear bits are cleared by 1 and left by 0", () => {
+  it("write-1-to-clear bits are cleared by 1 and left by 0", () => {
     const config = sample();
     write32(config, 8, 0x01000002);
     expect(config.get32(8)).toBe(0x0e00000d);
@@ -76,7 +76,7 @@ describe("fields", () => {
     expect(config.get32(8)).toBe(0x80000000);
   });
 
-  test("action bits read as 0", () => {
+  it("action bits read as 0", () => {
     const config = sample();
     write32(config, 12, 0xffffffff);
     expect(config.get32(12)).toBe(1);
@@ -84,7 +84,7 @@ describe("fields", () => {
 });
 
 describe("effects", () => {
-  test("a watched bit that changes is reported, one that is written as it was is not", () => {
+  it("a watched bit that changes is reported, one that is written as it was is not", () => {
     const config = sample();
     expect(write32(config, 4, 0x000001ff)).toBe(1);
     expect(write32(config, 4, 0x000001ff)).toBe(0);
@@ -92,27 +92,27 @@ describe("effects", () => {
     expect(write32(config, 4, 0x000010ff)).toBe(0);
   });
 
-  test("a status bit that is cleared is reported", () => {
+  it("a status bit that is cleared is reported", () => {
     const config = sample();
     expect(write32(config, 8, 0x01000000)).toBe(4);
     expect(write32(config, 8, 0x01000000)).toBe(0);
   });
 
-  test("an action is reported each time that 1 is written", () => {
+  it("an action is reported each time that 1 is written", () => {
     const config = sample();
     expect(write32(config, 12, 0x80000000)).toBe(8);
     expect(write32(config, 12, 0x80000000)).toBe(8);
     expect(write32(config, 12, 0x00000001)).toBe(0);
   });
 
-  test("bytes report as the words that they make", () => {
+  it("bytes report as the words that they make", () => {
     const config = sample();
     expect(write8(config, 5, 0x11)).toBe(1 | 2);
     expect(write8(config, 15, 0x80)).toBe(8);
     expect(write8(config, 12, 0x80)).toBe(0);
   });
 
-  test("the device's own writes report nothing and pass every mask", () => {
+  it("the device's own writes report nothing and pass every mask", () => {
     const config = sample();
     config.set32(0, 0xcafe0000);
     config.set16(4, 0xffff);
@@ -126,7 +126,7 @@ describe("effects", () => {
 });
 
 describe("bounds", () => {
-  test.each([
+  it.each([
     [16, 1],
     [15, 2],
     [0, 17],
@@ -145,7 +145,7 @@ describe("bounds", () => {
     expect(bytes.every((byte) => byte === 0xff)).toBe(true);
   });
 
-  test("the last byte, and nothing at the end", () => {
+  it("the last byte, and nothing at the end", () => {
     const config = sample();
     const into = new Uint8Array(4);
     config.read(15, 1, into, 3);
@@ -153,7 +153,7 @@ describe("bounds", () => {
     expect(config.write(16, into, 0, 0)).toBe(0);
   });
 
-  test("reads and writes of any size and alignment use the buffer from where they are told", () => {
+  it("reads and writes of any size and alignment use the buffer from where they are told", () => {
     const config = sample();
     const into = new Uint8Array(8);
     config.read(1, 3, into, 2);
@@ -228,7 +228,7 @@ describe("properties of a whole function", () => {
     }),
   );
 
-  test("software changes what it should be able to change", () => {
+  it("software changes what it should be able to change", () => {
     config.reset();
     config.write(0, new Uint8Array(config.size).fill(0xff), 0, config.size);
     const ones = config.snapshot();
@@ -245,7 +245,7 @@ describe("properties of a whole function", () => {
     ).toBe(-1);
   });
 
-  test("no sequence of writes changes a read-only bit", () => {
+  it("no sequence of writes changes a read-only bit", () => {
     fc.assert(
       fc.property(writes, (sequence) => {
         config.reset();
@@ -255,7 +255,7 @@ describe("properties of a whole function", () => {
     );
   });
 
-  test("reset restores every power-on byte", () => {
+  it("reset restores every power-on byte", () => {
     fc.assert(
       fc.property(writes, (sequence) => {
         play(sequence);
@@ -266,7 +266,7 @@ describe("properties of a whole function", () => {
     );
   });
 
-  test("a read returns what snapshot shows", () => {
+  it("a read returns what snapshot shows", () => {
     fc.assert(
       fc.property(fc.nat(4095), fc.nat(64), (offset, length) => {
         const count = Math.min(length, config.size - offset);
@@ -277,13 +277,13 @@ describe("properties of a whole function", () => {
     );
   });
 
-  test("a write of everything reports every effect", () => {
+  it("a write of everything reports every effect", () => {
     config.reset();
     const all = Object.values(ConfigEffect).reduce((mask, effect) => mask | effect, 0);
     expect(config.write(0, new Uint8Array(config.size).fill(0xff), 0, config.size)).toBe(all);
   });
 
-  test("a 32-bit write does what four of a byte do", () => {
+  it("a 32-bit write does what four of a byte do", () => {
     const other = buildConfigSpace(everything).config;
     config.reset();
     fc.assert(
@@ -298,7 +298,7 @@ describe("properties of a whole function", () => {
   });
 
   describe("state for migration", () => {
-    test("loading a snapshot gives the other function the same registers", () => {
+    it("loading a snapshot gives the other function the same registers", () => {
       const target = buildConfigSpace(everything).config;
       fc.assert(
         fc.property(writes, (sequence) => {
@@ -310,7 +310,7 @@ describe("properties of a whole function", () => {
       );
     });
 
-    test("hostile bytes change control and status bits, nothing else", () => {
+    it("hostile bytes change control and status bits, nothing else", () => {
       const target = buildConfigSpace(everything).config;
       fc.assert(
         fc.property(fc.uint8Array({ minLength: 512, maxLength: 512 }), (bytes) => {
@@ -320,7 +320,7 @@ describe("properties of a whole function", () => {
       );
     });
 
-    test("status bits that the device has set migrate", () => {
+    it("status bits that the device has set migrate", () => {
       const target = buildConfigSpace(everything).config;
       config.reset();
       config.set16(0x06, config.get16(0x06) | 0x8000);
@@ -328,7 +328,7 @@ describe("properties of a whole function", () => {
       expect(target.get16(0x06)).toBe(config.get16(0x06));
     });
 
-    test("a power state that the function does not have is not loaded", () => {
+    it("a power state that the function does not have is not loaded", () => {
       const target = buildConfigSpace(everything).config;
       config.reset();
       const bytes = config.snapshot();
@@ -337,7 +337,7 @@ describe("properties of a whole function", () => {
       expect(target.get8(capabilities.pm!.offset + 4) & 3).toBe(0);
     });
 
-    test("bytes of another length are refused, and change nothing", () => {
+    it("bytes of another length are refused, and change nothing", () => {
       const before = config.snapshot();
       expect(() => config.load(new Uint8Array(256).fill(0xff))).toThrow(
         /EINVAL: .* 256 bytes to load, .* 4096/,
@@ -346,7 +346,7 @@ describe("properties of a whole function", () => {
     });
   });
 
-  test("16-bit accesses are little-endian", () => {
+  it("16-bit accesses are little-endian", () => {
     config.reset();
     write16(config, 0x04, 0x0107);
     expect([config.get8(0x04), config.get8(0x05)]).toEqual([0x07, 0x01]);

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   aer,
   af,
@@ -52,7 +52,7 @@ function variants(config: ConfigSpace, start: number, end: number, runs = 60): U
 }
 
 describe.skipIf(!hasLspci)("output is lspci's own", () => {
-  test("a card with everything, at power-on and configured", () => {
+  it("a card with everything, at power-on and configured", () => {
     const { config, capabilities } = buildConfigSpace({
       id,
       bars: [
@@ -87,7 +87,7 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     expectSameAsLspci([powerOn, config.snapshot()]);
   });
 
-  test("Control and Status", () => {
+  it("Control and Status", () => {
     const config = build({ interruptPin: "A" });
     // Without the capability list bit: what the list holds is another test's.
     const spaces = variants(config, 0x04, 0x08).map((bytes) => {
@@ -97,7 +97,7 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     expectSameAsLspci(spaces);
   });
 
-  test("cache line, latency, BIST, interrupt pin and line", () => {
+  it("cache line, latency, BIST, interrupt pin and line", () => {
     const config = build({ interruptPin: "A" });
     config.set16(0x04, 0x0004);
     const spaces = [
@@ -114,7 +114,7 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     expectSameAsLspci(spaces);
   });
 
-  test("subsystem, and its absence", () => {
+  it("subsystem, and its absence", () => {
     const config = build({});
     expectSameAsLspci(
       [0x12345678, 0x1234ffff, 0x12340000, 0xffff1af4, 0].map((ids) => {
@@ -124,7 +124,7 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     );
   });
 
-  test("Region: every kind of BAR, with each decode enabled and disabled", () => {
+  it("Region: every kind of BAR, with each decode enabled and disabled", () => {
     const config = build({});
     const low = [
       0, 0x1, 0xe001, 0xabcd1235, 0xfe000000, 0xfe000008, 0xfe000004, 0xfe00000c, 0x4, 0xc, 0x2, 0x1006,
@@ -142,7 +142,7 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     expectSameAsLspci([...spaces, config.snapshot()]);
   });
 
-  test("Expansion ROM", () => {
+  it("Expansion ROM", () => {
     const config = build({});
     expectSameAsLspci(
       [0, 2].flatMap((command) =>
@@ -155,11 +155,11 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     );
   });
 
-  test("Power Management", () => {
+  it("Power Management", () => {
     expectSameAsLspci(variants(build({ capabilities: [pm()] }), 0x42, 0x48));
   });
 
-  test("MSI: 32-bit, 64-bit, with and without masks", () => {
+  it("MSI: 32-bit, 64-bit, with and without masks", () => {
     for (const address64 of [false, true]) {
       for (const perVectorMask of [false, true]) {
         const config = build({ capabilities: [msi({ vectors: 32, address64, perVectorMask })] });
@@ -169,16 +169,16 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     expectSameAsLspci(variants(build({ capabilities: [msi()] }), 0x42, 0x58));
   });
 
-  test("MSI-X", () => {
+  it("MSI-X", () => {
     const config = build({ bars: [msixTable({ vectors: 4 })], capabilities: [msix({ vectors: 4, bar: 0 })] });
     expectSameAsLspci(variants(config, 0x42, 0x4c));
   });
 
-  test("Advanced Features", () => {
+  it("Advanced Features", () => {
     expectSameAsLspci(variants(build({ capabilities: [af()] }), 0x42, 0x46));
   });
 
-  test("Vendor Specific Information, in both spaces", () => {
+  it("Vendor Specific Information, in both spaces", () => {
     expectSameAsLspci(
       variants(build({ capabilities: [vendorSpecific({ contents: new Uint8Array(5) })] }), 0x42, 0x48),
     );
@@ -187,14 +187,14 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     expectSameAsLspci(variants(config, 0x104, 0x110));
   });
 
-  test.each(["endpoint", "legacyEndpoint", "rootComplexIntegrated"] as const)("Express: %s", (type) => {
+  it.each(["endpoint", "legacyEndpoint", "rootComplexIntegrated"] as const)("Express: %s", (type) => {
     const withoutMemory = build({ bars: [io({ size: 8 })], capabilities: [express({ type })] });
     expectSameAsLspci(variants(withoutMemory, 0x44, 0x40 + 60, 100));
     const withMemory = build({ bars: [memory({ size: 4096 })], capabilities: [express({ type })] });
     expectSameAsLspci(variants(withMemory, 0x44, 0x40 + 60, 100));
   });
 
-  test("Express: versions and message numbers", () => {
+  it("Express: versions and message numbers", () => {
     const config = build({ capabilities: [express()] });
     expectSameAsLspci(
       [0x0001, 0x0002, 0x0003, 0x3e02].map((flags) => {
@@ -204,7 +204,7 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     );
   });
 
-  test("Express: an endpoint that is not device 0 does not show the link's second set of registers", () => {
+  it("Express: an endpoint that is not device 0 does not show the link's second set of registers", () => {
     for (const type of ["endpoint", "legacyEndpoint"] as const) {
       const bytes = build({ capabilities: [express({ type, generation: 4 })] }).snapshot();
       expect(formatDescription(describeConfig(bytes), "00:03.0").slice(1)).toEqual(
@@ -213,15 +213,15 @@ describe.skipIf(!hasLspci)("output is lspci's own", () => {
     }
   });
 
-  test("Advanced Error Reporting", () => {
+  it("Advanced Error Reporting", () => {
     expectSameAsLspci(variants(build({ capabilities: [express(), aer()] }), 0x104, 0x148));
   });
 
-  test("Device Serial Number", () => {
+  it("Device Serial Number", () => {
     expectSameAsLspci(variants(build({ capabilities: [express(), dsn(1n)] }), 0x104, 0x10c));
   });
 
-  test("capabilities that nobody decodes are named", () => {
+  it("capabilities that nobody decodes are named", () => {
     const config = build({ capabilities: [express()] });
     const spaces = [0x20, 0x45, 0xfe].map((unknown) => {
       config.set32(0x100, 0x00010000 | unknown | 0x100);

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   aer,
   buildConfigSpace,
@@ -29,12 +29,12 @@ function sample(): Uint8Array {
 }
 
 describe("a description", () => {
-  test("is plain data that survives JSON", () => {
+  it("is plain data that survives JSON", () => {
     const description = describeConfig(sample(), [8, 8192]);
     expect(JSON.parse(JSON.stringify(description))).toEqual(description);
   });
 
-  test("names what is in the header", () => {
+  it("names what is in the header", () => {
     const { capabilities: _, ...header } = describeConfig(sample(), [8, 8192]);
     expect(header).toMatchObject({
       vendor: 0x1b36,
@@ -54,7 +54,7 @@ describe("a description", () => {
     expect(header.status.fields).toMatchObject({ Cap: true, DEVSEL: "fast", INTx: false });
   });
 
-  test("decodes each capability by fields", () => {
+  it("decodes each capability by fields", () => {
     const { capabilities } = describeConfig(sample());
     expect(capabilities.map(({ name, offset, extended }) => [name, offset, extended])).toEqual([
       ["Power Management", 0x40, false],
@@ -85,7 +85,7 @@ describe("BARs whose sizes are known", () => {
   const bars = [mmio({ size: 16 }), memory({ size: 2 ** 34 }), io({ size: 256 })];
   const { config } = buildConfigSpace({ id, bars, rom: new Uint8Array(3000) });
 
-  test("are shown before software has assigned an address", () => {
+  it("are shown before software has assigned an address", () => {
     const lines = formatDescription(describeConfig(config.snapshot(), [16, 2 ** 34, 0, 256, 0, 0, 4096]));
     expect(lines.slice(4)).toEqual([
       "\tRegion 0: Memory at <unassigned> (32-bit, non-prefetchable) [disabled] [size=16]",
@@ -95,7 +95,7 @@ describe("BARs whose sizes are known", () => {
     ]);
   });
 
-  test("above 4 GiB", () => {
+  it("above 4 GiB", () => {
     config.set32(0x14, 0x0000000c);
     config.set32(0x18, 0x00000018);
     config.set16(0x04, 2);
@@ -107,7 +107,7 @@ describe("BARs whose sizes are known", () => {
     ]);
   });
 
-  test.each([
+  it.each([
     [4, "4"],
     [1023, "1023"],
     [1024, "1K"],
@@ -122,7 +122,7 @@ describe("BARs whose sizes are known", () => {
 });
 
 describe("the identity line", () => {
-  test("has the slot where there is one", () => {
+  it("has the slot where there is one", () => {
     const description = describeConfig(sample());
     expect(formatDescription(description)[0]).toBe("0700: 1b36:0002 (rev 01) (prog-if 02)");
     expect(formatDescription(description, "00:04.0")[0]).toBe(
@@ -141,7 +141,7 @@ describe("hostile and broken bytes are reported", () => {
   const names = (description: ConfigDescription): string[] =>
     description.capabilities.map(({ name }) => name);
 
-  test("a list that loops", () => {
+  it("a list that loops", () => {
     const description = spoil((bytes) => (bytes[0x59] = 0x48));
     expect(names(description).slice(0, 4)).toEqual(["Power Management", "MSI", "Express", "<chain looped>"]);
     expect(description.problems).toEqual(["capability pointer 0x48 at 0x59: the list loops"]);
@@ -151,13 +151,13 @@ describe("hostile and broken bytes are reported", () => {
     );
   });
 
-  test("a capability that points to itself", () => {
+  it("a capability that points to itself", () => {
     expect(spoil((bytes) => (bytes[0x41] = 0x40)).problems).toEqual([
       "capability pointer 0x40 at 0x41: the list loops",
     ]);
   });
 
-  test("a pointer into the header", () => {
+  it("a pointer into the header", () => {
     const description = spoil((bytes) => (bytes[0x34] = 0x10));
     expect(description.capabilities).toEqual([]);
     expect(description.problems).toEqual([
@@ -165,7 +165,7 @@ describe("hostile and broken bytes are reported", () => {
     ]);
   });
 
-  test("a pointer to where nothing answers", () => {
+  it("a pointer to where nothing answers", () => {
     const description = spoil((bytes) => {
       bytes[0x41] = 0xf0;
       bytes.fill(0xff, 0xf0, 0x100);
@@ -174,13 +174,13 @@ describe("hostile and broken bytes are reported", () => {
     expect(description.problems).toEqual(["capability pointer 0xf0 at 0x41: nothing answers there"]);
   });
 
-  test("reserved bits in a pointer", () => {
+  it("reserved bits in a pointer", () => {
     const description = spoil((bytes) => (bytes[0x34] = 0x43));
     expect(names(description)).toHaveLength(5);
     expect(description.problems).toEqual(["capability pointer 0x43 at 0x34: its two low bits are reserved"]);
   });
 
-  test("an extended list that loops, and one that points back", () => {
+  it("an extended list that loops, and one that points back", () => {
     const header = (next: number): number[] => [0x01, 0x00, ((next & 0xf) << 4) | 2, next >> 4];
     expect(spoil((bytes) => bytes.set(header(0x100), 0x100)).problems).toEqual([
       "extended capability pointer 0x100 at 0x100: the list loops",
@@ -193,7 +193,7 @@ describe("hostile and broken bytes are reported", () => {
     ]);
   });
 
-  test("a register that the bytes do not hold", () => {
+  it("a register that the bytes do not hold", () => {
     const bytes = sample().slice(0, 256);
     bytes.set([0x10, 0x00, 0x02, 0x00], 0xf0);
     bytes[0x34] = 0xf0;
@@ -206,29 +206,29 @@ describe("hostile and broken bytes are reported", () => {
     ]);
   });
 
-  test("an interrupt pin that does not exist", () => {
+  it("an interrupt pin that does not exist", () => {
     const description = spoil((bytes) => (bytes[0x3d] = 7));
     expect(description.problems).toEqual(["interrupt pin 7: there are INTA (1) to INTD (4)"]);
   });
 
-  test("a 64-bit BAR without an upper half", () => {
+  it("a 64-bit BAR without an upper half", () => {
     const description = spoil((bytes) => bytes.set([0x04, 0, 0, 0xfe], 0x24));
     expect(description.problems).toEqual(["BAR 5: 64-bit, without a register for its upper half"]);
     expect(description.bars.at(-1)).toMatchObject({ index: 5, type: "64-bit" });
     expect(description.bars.at(-1)).not.toHaveProperty("address");
   });
 
-  test("a bridge's header", () => {
+  it("a bridge's header", () => {
     const description = spoil((bytes) => (bytes[0x0e] = 0x81));
     expect(description).toMatchObject({ headerType: 1, multifunction: true, bars: [], capabilities: [] });
     expect(description.problems).toEqual(["header type 1: only type 0 is decoded"]);
   });
 
-  test("fewer than 256 bytes are refused", () => {
+  it("fewer than 256 bytes are refused", () => {
     expect(() => describeConfig(new Uint8Array(255))).toThrow(/EINVAL: configuration space: 255 bytes/);
   });
 
-  test("any bytes give a description that prints without a gap", () => {
+  it("any bytes give a description that prints without a gap", () => {
     const bytes = fc.oneof(
       fc.uint8Array({ minLength: 256, maxLength: 256 }),
       fc.uint8Array({ minLength: 4096, maxLength: 4096, size: "max" }),

@@ -49,7 +49,7 @@ async function exercise(strategy: ResetStrategy, functions: number): Promise<voi
     RegionIndex.CONFIG,
     PciHeader.COMMAND,
     2,
-    Uint8Array.of(PciCommand.MEMORY, 0),
+    Uint8Array.of(PciCommand.MEMORY | PciCommand.MASTER, 0),
     0,
   );
 

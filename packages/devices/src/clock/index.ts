@@ -1,1 +1,1 @@
-export { systemClock, type Clock, type Timer, type WallClock } from "./clock.js";
+export { guardedClock, systemClock, type Clock, type Timer, type WallClock } from "./clock.js";

@@ -5,6 +5,7 @@ import { MemoryCard, PAGE_SIZE } from "./memory-card.js";
 const MAX_SIZE = 4 * 1024 ** 3;
 const MAX_RATE = 2 ** 32 - 1;
 
+/** What `memoryCard` can be told. */
 export interface MemoryCardOptions {
   /** Bytes of memory: a multiple of 4 KiB, up to 4 GiB. Default: 64 MiB. */
   readonly size?: number;
@@ -32,8 +33,8 @@ export function memoryCard(options: MemoryCardOptions = {}): PciDeviceDefinition
     id: { vendor: 0x1b36, device: 0x0103, classCode: 0x058000 },
     bars: [mmio({ size: 0x1000 })],
     capabilities: [pm(), express({ flr: true })],
-    create: () => {
-      const card = new MemoryCard(size, dirtyRate, clock);
+    create: (host) => {
+      const card = new MemoryCard(size, dirtyRate, clock, host);
       plugged?.(card);
       return card;
     },

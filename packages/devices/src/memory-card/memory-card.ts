@@ -6,7 +6,9 @@ import {
   sections,
   TrackedMemory,
   trackedMemory,
+  u32,
   wo,
+  type FunctionHost,
   type PciFunction,
   type StateSections,
 } from "@vfiokit/core";
@@ -24,6 +26,7 @@ import {
   SEED,
   SIZE,
   STATUS,
+  STATUS_BUSY,
   STATUS_INVALID,
   STATUS_MASK,
   STATUS_MISMATCH,
@@ -37,6 +40,8 @@ const PAGE_WORDS = PAGE_SIZE / WORD_SIZE;
 
 /** How often the card writes by itself, in milliseconds. */
 const WRITE_INTERVAL = 5;
+/** Pages that the card works on at a time: a few milliseconds. Accesses, and other devices, come in between. */
+const SLICE = 256;
 /** A writer that was held up for longer does not make up for it, in milliseconds. */
 const LONGEST_DELAY = 500;
 
@@ -56,6 +61,9 @@ export class MemoryCard implements PciFunction {
   private readonly values;
 
   private readonly timer: Timer;
+  /** A command that takes longer than a slice. */
+  private readonly commandTimer: Timer;
+  private readonly command = { number: 0, first: 0, page: 0, end: 0, seed: 0, sum: 0 };
   private stopped = false;
   /** When the card last wrote by itself. */
   private wroteAt = 0;
@@ -68,6 +76,7 @@ export class MemoryCard implements PciFunction {
     size: number,
     powerOnRate: number,
     private readonly clock: WallClock,
+    host: Pick<FunctionHost, "guard">,
   ) {
     this.memory = new TrackedMemory(size);
     this.words = new Int32Array(this.memory.bytes.buffer);
@@ -92,14 +101,30 @@ export class MemoryCard implements PciFunction {
           read: () => (this.words[this.nextWord()] ?? 0) >>> 0,
           write: (value) => this.writeData(this.nextWord(), value),
         },
-        command: { write: (value) => (this.values.status = this.perform(value)) },
+        command: { write: (value) => this.perform(value) },
         rate: { written: () => this.schedule() },
       },
     );
     this.values = this.registers.values;
-    this.timer = clock.timer(() => this.tick());
+    this.timer = clock.timer(host.guard("timer", () => this.tick()));
+    this.commandTimer = clock.timer(host.guard("command", () => this.goOn()));
+    const { command } = this;
+    const field = (name: keyof typeof command) =>
+      u32(
+        () => command[name],
+        (value) => (command[name] = value),
+        { since: 2, default: 0 },
+      );
     this.state = sections({
-      registers: section(this.registers.fields),
+      registers: section({
+        ...this.registers.fields,
+        command: field("number"),
+        commandFirst: field("first"),
+        commandPage: field("page"),
+        commandEnd: field("end"),
+        commandSeed: field("seed"),
+        commandSum: field("sum"),
+      }),
       memory: trackedMemory(this.memory),
     });
     this.schedule();
@@ -116,6 +141,8 @@ export class MemoryCard implements PciFunction {
   /** PCIe 6.0 §6.6.2: what a card's memory held must not be seen after a reset. */
   reset(): void {
     this.memory.clear();
+    this.command.number = 0;
+    this.commandTimer.stop();
     this.registers.reset();
     this.schedule();
   }
@@ -123,15 +150,18 @@ export class MemoryCard implements PciFunction {
   stop(): void {
     this.stopped = true;
     this.schedule();
+    this.commandTimer.stop();
   }
 
   run(): void {
     this.stopped = false;
     this.schedule();
+    if (this.command.number !== 0) this.commandTimer.start(0);
   }
 
   close(): void {
     this.timer.stop();
+    this.commandTimer.stop();
   }
 
   /** The word at ADDRESS, which moves on; one beyond the memory stays there. */
@@ -148,29 +178,49 @@ export class MemoryCard implements PciFunction {
   }
 
   private setWord(word: number, value: number): void {
-    this.values.sum = (this.values.sum - weight(word, this.words[word]!) + weight(word, value | 0)) >>> 0;
+    const change = weight(word, value | 0) - weight(word, this.words[word]!);
+    this.values.sum = (this.values.sum + change) >>> 0;
+    // What VERIFY has added up already.
+    const { command } = this;
+    if (command.number === COMMAND_VERIFY && word < command.page * PAGE_WORDS)
+      command.sum = (command.sum + change) >>> 0;
     this.words[word] = value;
   }
 
-  /** @returns the new STATUS */
-  private perform(command: number): number {
-    switch (command) {
-      case COMMAND_FILL:
-        if (this.values.page + this.values.count > this.pages) return STATUS_INVALID;
-        this.fill();
-        return 0;
-      case COMMAND_VERIFY:
-        return sumOf(this.words) === this.values.sum ? 0 : STATUS_MISMATCH;
-      default:
-        return STATUS_INVALID;
+  private perform(number: number): void {
+    const { values, command, pages } = this;
+    const fill = number === COMMAND_FILL && values.page + values.count <= pages;
+    if (command.number !== 0) {
+      values.status |= STATUS_INVALID;
+      return;
     }
+    if (!fill && number !== COMMAND_VERIFY) {
+      values.status = STATUS_INVALID;
+      return;
+    }
+    const [page, end] = fill ? [values.page, values.page + values.count] : [0, pages];
+    Object.assign(command, { number, first: page, page, end, seed: values.seed, sum: 0 });
+    values.status = STATUS_BUSY;
+    this.goOn();
   }
 
-  private fill(): void {
-    for (let page = this.values.page; page < this.values.page + this.values.count; page++)
-      this.fillPage(page, this.values.seed);
+  /** A slice of the command's work. */
+  private goOn(): void {
+    const { command, values } = this;
+    const end = Math.min(command.page + SLICE, command.end);
+    for (; command.page < end; command.page++) {
+      if (command.number === COMMAND_FILL) this.fillPage(command.page, command.seed);
+      else command.sum = (command.sum + sumOf(this.words, command.page * PAGE_WORDS, PAGE_WORDS)) >>> 0;
+    }
+    if (end < command.end) {
+      if (!this.stopped) this.commandTimer.start(0);
+      return;
+    }
+    const mismatch = command.number === COMMAND_VERIFY && command.sum !== values.sum;
     // Nothing is left of what a migration under way has sent.
-    if (this.values.count === this.pages) this.memory.replaced();
+    if (command.number === COMMAND_FILL && command.first === 0 && end === this.pages) this.memory.replaced();
+    command.number = 0;
+    values.status = mismatch ? STATUS_MISMATCH : 0;
   }
 
   private fillPage(page: number, seed: number): void {
@@ -189,12 +239,16 @@ export class MemoryCard implements PciFunction {
     this.timer.start(WRITE_INTERVAL);
   }
 
-  /** Writes the pages that are due. */
+  /** Writes the pages that are due, as many as a slice has room for. */
   private tick(): void {
     const pageTime = (PAGE_SIZE * 1000) / this.values.rate;
     const now = this.clock.now();
     this.wroteAt = Math.max(this.wroteAt, now - LONGEST_DELAY - pageTime);
-    for (; this.wroteAt + pageTime <= now; this.wroteAt += pageTime) {
+    for (let left = SLICE; this.wroteAt + pageTime <= now; this.wroteAt += pageTime) {
+      if (left-- === 0) {
+        this.timer.start(0);
+        return;
+      }
       this.fillPage(this.values.written % this.pages, this.values.written);
       this.values.written = (this.values.written + 1) >>> 0;
     }

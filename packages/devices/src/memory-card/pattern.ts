@@ -21,9 +21,9 @@ export function patternWord(index: number, seed: number): number {
   return mixed ^ (mixed >>> 16);
 }
 
-/** The sum over all of a memory, as an unsigned number. */
-export function sumOf(words: Int32Array): number {
+/** The sum over a part of a memory, as an unsigned number. */
+export function sumOf(words: Int32Array, first: number, count: number): number {
   let sum = 0;
-  for (let index = 0; index < words.length; index++) sum = (sum + weight(index, words[index]!)) | 0;
+  for (let index = first; index < first + count; index++) sum = (sum + weight(index, words[index]!)) | 0;
   return sum >>> 0;
 }

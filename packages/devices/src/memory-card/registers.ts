@@ -14,7 +14,7 @@ export const COUNT = 0x10;
 /** rw: what FILL fills them with. The same seed gives the same page the same content. */
 export const SEED = 0x14;
 
-/** wo: a write does it, and it is done when the write is. */
+/** wo: a write does it. A large one goes on after the write, while STATUS has BUSY. */
 export const COMMAND = 0x18;
 /** Fills the pages. */
 export const COMMAND_FILL = 1;
@@ -25,9 +25,11 @@ export const COMMAND_VERIFY = 2;
 export const STATUS = 0x1c;
 /** VERIFY: the memory does not hold what was written to it. */
 export const STATUS_MISMATCH = 1 << 0;
-/** There is no such command, or FILL goes beyond the memory. */
+/** There is no such command, or FILL goes beyond the memory, or another command is not done yet. */
 export const STATUS_INVALID = 1 << 1;
-export const STATUS_MASK = STATUS_MISMATCH | STATUS_INVALID;
+/** The command is not done yet. */
+export const STATUS_BUSY = 1 << 2;
+export const STATUS_MASK = STATUS_MISMATCH | STATUS_INVALID | STATUS_BUSY;
 
 /** ro: a sum over the memory, kept up to date by every write. */
 export const SUM = 0x20;

@@ -2,6 +2,7 @@ import {
   aer,
   definePciDevice,
   express,
+  memory,
   mmio,
   msi,
   pm,
@@ -15,9 +16,28 @@ import { Counter } from "./counter.js";
 const MAX_FUNCTIONS = 8;
 const PINS = ["A", "B", "C", "D"] as const;
 
+const SCRATCH_BAR = 2;
+const PAGE_SIZE = 4096;
+
+/** Memory in BAR 2, four pages, by what a client may map of it: all, or the pages 1 and 3. */
+const scratchBars = {
+  whole: memory({ slot: SCRATCH_BAR, size: 4 * PAGE_SIZE }),
+  sparse: memory({
+    slot: SCRATCH_BAR,
+    size: 4 * PAGE_SIZE,
+    mappable: [1, 3].map((page) => ({ offset: page * PAGE_SIZE, size: PAGE_SIZE })),
+  }),
+} as const;
+
+/** How clients reach the scratch memory: by mapping all of it, or parts and the rest by messages. */
+export type Scratch = keyof typeof scratchBars;
+
+/** What `counterCard` can be told. */
 export interface CounterCardOptions {
   /** 1 to 8. */
   readonly functions: number;
+  /** Gives each function memory in BAR 2 that clients can map. Default: none. */
+  readonly scratch?: Scratch;
   readonly clock?: Clock;
 }
 
@@ -26,7 +46,8 @@ export interface CounterCardOptions {
  * reset if their devices are given one `DeviceSet`.
  * @throws VfioError EINVAL
  */
-export function counterCard({ functions, clock = systemClock }: CounterCardOptions): PciDeviceDefinition[] {
+export function counterCard(options: CounterCardOptions): PciDeviceDefinition[] {
+  const { functions, scratch, clock = systemClock } = options;
   if (!Number.isInteger(functions) || functions < 1 || functions > MAX_FUNCTIONS)
     throw new VfioError("EINVAL", `functions ${functions}: a card has 1 to ${MAX_FUNCTIONS}`);
   return Array.from({ length: functions }, (_, number) =>
@@ -34,12 +55,12 @@ export function counterCard({ functions, clock = systemClock }: CounterCardOptio
       name: functions > 1 ? `counter.${number}` : "counter",
       // Class: other system peripheral.
       id: { vendor: 0x1b36, device: 0x0102, classCode: 0x088000 },
-      bars: [mmio({ size: 0x1000 })],
+      bars: [mmio({ size: 0x1000 }), ...(scratch ? [scratchBars[scratch]] : [])],
       // PCI 3.0 §6.2.4: functions share the four pins of their card as they like.
       interruptPin: PINS[number % PINS.length]!,
       capabilities: [pm(), express({ flr: true }), msi(), aer()],
       multifunction: functions > 1,
-      create: (host) => new Counter(host, clock),
+      create: (host) => new Counter(host, clock, scratch && host.memory(SCRATCH_BAR)),
     }),
   );
 }

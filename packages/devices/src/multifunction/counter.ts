@@ -63,11 +63,13 @@ export class Counter implements PciFunction {
   /** That write, while it is under way here. A device that is loaded in the middle of one does it again. */
   private underWay: object | undefined;
 
+  /** @param scratch memory without a meaning to the counter, which software may use as it likes */
   constructor(
     private readonly host: FunctionHost,
     clock: Clock,
+    private readonly scratch?: Uint8Array,
   ) {
-    this.timer = clock.timer(() => this.tick());
+    this.timer = clock.timer(host.guard("timer", () => this.tick()));
   }
 
   read(_bar: number, offset: number, size: number): number {
@@ -82,6 +84,8 @@ export class Counter implements PciFunction {
     this.writing = false;
     this.underWay = undefined;
     this.registers.reset();
+    // PCIe 6.0 §6.6.2: what it held must not be seen after a reset.
+    this.scratch?.fill(0);
     this.schedule();
     this.updateLine();
   }

@@ -10,10 +10,11 @@ import {
   type StateSections,
 } from "@vfiokit/core";
 import type { SerialBackend } from "./backend.js";
-import { systemClock, type Clock } from "../clock/index.js";
+import { guardedClock, systemClock, type Clock } from "../clock/index.js";
 import { MSR_CTS, MSR_DCD, MSR_DSR } from "./registers.js";
 import { Uart16550 } from "./uart16550.js";
 
+/** What `serialCard` can be told. */
 export interface SerialCardOptions {
   /** The other end of the wire. It serves one card. */
   readonly backend: SerialBackend;
@@ -54,7 +55,7 @@ class SerialCard implements PciFunction {
         sendBreak: (on) => backend.sendBreak?.(on),
         receiverReady: () => backend.ready(),
       },
-      clock,
+      guardedClock(clock, host),
     );
     this.state = sections({ uart: this.uart.state });
     // A null-modem cable to a far end that is always there.

@@ -35,7 +35,7 @@ export class Bench {
   readonly #buffer = new Uint8Array(4);
   readonly #view = new DataView(this.#buffer.buffer);
 
-  constructor(options: { dirtyRate?: number } = {}) {
+  constructor(options: { size?: number; dirtyRate?: number } = {}) {
     let card!: MemoryCard;
     const { clock } = this;
     this.device = new PciDevice(

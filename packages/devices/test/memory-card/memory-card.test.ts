@@ -72,6 +72,71 @@ describe("the memory card", () => {
     expect(bench.verify()).toBe(reg.STATUS_MISMATCH);
   });
 
+  describe("a command that takes long", () => {
+    const big = () => new Bench({ size: 2000 * 4096 });
+
+    it("goes on in slices, between which registers can be accessed", () => {
+      const bench = big();
+      bench.fill(0, 2000, 7);
+      expect(bench.read(reg.STATUS)).toBe(reg.STATUS_BUSY);
+      bench.write(reg.COMMAND, reg.COMMAND_VERIFY); // not now
+      expect(bench.read(reg.STATUS)).toBe(reg.STATUS_BUSY | reg.STATUS_INVALID);
+      bench.write(reg.SEED, 8); // is of the next one
+      bench.clock.advance(1);
+      expect(bench.read(reg.STATUS)).toBe(0);
+      const small = new Bench({ size: 2000 * 4096 });
+      for (let page = 0; page < 2000; page += 200) small.fill(page, 200, 7);
+      expect(bench.read(reg.SUM)).toBe(small.read(reg.SUM));
+    });
+
+    it("VERIFY counts what is written meanwhile, before and behind it", () => {
+      const bench = big();
+      bench.write(reg.COMMAND, reg.COMMAND_VERIFY);
+      for (const address of [0, 1999 * 4096]) {
+        bench.write(reg.ADDRESS, address);
+        bench.write(reg.DATA, 42);
+      }
+      expect(bench.read(reg.STATUS)).toBe(reg.STATUS_BUSY);
+      bench.clock.advance(1);
+      expect(bench.read(reg.STATUS)).toBe(0);
+    });
+
+    it("stands while the card is stopped, and goes on", () => {
+      const bench = big();
+      bench.fill(0, 2000, 7);
+      bench.device.pause();
+      bench.clock.advance(10);
+      expect(bench.read(reg.STATUS)).toBe(reg.STATUS_BUSY);
+      bench.device.resume();
+      bench.clock.advance(1);
+      expect(bench.read(reg.STATUS)).toBe(0);
+    });
+
+    it("is over with a reset", async () => {
+      const bench = big();
+      bench.fill(0, 2000, 7);
+      await bench.device.reset(bench.task);
+      bench.enableMemory();
+      bench.clock.advance(1);
+      expect([bench.read(reg.STATUS), bench.read(reg.SUM)]).toEqual([0, 0]);
+    });
+  });
+
+  it("at a rate that it cannot keep up with, it lets others in between every few pages", () => {
+    const bench = new Bench({ dirtyRate: 2 ** 30 });
+    bench.clock.skip(100);
+    let slices = 0;
+    let most = 0;
+    for (let before = 0; bench.clock.armed && slices < 50; slices++) {
+      if (!bench.clock.step()) break;
+      const written = bench.read(reg.WRITTEN);
+      most = Math.max(most, written - before);
+      before = written;
+    }
+    expect(slices).toBeGreaterThan(10);
+    expect(most).toBeLessThanOrEqual(256);
+  });
+
   it("writes by itself at the rate that is set, round and round", () => {
     const bench = new Bench();
     bench.write(reg.RATE, 4096 * 100); // a page every 10 ms

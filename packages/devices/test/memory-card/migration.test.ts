@@ -78,3 +78,19 @@ async function copyNowhere({ device, task }: Bench): Promise<void> {
   const buffer = new Uint8Array(100_000);
   while ((await device.migration!.readData(task, buffer)) > 0);
 }
+
+it("a command that is not done goes on at the destination", async () => {
+  const size = 2000 * 4096;
+  const [from, to, alone] = [new Bench({ size }), new Bench({ size }), new Bench({ size })];
+  for (const bench of [from, alone]) bench.fill(0, 2000, 5);
+  from.clock.step();
+  await go(to, RESUMING);
+  await go(from, STOP_COPY);
+  await copy(from, to);
+  await go(to, RUNNING);
+  expect(to.read(reg.STATUS)).toBe(reg.STATUS_BUSY);
+  for (const bench of [to, alone]) bench.clock.advance(1);
+  expect(to.read(reg.STATUS)).toBe(0);
+  expect(to.read(reg.SUM)).toBe(alone.read(reg.SUM));
+  expect(to.verify() & ~reg.STATUS_BUSY).toBe(0);
+});

@@ -21,7 +21,7 @@ class Bench {
   }
 
   enableMemory(): void {
-    this.view.setUint32(0, PciCommand.MEMORY, true);
+    this.view.setUint32(0, PciCommand.MEMORY | PciCommand.MASTER, true);
     void this.device.writeRegion(this.task, RegionIndex.CONFIG, PciHeader.COMMAND, 2, this.buffer, 0);
   }
 
@@ -309,5 +309,37 @@ describe("the card", () => {
     await set.hotReset(new Task("admin"), new Set(set.devices));
     expect(benches.map(({ device }) => device.generation)).toEqual([1, 1, 1]);
     expect(clock.armed).toBe(false);
+  });
+});
+
+describe("scratch memory", () => {
+  const withScratch = (scratch: "whole" | "sparse") =>
+    new PciDevice(counterCard({ functions: 1, scratch })[0]!, {
+      memory: {
+        allocate: (_name, size) => ({
+          bytes: new Uint8Array(size),
+          fd: 7, // a client could map it
+          [Symbol.dispose]: () => undefined,
+        }),
+      },
+    });
+
+  it("can be mapped whole, or in parts", () => {
+    expect(withScratch("whole").regionInfo(RegionIndex.BAR2)).toMatchObject({
+      size: 0x4000,
+      mmapAreas: [{ offset: 0, size: 0x4000 }],
+    });
+    expect(withScratch("sparse").regionInfo(RegionIndex.BAR2).mmapAreas).toEqual([
+      { offset: 0x1000, size: 0x1000 },
+      { offset: 0x3000, size: 0x1000 },
+    ]);
+  });
+
+  it("is empty after a reset", async () => {
+    const device = withScratch("whole");
+    const { bytes } = device.barBacking(2);
+    bytes!.fill(7);
+    await device.reset(new Task("reset"));
+    expect(bytes!.every((byte) => byte === 0)).toBe(true);
   });
 });

@@ -24,6 +24,16 @@ export class ManualClock implements Clock {
     this.time = end;
   }
 
+  /** Has the next timer expire, and that one only. @returns false: there is none */
+  step(): boolean {
+    const next = [...this.due].sort(([, a], [, b]) => a - b)[0];
+    if (next === undefined) return false;
+    this.due.delete(next[0]);
+    this.time = Math.max(this.time, next[1]);
+    next[0]();
+    return true;
+  }
+
   get armed(): boolean {
     return this.due.size > 0;
   }

@@ -13,7 +13,7 @@ type Acquire = (key: string | readonly string[], fn: Callback, options?: object)
 /**
  * Has the validator watch the locks of an AsyncLock: that of key "user:17" is of the class "NAME user:*". Of several
  * keys the locks are taken in the order given, as async-lock does.
- * @param options.name what the classes begin with
+ * `options.name` is what the classes begin with.
  * @returns the lock, to be used in its place
  */
 export function instrumentAsyncLock<L extends KeyedLock>(lock: L, { name }: { readonly name: string }): L {

@@ -1,5 +1,6 @@
 import type { Task } from "../task.js";
 
+/** That of async-mutex. */
 export interface MutexInterface {
   acquire(priority?: number): Promise<MutexInterface.Releaser>;
   runExclusive<T>(callback: MutexInterface.Worker<T>, priority?: number): Promise<T>;
@@ -17,6 +18,7 @@ export declare namespace MutexInterface {
   type Worker<T> = () => Promise<T> | T;
 }
 
+/** That of async-mutex. */
 export interface SemaphoreInterface {
   acquire(weight?: number, priority?: number): Promise<[value: number, release: SemaphoreInterface.Releaser]>;
   runExclusive<T>(callback: SemaphoreInterface.Worker<T>, weight?: number, priority?: number): Promise<T>;

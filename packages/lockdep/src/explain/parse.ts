@@ -5,11 +5,13 @@ import { SORTS, type SplatProblem } from "./sorts/index.js";
 import { UNSUPPORTED } from "./sorts/unsupported.js";
 import type { Splat } from "./splat.js";
 
+/** What the reader of a log may ask for beside the log. */
 export interface ParseOptions {
   /** Where "fn+0x12/0x34" is in the source, outermost last: as `addr2line -i` says. Undefined where it is unknown. */
   readonly symbolize?: (symbol: string) => readonly SourcePlace[] | undefined;
 }
 
+/** A function, and a line of the kernel's source. */
 export interface SourcePlace {
   readonly fn: string;
   readonly file: string;

@@ -5,6 +5,7 @@ import { classOfKey, KeyedLocks } from "./keyed.js";
 export { ForeignLock, within, type Asked, type Asking } from "./foreign-lock.js";
 export { classOfKey, KeyedLocks } from "./keyed.js";
 
+/** What a foreign lock is called, and how it is taken and released. */
 export interface InstrumentOptions {
   /** The class of the lock, in reports; for a lock by keys what its classes begin with. */
   readonly name: string;

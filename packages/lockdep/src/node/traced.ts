@@ -1,4 +1,4 @@
-import { runTask } from "./index.js";
+import { runTask } from "./run-task.js";
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- any function: its parameters are passed on as they are
 type AnyFunction = (this: any, ...args: any[]) => any;

@@ -7,6 +7,7 @@ import { takes, type Scenario, type Step, type TaskSpec, type Verdict } from "./
 import { makeLocks, runStep, type ProtocolLock } from "./run-step.js";
 import { searchHang, type Runner } from "./search.js";
 
+/** A problem of a scenario, with a schedule that runs into it. */
 export interface Finding {
   readonly problem: Problem;
   /** An interleaving that hangs, found by running the tasks under all of them. */
@@ -17,6 +18,7 @@ export interface Finding {
   readonly harmless: boolean;
 }
 
+/** The verdict of a scenario, and why. */
 export interface ScenarioResult {
   readonly scenario: Scenario;
   readonly verdict: Verdict;

@@ -4,6 +4,7 @@ import type { Frame } from "../stack.js";
 
 export type Verdict = "cycle" | "recursion" | "bad-unlock" | "held-at-exit" | "assert" | "clean";
 
+/** What a task does with a lock. */
 export type Op =
   | "lock"
   | "lock_nested"
@@ -16,6 +17,7 @@ export type Op =
   | "assert_held"
   | "assert_not_held";
 
+/** One thing that a task does. */
 export interface Step {
   readonly op: Op;
   readonly lock: string;
@@ -27,17 +29,20 @@ export interface Step {
   readonly at: Frame;
 }
 
+/** A lock of a scenario. */
 export interface LockSpec {
   readonly kind: "mutex" | "rwsem";
   readonly class: string;
 }
 
+/** A task of a scenario. */
 export interface TaskSpec {
   readonly name: string;
   readonly comment?: string;
   readonly steps: readonly Step[];
 }
 
+/** Tasks and the locks that they take, with the verdict that is expected. */
 export interface Scenario {
   readonly name: string;
   readonly comment?: string;
@@ -46,6 +51,7 @@ export interface Scenario {
   readonly expect?: Verdict;
 }
 
+/** A lock protocol file. */
 export interface Protocol {
   readonly file: string;
   readonly scenarios: readonly Scenario[];

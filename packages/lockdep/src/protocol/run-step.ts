@@ -4,6 +4,7 @@ import { RwSemaphore } from "../rwsem.js";
 import type { Task } from "../task.js";
 import type { Scenario, Step } from "./program.js";
 
+/** A lock of a scenario, as it runs. */
 export type ProtocolLock = Mutex | RwSemaphore;
 
 /** The scenario's locks by name. */

@@ -57,6 +57,7 @@ const step = {
 
 const steps = { type: "array", items: { $ref: "#/$defs/step" }, minItems: 1 } as const;
 
+/** The JSON Schema of lock protocol files. */
 export const PROTOCOL_SCHEMA = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
   $id: "https://vfiokit.dev/lock-protocol.schema.json",

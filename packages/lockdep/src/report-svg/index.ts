@@ -8,6 +8,7 @@ export function problemSvg(problem: Problem): Promise<string> {
   return graphSvg(problemGraph(problem));
 }
 
+/** The graph as a picture, laid out by Graphviz: a whole SVG document. */
 export async function graphSvg(graph: ProblemGraph): Promise<string> {
   const graphviz = await instance();
   return graphviz.renderString(toDot(graph), { format: "svg" });

@@ -1,6 +1,7 @@
 import type { CycleProblem, Order, Place } from "../problem.js";
 import { fromTheNewOrder } from "./schedule.js";
 
+/** The order of two locks that is the easiest to give up. */
 export interface Cheapest {
   readonly order: Order;
   /** What to do, in a sentence. */

@@ -15,6 +15,7 @@ export interface ProblemGraph {
   }[];
 }
 
+/** The problem as a graph, which `toDot` and `toMermaid` draw. */
 export function problemGraph(problem: Problem): ProblemGraph {
   const graph = new Builder();
   switch (problem.kind) {

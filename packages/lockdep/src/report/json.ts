@@ -11,7 +11,10 @@ export interface ProblemJson {
   readonly problem: Problem;
 }
 
-/** @param schedule one that was really found, or "none" if none hangs; default: one made of the cycle's orders. */
+/**
+ * The problem as plain data.
+ * @param schedule one that was really found, or "none" if none hangs; default: one made of the cycle's orders.
+ */
 export function toJson(problem: Problem, schedule?: Schedule | "none"): ProblemJson {
   if (problem.kind !== "cycle") return { why: why(problem), ...(schedule ? { schedule } : {}), problem };
   const { order, advice } = cheapestToBreak(problem);

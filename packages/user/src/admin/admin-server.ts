@@ -3,6 +3,7 @@ import type { Log } from "../server/options.js";
 import type { DeviceAdmin } from "./device-admin.js";
 import { changes, MAX_REQUEST, parseRequest } from "./protocol.js";
 
+/** Where the control socket is, and who hears of it. */
 export interface AdminServerOptions {
   /** Listen at this path, with mode 0600. */
   readonly socketPath: string;

@@ -50,6 +50,7 @@ export class DeviceAdmin {
       stopped: [...device.stopped],
       intxMasked: device.irqs.intx.masked,
       removed: device.removed,
+      faults: device.faults,
       generation: device.generation,
       migratable: device.migration !== undefined,
       ...(handOver && { handOver: withoutReset(handOver) }),

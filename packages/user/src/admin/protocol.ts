@@ -12,7 +12,12 @@ import {
   type MigrationStateName,
   type StreamLayout,
 } from "@vfiokit/core/migration";
-import { injectableErrors, type InjectableError, type StopReason } from "@vfiokit/core/host";
+import {
+  injectableErrors,
+  type FaultReport,
+  type InjectableError,
+  type StopReason,
+} from "@vfiokit/core/host";
 import { parseObject, show, type ControlFailure, type JsonObject } from "../control/index.js";
 import type { TaskReport } from "./tasks.js";
 
@@ -34,8 +39,10 @@ export interface AdminResults {
   readonly "hand-over": HandOverReport;
 }
 
+/** A command of the control socket. */
 export type AdminCommand = keyof AdminResults;
 
+/** A line that the control socket takes. */
 export type AdminRequest<C extends AdminCommand = AdminCommand> = C extends "inject"
   ? { readonly command: C; readonly error: InjectableError }
   : C extends "hand-over"
@@ -54,8 +61,10 @@ export type HandOverRequest =
 /** What each step does: docs/migration.md, "Hand-over". */
 export const handOverSteps = ["prepare", "activate", "discard", "give", "take-back", "status"] as const;
 
+/** A step of a hand-over that the control socket takes. */
 export type HandOverStep = (typeof handOverSteps)[number];
 
+/** What `ctl info` shows of a device. */
 export interface DeviceStatus {
   readonly name: string;
   /** "1b36:0102" */
@@ -70,6 +79,8 @@ export interface DeviceStatus {
   /** The client has masked INTx, or it was delivered and the client has not unmasked it since. */
   readonly intxMasked: boolean;
   readonly removed: boolean;
+  /** Exceptions that its own code has thrown: a bug in it. */
+  readonly faults: FaultReport;
   /** Resets so far. */
   readonly generation: number;
   readonly migratable: boolean;
@@ -79,11 +90,13 @@ export interface DeviceStatus {
   readonly set: readonly string[];
 }
 
+/** A function of the device's set, as `ctl info` shows it. */
 export interface FunctionStatus {
   readonly name: string;
   readonly generation: number;
 }
 
+/** What `ctl info` shows of a migration. */
 export interface MigrationStatus {
   readonly state: MigrationStateName;
   readonly generation: number;
@@ -112,6 +125,7 @@ export interface HandOverReport {
 /** A request that failed. */
 export type AdminFailure = ControlFailure;
 
+/** A line that the control socket answers with. */
 export type AdminReply = { readonly result: AdminResults[AdminCommand] } | { readonly error: AdminFailure };
 
 /** What a field of a request has to be. */

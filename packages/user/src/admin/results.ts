@@ -32,6 +32,7 @@ export const resultSchemas: { readonly [C in AdminCommand]: v.GenericSchema<unkn
     handOver: v.exactOptional(
       v.object({ phase, id: v.exactOptional(text), to: v.exactOptional(text), since: v.exactOptional(text) }),
     ),
+    faults: v.object({ count, failed: yes, last: v.exactOptional(text) }),
     set: v.array(text),
   }),
   reset: v.object({ generation: count }),

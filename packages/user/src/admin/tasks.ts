@@ -10,6 +10,7 @@ export interface TaskReport {
   readonly waits: readonly WaitReport[];
 }
 
+/** A lock that a task holds. */
 export interface LockReport {
   /** Its class: "memoryLock". */
   readonly lock: string;
@@ -18,6 +19,7 @@ export interface LockReport {
   readonly mode: HoldMode;
 }
 
+/** A lock that a task waits for. */
 export interface WaitReport extends LockReport {
   /** So far. */
   readonly milliseconds: number;

@@ -43,7 +43,7 @@ export interface RequestOptions extends CallOptions {
 export class Connection {
   readonly #main: Channel;
   #twin: Channel | undefined;
-  readonly #commands = new Outstanding("the server");
+  readonly #commands: Outstanding;
   /** Rejections of posted commands that the kernel does not have yet. */
   readonly #unsent = new Set<(error: Error) => void>();
   #limits: Limits | undefined;
@@ -55,13 +55,16 @@ export class Connection {
     private readonly proposal: Proposal,
     private readonly maps: DmaMaps,
     private readonly onEnd: (connection: Connection, reason: VfioError) => void,
+    server: string,
   ) {
+    this.#commands = new Outstanding(server);
     this.#main = this.#channel(fd);
   }
 
   /**
    * Negotiates with the server at the other end of `fd`, which is taken. `onEnd` is called when the server ends the
    * connection, during negotiation as well.
+   * @param server in messages
    * @throws VfioError ReplyError where the server refuses; EPROTO; ECONNRESET; ETIMEDOUT
    */
   static async open(
@@ -70,8 +73,9 @@ export class Connection {
     maps: DmaMaps,
     options: CallOptions,
     onEnd: (connection: Connection, reason: VfioError) => void,
+    server = "the server",
   ): Promise<Connection> {
-    const connection = new Connection(fd, proposal, maps, onEnd);
+    const connection = new Connection(fd, proposal, maps, onEnd, server);
     try {
       const request = versionRequest(proposal);
       const { limits, twin } = await connection.request("VERSION", request, options, (message, _view, fds) =>

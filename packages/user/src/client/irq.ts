@@ -5,6 +5,7 @@ import { createEventFd, reactor, type Fd, type Watch } from "../linux/index.js";
 import { IrqSetFlags, type IrqSet } from "../wire/index.js";
 import type { CallOptions } from "../socket/index.js";
 
+/** Hears of interrupts: which vector, and how often since the last call. */
 export type TriggerListener = (vector: number, count: number) => void;
 
 /** How an irq speaks to the server. */
@@ -22,6 +23,7 @@ interface Vector {
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
 const NO_DATA = new Uint8Array();
 
+/** One kind of interrupt of a served device: set up, awaited, masked. */
 export class ClientIrq {
   #vectors: Vector[] = [];
   /** Vectors that the client masked: masked again at the next server. */

@@ -8,6 +8,7 @@ import { Connection } from "./connection.js";
 import type { DmaMaps } from "./dma.js";
 import type { Proposal } from "./negotiate.js";
 
+/** How long to wait between two attempts to connect, in milliseconds. */
 export interface BackOff {
   /** Milliseconds before the second attempt; each further one waits twice as long. Default 10. */
   readonly firstMs?: number;
@@ -86,9 +87,11 @@ export class Link {
 
   #negotiate(fd: Fd, call: CallOptions): Promise<Connection> {
     const { proposal, maps, timeoutMs } = this.options;
-    return Connection.open(fd, proposal, maps, { timeoutMs, ...call }, (ended, reason) => {
+    const onEnd = (ended: Connection, reason: VfioError): void => {
       if (ended === this.#connection) this.#lost(reason);
-    });
+    };
+    const server = this.path === undefined ? "the server" : `the server at ${this.path}`;
+    return Connection.open(fd, proposal, maps, { timeoutMs, ...call }, onEnd, server);
   }
 
   #lost(reason: VfioError): void {

@@ -27,6 +27,7 @@ const NO_DATA = new Uint8Array();
 const MAX_BITMAP = 2n ** 30n;
 const { GET, SET, PROBE } = wire.FeatureFlags;
 
+/** The migration of a served device: its state, its data, its dirty pages. */
 export class ClientMigration {
   constructor(private readonly client: MigrationCommands) {}
 

@@ -2,6 +2,7 @@ import type { VfioError } from "@vfiokit/core";
 import type { CallOptions } from "../socket/index.js";
 import type { BackOff } from "./link.js";
 
+/** How a client connects, and what it does when the server is gone. */
 export interface ClientOptions extends CallOptions {
   /** Milliseconds that each command may take unless the call says otherwise. Default 30000; Infinity: no limit. */
   readonly timeoutMs?: number;
@@ -19,6 +20,7 @@ export interface ClientOptions extends CallOptions {
   readonly maxMsgFds?: number;
 }
 
+/** What a client tells. */
 export interface ClientEvents {
   /** The server is gone. */
   disconnected: [reason: VfioError];

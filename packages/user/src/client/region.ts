@@ -16,6 +16,7 @@ import { payloadOf, type Connection } from "./connection.js";
 const INFO_ROOM = 4096;
 const MAX_INFO = 64 * 1024;
 
+/** A region of a served device. Sizes are in bytes. */
 export interface RegionDescription {
   readonly index: number;
   /** RegionFlags. */
@@ -90,7 +91,9 @@ export function describeRegion(info: ReplyPayload<"DEVICE_GET_REGION_INFO">): Re
 function mmapAreas(flags: number, size: number, capabilities: readonly RegionCapability[]): MmapArea[] {
   if (!(flags & RegionFlags.MMAP) || size === 0) return [];
   const sparse = capabilities.find((one) => one.kind === "sparse-mmap");
-  if (!sparse) return [{ offset: 0, size }];
+  // Capabilities that were announced and did not come (cap_offset 0) may say that only parts can be mapped.
+  const untold = (flags & RegionFlags.CAPS) !== 0 && capabilities.length === 0;
+  if (!sparse) return untold ? [] : [{ offset: 0, size }];
   return sparse.areas.map((area) => {
     const one = { offset: asNumber("area offset", area.offset), size: asNumber("area size", area.size) };
     if (one.size === 0 || one.offset + one.size > size) {

@@ -7,6 +7,8 @@ import { LineSocket } from "./line-socket.js";
 
 /** An administrator has one; `vfiokit ctl` is short-lived. */
 const MAX_CONNECTIONS = 16;
+/** For a request that has begun to be sent whole, and for a reply to be read, in milliseconds. */
+const WITHIN_MS = 10_000;
 
 /** Who has asked. */
 export interface ControlPeer {
@@ -21,6 +23,8 @@ export interface ControlServerOptions {
   /** Bytes of a request at most, without its newline. */
   readonly maxLine: number;
   readonly log: Log;
+  /** Milliseconds in which a request that was begun has to be there, and a reply read. Default 10,000. */
+  readonly withinMs?: number;
   /** Carries out a request. @returns its result; undefined: there is no answer. @throws VfioError, SyscallError */
   readonly perform: (line: Uint8Array, peer: ControlPeer) => Promise<object | undefined>;
   /** What the answer to a request that failed says besides. */
@@ -33,6 +37,8 @@ export interface ControlServerOptions {
  */
 export class ControlServer {
   readonly #connections = new Map<LineSocket, Promise<void>>();
+  /** Those whose next request is waited for, the one that waits longest first. */
+  readonly #idle = new Set<LineSocket>();
   #listener: Listener | undefined;
 
   constructor(private readonly options: ControlServerOptions) {}
@@ -51,17 +57,30 @@ export class ControlServer {
   }
 
   #accept(fd: Fd): void {
-    if (this.#connections.size < MAX_CONNECTIONS) {
-      this.#serve(fd);
-    } else {
-      this.options.log("warn", `control socket: turned away, ${MAX_CONNECTIONS} are connected`);
-      fd.close();
+    if (this.#connections.size >= MAX_CONNECTIONS) {
+      const [longest] = this.#idle;
+      const full = `control socket: ${MAX_CONNECTIONS} are connected`;
+      if (!longest) {
+        this.options.log("warn", `${full}, and busy: another one was turned away`);
+        fd.close();
+        return;
+      }
+      this.options.log("warn", `${full}: who has been silent for longest makes way for another one`);
+      this.#forget(longest);
+      longest.close();
     }
+    this.#serve(fd);
+  }
+
+  #forget(socket: LineSocket): void {
+    this.#connections.delete(socket);
+    this.#idle.delete(socket);
   }
 
   #serve(fd: Fd): void {
     const { pid, uid } = peerCredentials(fd);
-    const socket = new LineSocket(fd, this.options.maxLine);
+    const { maxLine, withinMs = WITHIN_MS } = this.options;
+    const socket = new LineSocket(fd, maxLine, withinMs);
     const served = this.#converse({ socket, who: `process ${pid} of user ${uid}` })
       .catch((error: unknown) => {
         // The peer is gone, otherwise.
@@ -69,7 +88,7 @@ export class ControlServer {
       })
       .finally(() => {
         socket.close();
-        this.#connections.delete(socket);
+        this.#forget(socket);
       });
     this.#connections.set(socket, served);
   }
@@ -77,7 +96,7 @@ export class ControlServer {
   async #converse(peer: ControlPeer): Promise<void> {
     const { socket } = peer;
     try {
-      for (let line; (line = await socket.readLine());) {
+      for (let line; (line = await this.#next(socket));) {
         const reply = await this.#answer(line, peer);
         if (reply) await socket.writeLine(JSON.stringify(reply));
       }
@@ -85,6 +104,15 @@ export class ControlServer {
       // Where the next request begins is unknown.
       if (!(error instanceof VfioError) || error.code !== "EMSGSIZE") throw error;
       await socket.writeLine(JSON.stringify({ error: failureOf(error) }));
+    }
+  }
+
+  async #next(socket: LineSocket): Promise<Uint8Array | undefined> {
+    this.#idle.add(socket);
+    try {
+      return await socket.readLine();
+    } finally {
+      this.#idle.delete(socket);
     }
   }
 

@@ -4,4 +4,4 @@ export { ControlClient, type ControlCallOptions } from "./control-client.js";
 export { ControlServer, type ControlPeer } from "./control-server.js";
 export { asObject, MAX_REPLY, parseObject, show, type ControlFailure, type JsonObject } from "./json.js";
 export type { LineSocket } from "./line-socket.js";
-export { controlPath, findControlSocket } from "./path.js";
+export { controlPath, controlSocketOf, findControlSocket } from "./path.js";

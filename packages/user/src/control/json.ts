@@ -12,6 +12,7 @@ export interface ControlFailure {
   readonly message: string;
 }
 
+/** An object of a control socket's line, before it is looked at. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** @throws VfioError EINVAL naming `what` */

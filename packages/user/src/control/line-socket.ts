@@ -16,10 +16,13 @@ export class LineSocket implements Disposable {
   /**
    * @param fd a connected socket, non-blocking; the line socket's from here on
    * @param maxLine bytes of a line that is read, without its newline
+   * @param withinMs how long the peer may take for a line that it has begun, and to read one. Then it is closed.
+   *   Default: as long as it likes
    */
   constructor(
     private readonly fd: Fd,
     private readonly maxLine: number,
+    private readonly withinMs?: number,
   ) {
     this.#buffer = new Uint8Array(maxLine + 1);
     this.#watch = reactor.add(fd, {
@@ -41,12 +44,23 @@ export class LineSocket implements Disposable {
    * @throws VfioError EMSGSIZE: it is longer than `maxLine`
    */
   async readLine(): Promise<Uint8Array | undefined> {
+    let deadline: NodeJS.Timeout | undefined;
+    try {
+      return await this.#readLine(() => (deadline ??= this.#startDeadline()));
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  /** @param onBegun called while there is a part of a line */
+  async #readLine(onBegun: () => void): Promise<Uint8Array | undefined> {
     while (!this.gone.aborted) {
       const end = this.#buffer.subarray(0, this.#length).indexOf(NEWLINE);
       if (end >= 0) return this.#take(end, end + 1);
       if (this.#length > this.maxLine)
         throw new VfioError("EMSGSIZE", `a line has at most ${this.maxLine} bytes`);
       if (this.#eof) return this.#length > 0 ? this.#take(this.#length) : undefined;
+      if (this.#length > 0) onBegun();
       this.#watch.setReadable(true);
       await this.#change();
     }
@@ -55,7 +69,15 @@ export class LineSocket implements Disposable {
 
   /** Fulfilled once the kernel has all of it. @throws VfioError EPIPE: the peer is gone */
   async writeLine(text: string): Promise<void> {
-    const bytes = new TextEncoder().encode(`${text}\n`);
+    const deadline = this.#startDeadline();
+    try {
+      await this.#write(new TextEncoder().encode(`${text}\n`));
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
     for (let done = 0; done < bytes.length;) {
       if (this.gone.aborted) throw new VfioError("EPIPE", "the peer closed the connection");
       const count = this.#try(() => writeFd(this.fd, bytes.subarray(done)));
@@ -79,6 +101,10 @@ export class LineSocket implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #startDeadline(): NodeJS.Timeout | undefined {
+    return this.withinMs === undefined ? undefined : setTimeout(() => this.close(), this.withinMs);
   }
 
   #onReadable(): boolean {

@@ -5,6 +5,16 @@ export function controlPath(socket: string): string {
   return `${socket}.ctl`;
 }
 
+/**
+ * The control socket of whatever is served at `path`: the one beside it, or `path` itself where it is named like one. What
+ * else is there may be a vfio-user socket, to which nothing but vfio-user is sent: libvfio-user's sample ends otherwise.
+ */
+export function controlSocketOf(path: string): string | undefined {
+  const beside = controlPath(path);
+  if (existsSync(beside)) return beside;
+  return path.endsWith(controlPath("")) ? path : undefined;
+}
+
 /** The control socket that a user means who names it, or the server's socket. */
 export function findControlSocket(path: string): string {
   const beside = controlPath(path);

@@ -32,12 +32,15 @@ export interface DescribedField {
   readonly fields?: readonly DescribedField[];
 }
 
+/** The members of a struct, in their order; a tail comes last. */
 export type Fields = Readonly<Record<string, Field<unknown> | Tail<unknown>>>;
 
 type FieldValue<F> = F extends Field<infer T> ? T : F extends Tail<infer T> ? T : never;
 type Values<F extends Fields> = { readonly [K in keyof F]: FieldValue<F[K]> };
+/** What a struct holds, decoded. */
 export type StructValue<S> = S extends Struct<infer F> ? Values<F> : never;
 
+/** A C struct, little-endian and without padding: its size, and how to encode, decode and check it. */
 export class Struct<F extends Fields> {
   /** Where each field is, in bytes; the tail included. */
   readonly offset: { readonly [K in keyof F]: number };
@@ -150,6 +153,7 @@ export class Struct<F extends Fields> {
   }
 }
 
+/** Declares a struct by the names that C has for it and its members. */
 export function struct<F extends Fields>(name: string, fields: F): Struct<F> {
   return new Struct(name, fields);
 }

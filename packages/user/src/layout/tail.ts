@@ -41,6 +41,28 @@ export function dataOf(count: string): Tail<Uint8Array> {
   };
 }
 
+/**
+ * Bytes whose number the field `count` holds, and padding, which is ignored: libvfio-user's replies are as long as was
+ * asked for, and so are ours to it. Read as a view; written as they are, with the padding.
+ */
+export function paddedDataOf(count: string): Tail<Uint8Array> {
+  const check = (fixed: FixedValues, length: number): void => {
+    if (counted(fixed, count) > BigInt(length))
+      throw new WireError(`.${count}`, String(fixed[count]), `the message holds ${length} bytes of data`);
+  };
+  return {
+    ...rest,
+    read(payload, at, fixed) {
+      check(fixed, payload.length - at);
+      return payload.subarray(at, at + Number(counted(fixed, count)));
+    },
+    write(payload, at, value, fixed) {
+      check(fixed, value.length);
+      payload.set(value, at);
+    },
+  };
+}
+
 /** Structs of fixed size whose number the field `count` holds. Bytes after the last are ignored. */
 export function arrayOf<F extends Fields>(
   element: Struct<F>,

@@ -1,4 +1,4 @@
-import { statfsSync } from "node:fs";
+import { fstatSync, readFileSync, statfsSync } from "node:fs";
 import { VfioError } from "@vfiokit/core";
 import type { DmaBacking } from "@vfiokit/core/host";
 import type { Fd } from "./fd.js";
@@ -18,6 +18,21 @@ const HUGETLBFS_MAGIC = 0x958458f6;
 export const dmaAccessModes = ["auto", "mmap", "file"] as const;
 export type DmaAccessMode = (typeof dmaAccessModes)[number];
 
+const F_GETFL = 3;
+
+/** Files that may be open for DMA: half of the descriptors of this process. Sockets and eventfds need theirs. */
+const MAX_FILES = Math.floor(descriptorLimit() / 2);
+
+function descriptorLimit(): number {
+  try {
+    const limit = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"));
+    return limit ? Number(limit[1]) : 1024;
+  } catch {
+    return 1024;
+  }
+}
+
+/** Which part of a file backs a map, and how it is reached. */
 export interface BackingOptions {
   /** Bytes into the file; a multiple of 4096. */
   readonly offset: number;
@@ -40,11 +55,11 @@ export function createBacking(fd: Fd, options: BackingOptions): DmaBacking {
     try {
       requireFile(fd, offset, length, writable);
       requirePwrite(fd);
+      return new FileBacking(SharedFile.of(fd), offset, length);
     } catch (error) {
       fd.close();
       throw error;
     }
-    return new FileBacking(fd, offset, length);
   }
   using file = fd;
   return new MappedBacking(Mapping.ofFile(file, { offset, length, writable }));
@@ -76,14 +91,58 @@ class MappedBacking implements DmaBacking {
   }
 }
 
+/**
+ * A descriptor that all maps of a file share: a client with an IOMMU maps its memory page by page, and a process has
+ * fewer descriptors than a client has pages.
+ */
+class SharedFile {
+  static readonly #open = new Map<string, SharedFile>();
+  #users = 0;
+
+  private constructor(
+    private readonly key: string,
+    readonly fd: Fd,
+  ) {}
+
+  /** Takes `fd`, unless it throws. @throws VfioError ENOSPC: no more descriptors for files */
+  static of(fd: Fd): SharedFile {
+    const { dev, ino } = fstatSync(fd.number);
+    // The kernel looks at the flags in each pread and pwrite: O_RDONLY, O_APPEND.
+    const key = `${dev}:${ino}:${libc.fcntl(fd.number, F_GETFL, 0)}`;
+    let file = SharedFile.#open.get(key);
+    if (file) {
+      fd.close();
+    } else {
+      if (SharedFile.#open.size >= MAX_FILES)
+        throw new VfioError(
+          "ENOSPC",
+          `${MAX_FILES} files are in use for DMA, half of what this process may open`,
+        );
+      file = new SharedFile(key, fd);
+      SharedFile.#open.set(key, file);
+    }
+    file.#users++;
+    return file;
+  }
+
+  release(): void {
+    if (--this.#users > 0) return;
+    SharedFile.#open.delete(this.key);
+    this.fd.close();
+  }
+}
+
 class FileBacking implements DmaBacking {
   readonly bytes = undefined;
+  private readonly fd: Fd;
 
   constructor(
-    private readonly fd: Fd,
+    private readonly file: SharedFile,
     private readonly start: number,
     private readonly length: number,
-  ) {}
+  ) {
+    this.fd = file.fd;
+  }
 
   read(offset: number, into: Uint8Array): void {
     requireInside(offset, into.length, this.length);
@@ -102,7 +161,7 @@ class FileBacking implements DmaBacking {
   }
 
   release(): void {
-    this.fd.close();
+    this.file.release();
   }
 
   #moved(count: number): number {

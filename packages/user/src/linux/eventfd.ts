@@ -17,6 +17,7 @@ const one = new StableBuffer(EVENTFD_BYTES);
 one.view.setBigUint64(0, 1n, true);
 const counter = new StableBuffer(EVENTFD_BYTES);
 
+/** A new eventfd, which does not block. @throws SyscallError */
 export function createEventFd(): Fd {
   return new Fd(check(libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
 }
@@ -33,6 +34,14 @@ export function drainEventFd(fd: Fd): number {
     : 0;
 }
 
+/** Closes what is no eventfd. @throws VfioError EINVAL */
+export function requireEventFd(fd: Fd): void {
+  const target = readlinkSync(`/proc/self/fd/${fd.number}`);
+  if (target === "anon_inode:[eventfd]") return;
+  fd.close();
+  throw new VfioError("EINVAL", `an interrupt's descriptor is ${target}: it must be an eventfd`);
+}
+
 /** An eventfd of the client, as the target of an interrupt. */
 export class EventFdTrigger implements IrqTrigger {
   readonly #fd: Fd;
@@ -40,11 +49,7 @@ export class EventFdTrigger implements IrqTrigger {
 
   /** Takes `fd`, also when it fails. @throws VfioError EINVAL, unless it is an eventfd (as Linux's VFIO does). */
   constructor(fd: Fd) {
-    const target = readlinkSync(`/proc/self/fd/${fd.number}`);
-    if (target !== "anon_inode:[eventfd]") {
-      fd.close();
-      throw new VfioError("EINVAL", `an interrupt's descriptor is ${target}: it must be an eventfd`);
-    }
+    requireEventFd(fd);
     this.#fd = fd;
     this.#blocking = (libc.fcntl(fd.number, F_GETFL, 0) & O_NONBLOCK) === 0;
   }

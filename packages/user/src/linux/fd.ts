@@ -1,3 +1,4 @@
+import { openSync } from "node:fs";
 import { check, libc } from "./libc.js";
 
 const F_DUPFD_CLOEXEC = 1030;
@@ -52,6 +53,15 @@ export class Fd implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/** A descriptor of nothing, to be closed when another one is needed badly. Undefined: there is none left. */
+export function spareFd(): Fd | undefined {
+  try {
+    return new Fd(openSync("/dev/null", "r"));
+  } catch {
+    return undefined;
   }
 }
 

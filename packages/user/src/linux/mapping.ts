@@ -1,5 +1,5 @@
 import { constants as bufferConstants } from "node:buffer";
-import { fstatSync } from "node:fs";
+import { fstatSync, readFileSync } from "node:fs";
 import { VfioError } from "@vfiokit/core";
 import koffi from "koffi";
 import { detach } from "./detach.js";
@@ -31,15 +31,31 @@ const MAX_VIEW = bufferConstants.MAX_LENGTH;
  */
 export const MAX_MAPPED = 2 ** 44;
 
+/**
+ * Mappings that this module makes at most. The kernel bounds those of a process (vm.max_map_count), an engine's heap
+ * included, and V8 aborts with "out of memory" where it gets no more: a quarter is left to it.
+ */
+export const MAX_MAPPINGS = Math.floor((3 * mapCountLimit()) / 4);
+
+function mapCountLimit(): number {
+  try {
+    return Number(readFileSync("/proc/sys/vm/max_map_count", "latin1"));
+  } catch {
+    return 65_530; // Linux's default
+  }
+}
+
 let open = 0;
 let mappedBytes = 0;
 
 /** Whether there is room for one more mapping, of `length` bytes. */
-export const canMap = (length: number): boolean => length <= MAX_VIEW && mappedBytes + length <= MAX_MAPPED;
+export const canMap = (length: number): boolean =>
+  length <= MAX_VIEW && mappedBytes + length <= MAX_MAPPED && open < MAX_MAPPINGS;
 
 /** How many mappings this module owns at the moment. For leak tests. */
 export const openMappings = (): number => open;
 
+/** Which part of a file to map. */
 export interface MapOptions {
   /** Bytes into the file; a multiple of 4096. */
   readonly offset?: number;
@@ -69,7 +85,8 @@ export class Mapping implements Disposable {
    * Maps a regular file, which may be closed afterwards.
    *
    * @throws VfioError EINVAL, when the file is shorter than the mapping (a touch beyond its end is SIGBUS), has
-   *   no length at all, or `offset` is unaligned; ENOMEM, when no view can be that long, or `MAX_MAPPED` is reached.
+   *   no length at all, or `offset` is unaligned; ENOMEM, when no view can be that long, or `MAX_MAPPED` or
+   *   `MAX_MAPPINGS` is reached.
    * @throws SyscallError from mmap
    */
   static ofFile(fd: Fd, { offset = 0, length, writable }: MapOptions): Mapping {
@@ -77,7 +94,7 @@ export class Mapping implements Disposable {
     if (!canMap(length))
       throw new VfioError(
         "ENOMEM",
-        `a mapping of ${length} bytes: at most ${MAX_VIEW}, and ${MAX_MAPPED} together with the ${mappedBytes} there are`,
+        `a mapping of ${length} bytes: at most ${MAX_VIEW}, and ${MAX_MAPPED} together with the ${mappedBytes} there are in ${open} mappings, of which there are at most ${MAX_MAPPINGS}`,
       );
     // hugetlbfs maps whole huge pages only, and reports their size as the block size.
     const unit = Math.max(PAGE_SIZE, fstatSync(fd.number).blksize);

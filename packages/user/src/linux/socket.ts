@@ -107,6 +107,7 @@ export function shutdownSocket(fd: Fd): void {
   libc.shutdown(fd.number, SHUT_RDWR);
 }
 
+/** SO_PEERCRED: who is at the other end. */
 export interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;

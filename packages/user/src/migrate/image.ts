@@ -5,6 +5,7 @@ import { isAnswer, isReset, reasonOf } from "./errors.js";
 import { LocalEnd, type LocalEndOptions } from "./local-end.js";
 import { pump } from "./pump.js";
 
+/** What was saved of a device. */
 export interface SavedImage {
   readonly identity: DeviceIdentity;
   readonly bytes: number;

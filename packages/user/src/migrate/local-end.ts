@@ -10,6 +10,7 @@ import { HandOverControl, type HandOverAction } from "./hand-over-control.js";
 /** Bytes of the configuration space's header (PCI 3.0 §6.1). */
 const CONFIG_HEADER = 0x40;
 
+/** What an end on this host needs to know. */
 export interface LocalEndOptions {
   /** Path of the control socket. Default: the socket's and ".ctl", if there is one. */
   readonly controlPath?: string;
@@ -20,8 +21,11 @@ export interface LocalEndOptions {
 /** The part of a client that a migration needs. */
 export type MigratingClient = Pick<VfioUserClient, "migration" | "regionRead" | "reset" | "close">;
 
-/** A server takes one client at a time, and turns others away before it has said anything. */
-const TURNED_AWAY: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE"]);
+/** A server takes one client at a time. Ours answers others with EBUSY; libvfio-user's says nothing and closes. */
+function isTurnedAway(error: unknown): boolean {
+  if (error instanceof ReplyError) return error.code === "EBUSY";
+  return error instanceof VfioError && (error.code === "ECONNRESET" || error.code === "EPIPE");
+}
 
 /** A vfio-user server on this host, with its control socket where it has one. */
 export class LocalEnd {
@@ -51,7 +55,7 @@ export class LocalEnd {
       return new LocalEnd(path, client, control);
     } catch (error) {
       control?.close();
-      if (error instanceof VfioError && TURNED_AWAY.has(error.code)) throw otherClient(path);
+      if (isTurnedAway(error)) throw otherClient(path);
       throw error;
     }
   }

@@ -1,6 +1,7 @@
 import type { EndpointDescription, MigrationTarget } from "./endpoint.js";
 import { LocalEnd, type LocalEndOptions } from "./local-end.js";
 
+/** What a target on this host needs to know. */
 export interface LocalTargetOptions extends LocalEndOptions {
   /**
    * A device that was given away in an earlier migration is taken for the target of this one: what it was is dropped by

@@ -11,8 +11,10 @@ export const migratePhases = [
   "activate",
   "done",
 ] as const;
+/** Where a migration is. */
 export type MigratePhase = (typeof migratePhases)[number];
 
+/** How to migrate: limits in milliseconds and in bytes a second, and who hears of it. */
 export interface MigrateOptions {
   /** Names this migration in the hand-over, at both ends: `newHandOverId` of the source. Default: that. */
   readonly id?: string;
@@ -45,6 +47,7 @@ export interface MigrateHooks {
   fault?(point: string): void | Promise<void>;
 }
 
+/** The time that a migration goes by, in milliseconds. */
 export interface MigrateClock {
   /** Milliseconds, from any beginning. */
   now(): number;
@@ -71,6 +74,7 @@ export type MigrateEvent =
   | { readonly event: "warning"; readonly message: string }
   | ({ readonly event: "done" } & MigrateResult);
 
+/** How far a migration has come, in bytes and milliseconds. */
 export interface MigrateProgress {
   readonly phase: "precopy" | "stop-copy";
   /** From 1; of this image. 0 without pre-copy. */
@@ -99,6 +103,7 @@ export type PrecopyEnd =
   /** There was none: a device cannot do it, or `maxRounds` is 0. */
   | "none";
 
+/** What a migration cost, in bytes and milliseconds. */
 export interface MigrateResult {
   readonly id: string;
   /** "compatible": `dryRun` has found nothing against it. */

@@ -102,7 +102,7 @@ export class ClientRequests {
     for (const slot of lost.slots()) {
       const message = lost.messageOf(slot);
       const stateful = lost.statefulOf(slot);
-      if (!message || !maySendAgain(message)) {
+      if (!message || lost.isAbandoned(slot) || !maySendAgain(message)) {
         this.answerLost(lost, slot);
         continue;
       }
@@ -119,10 +119,23 @@ export class ClientRequests {
 
   /** Answers a request that no server will answer with an error. */
   answerLost(lost: InFlight, slot: number): void {
-    const stateful = lost.statefulOf(slot);
-    for (const fd of stateful?.fds ?? []) fd.close();
-    if (!stateful?.quiet) this.client.send(encodeError(lost.commandOf(slot), lost.idOf(slot), Errno.EIO));
+    for (const fd of lost.statefulOf(slot)?.fds ?? []) fd.close();
+    this.#answerEio(lost, slot);
     lost.remove(slot);
+  }
+
+  /** Answers what the server has not answered in time with an error. Its own answers, when they come, go nowhere. */
+  abandonAll({ inFlight }: ServerLink): void {
+    for (const slot of inFlight.slots()) {
+      if (inFlight.isAbandoned(slot)) continue;
+      this.#answerEio(inFlight, slot);
+      inFlight.abandon(slot);
+    }
+  }
+
+  #answerEio(inFlight: InFlight, slot: number): void {
+    if (inFlight.isAbandoned(slot) || inFlight.statefulOf(slot)?.quiet) return;
+    this.client.send(encodeError(inFlight.commandOf(slot), inFlight.idOf(slot), Errno.EIO));
   }
 
   /** Sends a request that was kept: with a reply asked for, since the relay has to know. */
@@ -149,14 +162,15 @@ export class ClientRequests {
   reply({ inFlight }: ServerLink, inbox: Inbox, slot: number, size: number): void {
     const id = inFlight.idOf(slot);
     const stateful = inFlight.statefulOf(slot);
+    const wanted = !inFlight.isAbandoned(slot);
     if (!stateful) {
-      this.client.pass(inbox, inbox.head, size, id);
+      if (wanted) this.client.pass(inbox, inbox.head, size, id);
     } else {
       const reply = inbox.bytes.slice(inbox.head, inbox.head + size);
       const instead = stateful.onReply(decodeMessage(reply));
       for (const fd of stateful.fds) fd.close();
       new DataView(reply.buffer).setUint16(Header.offset.msg_id, id, true);
-      if (!stateful.quiet) this.client.append(instead ?? reply);
+      if (wanted && !stateful.quiet) this.client.append(instead ?? reply);
     }
     inFlight.remove(slot);
   }

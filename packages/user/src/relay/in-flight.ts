@@ -20,6 +20,9 @@ export class InFlight {
   /** When it was forwarded, counted in requests; 0: the slot is free. */
   readonly #order = new Float64Array(MAX_IN_FLIGHT);
   #lastOrder = 0;
+  /** Requests whose client was told that they have failed: the server has not answered in time. */
+  readonly #abandoned = new Uint8Array(MAX_IN_FLIGHT);
+  #abandonedCount = 0;
   /** Of the requests that change what a server must be told again. */
   readonly #stateful: (StatefulRequest | undefined)[] = [];
 
@@ -29,6 +32,31 @@ export class InFlight {
 
   get count(): number {
     return MAX_IN_FLIGHT - this.#freeCount;
+  }
+
+  /** Requests that their client does not wait for any more. */
+  get abandonedCount(): number {
+    return this.#abandonedCount;
+  }
+
+  /** What tells the longest waiting request from others, of those that the client waits for; 0: there is none. */
+  get oldest(): number {
+    let oldest = 0;
+    for (let slot = 0; slot < MAX_IN_FLIGHT; slot++) {
+      const order = this.#order[slot]!;
+      if (order !== 0 && this.#abandoned[slot] === 0 && (oldest === 0 || order < oldest)) oldest = order;
+    }
+    return oldest;
+  }
+
+  isAbandoned(slot: number): boolean {
+    return this.#abandoned[slot] === 1;
+  }
+
+  /** The client waits for it no more. The slot stays taken until the server has answered. */
+  abandon(slot: number): void {
+    this.#abandoned[slot] = 1;
+    this.#abandonedCount++;
   }
 
   get full(): boolean {
@@ -80,6 +108,10 @@ export class InFlight {
   /** The request has its answer. */
   remove(slot: number): void {
     this.#order[slot] = 0;
+    if (this.#abandoned[slot] === 1) {
+      this.#abandoned[slot] = 0;
+      this.#abandonedCount--;
+    }
     if (this.#stateful[slot]) this.#stateful[slot] = undefined;
     this.#free[this.#freeCount++] = slot;
   }

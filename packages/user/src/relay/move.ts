@@ -28,6 +28,7 @@ export type MoveOptions = Omit<MigrateOptions, "hooks" | "clock"> & {
   readonly fault?: (point: string) => void | Promise<void>;
 };
 
+/** What moving a device behind a relay cost. */
 export interface MoveResult extends MigrateResult {
   /** How long requests of the client were held back, at the most. */
   readonly pause_ms: number;

@@ -18,7 +18,7 @@ export interface OpenServer {
  * @throws SyscallError ENOENT, ECONNREFUSED …; ReplyError; VfioError where it cannot be talked to
  */
 export async function openServer(path: string, version: RequestPayload<"VERSION">): Promise<OpenServer> {
-  const control = await HandOverControl.open(path);
+  const control = await HandOverControl.open(path, undefined, VERSION_TIMEOUT_MS);
   try {
     const status = await control?.status();
     if (status?.phase === "given") await control!.reclaim(status.id!);

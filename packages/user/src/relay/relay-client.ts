@@ -1,5 +1,5 @@
 import { VfioError } from "@vfiokit/core";
-import { checked, ControlClient, findControlSocket } from "../control/index.js";
+import { checked, ControlClient, controlSocketOf } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
 import type { MigrateEvent } from "../migrate/index.js";
 import { moveError, type RemoteMoveOptions } from "./control-protocol.js";
@@ -13,30 +13,33 @@ export class RelayClient implements Disposable {
 
   /**
    * Connects to the relay whose socket, or whose control socket, is at `path`.
+   * @param timeoutMs for its answer
    * @returns undefined: what is there is no relay
-   * @throws SyscallError EACCES
+   * @throws SyscallError EACCES; VfioError ETIMEDOUT
    */
-  static async open(path: string): Promise<RelayClient | undefined> {
+  static async open(path: string, timeoutMs = 10_000): Promise<RelayClient | undefined> {
+    const control = controlSocketOf(path);
+    if (control === undefined) return undefined;
     let client: RelayClient;
     try {
-      client = new RelayClient(new ControlClient(findControlSocket(path)));
+      client = new RelayClient(new ControlClient(control));
     } catch (error) {
       if (error instanceof SyscallError && error.code !== "EACCES") return undefined;
       throw error;
     }
     try {
-      await client.status();
+      await client.status(timeoutMs);
       return client;
     } catch (error) {
-      if (!(error instanceof VfioError)) throw error;
+      if (!(error instanceof VfioError) || error.code === "ETIMEDOUT") throw error;
     }
     client.close();
     return undefined;
   }
 
-  /** @throws VfioError ECONNRESET: it is gone */
-  async status(): Promise<RelayStatus> {
-    return checked(relayStatus, await this.control.request({ command: "info" }));
+  /** @throws VfioError ECONNRESET: it is gone; ETIMEDOUT */
+  async status(timeoutMs = 10_000): Promise<RelayStatus> {
+    return checked(relayStatus, await this.control.request({ command: "info" }, { timeoutMs }));
   }
 
   /**

@@ -9,6 +9,8 @@ import { aboutMove, parseRelayRequest, type RelayRequest } from "./control-proto
 import type { Relay } from "./relay.js";
 
 const MAX_REQUEST = 16 * 1024;
+/** For the server's answer to what is passed on to it. Its client waits for 10 s by default. */
+const SERVER_TIMEOUT_MS = 9_000;
 
 /** The control socket of a relay: control-protocol.ts says what goes over it. */
 export class RelayControl {
@@ -46,7 +48,7 @@ export class RelayControl {
         return undefined;
       case "other": {
         using server = new ControlClient(controlPath(this.relay.serverPath));
-        return await server.request(request.request);
+        return await server.request(request.request, { timeoutMs: SERVER_TIMEOUT_MS });
       }
       case "migrate":
         this.relay.log("info", `${who} asks for a move to ${request.to}`);

@@ -1,6 +1,6 @@
 import { VfioError } from "@vfiokit/core";
 import { peerCredentials, type Fd } from "../linux/index.js";
-import { Listener } from "../socket/index.js";
+import { Listener, OneClient } from "../socket/index.js";
 import type { Log } from "../server/options.js";
 import type { RequestPayload } from "../wire/index.js";
 import { LocalSource, LocalTarget, migrate, type MigrateEvent } from "../migrate/index.js";
@@ -12,6 +12,7 @@ import { dropRequests } from "./client-requests.js";
 import { Session, type SessionHost } from "./session.js";
 import { Snapshots } from "./snapshot.js";
 
+/** Where a relay listens, whom it connects to, and what happens when that is lost. */
 export interface RelayOptions {
   /** Where clients connect, with mode 0600. */
   readonly listenPath: string;
@@ -37,6 +38,7 @@ export interface RelayOptions {
   readonly onLoss?: OnLoss;
 }
 
+/** What `ctl info` shows of a relay. */
 export interface RelayStatus {
   /** What tells it from a server. */
   readonly relay: true;
@@ -59,8 +61,10 @@ export interface RelayStatus {
 export class Relay implements SessionHost {
   readonly log: Log;
   readonly versionTimeout: number;
+  readonly replyLimit: number;
   #listener: Listener | undefined;
   #session: Session | undefined;
+  readonly #clients: OneClient;
   #serverPath: string;
   #moving = false;
   /** A move while there is no client. */
@@ -75,13 +79,15 @@ export class Relay implements SessionHost {
       replyLimit: options.replyLimit ?? 4000,
       onLoss: options.onLoss ?? "error",
     };
+    this.replyLimit = this.#settings.replyLimit;
     this.log = options.log ?? (() => undefined);
+    this.#clients = new OneClient({ log: this.log, serve: (fd) => this.#serve(fd) });
     this.versionTimeout = options.versionTimeout ?? 10_000;
   }
 
   /** @throws SyscallError EADDRINUSE: somebody listens at the path, or it holds something else; EACCES … */
   listen(): void {
-    this.#listener = new Listener(this.options.listenPath, this.log, (fd) => this.#admit(fd));
+    this.#listener = new Listener(this.options.listenPath, this.log, (fd) => this.#clients.admit(fd));
   }
 
   /** Takes a snapshot now. @returns false: there is no client, something else goes on, or the device cannot */
@@ -172,6 +178,7 @@ export class Relay implements SessionHost {
   /** Stops listening, disconnects the client and removes the socket. */
   async close(): Promise<void> {
     this.#listener?.close();
+    this.#clients.close();
     const session = this.#session;
     session?.end("the relay closes");
     await session?.closed;
@@ -207,13 +214,8 @@ export class Relay implements SessionHost {
     this.#serverPath = (await recover(session, lost, settings)).path;
   }
 
-  #admit(fd: Fd): void {
+  #serve(fd: Fd): Session {
     const { pid, uid } = peerCredentials(fd);
-    if (this.#session) {
-      this.log("warn", `process ${pid} was turned away: another client is connected`);
-      fd.close();
-      return;
-    }
     this.log("info", `client connected: process ${pid} of user ${uid}`);
     const session = new Session(fd, this);
     this.#session = session;
@@ -225,5 +227,6 @@ export class Relay implements SessionHost {
       snapshots?.stop();
       this.#session = undefined;
     });
+    return session;
   }
 }

@@ -16,11 +16,14 @@ import { ClientRequests, dropRequests } from "./client-requests.js";
 import { answerFor, nextProposal, proposalFor } from "./negotiation.js";
 import { MAX_MESSAGE, MAX_MSG_FDS, type LinkUser, type ServerLink } from "./server-link.js";
 import { ServerCommands } from "./server-commands.js";
+import { Stall } from "./stall.js";
 
 export interface SessionHost {
   readonly log: Log;
   /** Milliseconds in which a client has to propose a version. */
   readonly versionTimeout: number;
+  /** Milliseconds that a request may wait for its answer. */
+  readonly replyLimit: number;
   /** Connects to the server of the moment. */
   connect(version: RequestPayload<"VERSION">): Promise<ServerLink>;
   /** The server of a session has gone. */
@@ -55,6 +58,7 @@ export class Session implements LinkUser {
   #busy: Promise<unknown> | undefined;
   #shape: DeviceShape | undefined;
   #whenDrained: (() => void) | undefined;
+  readonly #stall: Stall;
   #ended = false;
   #settle!: () => void;
 
@@ -67,6 +71,10 @@ export class Session implements LinkUser {
     this.#client = this.#clientSocket(fd, "the client");
     this.#client.expect("VERSION", host.versionTimeout);
     this.requests = new ClientRequests(this.#client, host.log);
+    this.#stall = new Stall(host.replyLimit, {
+      link: () => this.#link,
+      onOverdue: (link) => this.#onOverdue(link),
+    });
   }
 
   /** The connection to the server; undefined before there is one, and after it was lost. */
@@ -76,6 +84,11 @@ export class Session implements LinkUser {
 
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** The client has gone, though that may not have been noticed yet. */
+  isOver(): boolean {
+    return this.#ended || this.#client.hungUp;
   }
 
   get gate(): Gate {
@@ -150,6 +163,7 @@ export class Session implements LinkUser {
     this.#client.close();
     this.#twin?.close();
     this.#link?.close();
+    this.#stall.close();
     if (this.#link) dropRequests(this.#link.inFlight);
     this.requests.setup.close();
     this.#whenDrained?.();
@@ -179,7 +193,7 @@ export class Session implements LinkUser {
       else if (!this.#proposal) {
         if (this.#negotiating) break;
         this.#onVersion(size);
-      } else if (this.#gate === "refusing") this.requests.refuse("EIO");
+      } else if (this.#gate === "refusing" || this.#stall.refuses(inbox)) this.requests.refuse("EIO");
       else if (!this.#mayForward()) break;
       else this.requests.forward(this.#link!, size, this.#busy !== undefined);
       if (!this.#isOpen()) return true;
@@ -196,6 +210,16 @@ export class Session implements LinkUser {
     this.#link?.flush();
     if (any) this.#client.flush();
     return any;
+  }
+
+  /** The server has stopped, or hangs: the client would give up soon. */
+  #onOverdue(link: ServerLink): void {
+    this.host.log(
+      "warn",
+      `${link.path} has not answered within ${this.host.replyLimit} ms: its requests fail`,
+    );
+    this.requests.abandonAll(link);
+    this.#client.wake();
   }
 
   #isOpen(): boolean {
@@ -227,12 +251,11 @@ export class Session implements LinkUser {
   }
 
   async #negotiate(id: number, proposal: RequestPayload<"VERSION">): Promise<void> {
-    let link: ServerLink | undefined;
+    let link: ServerLink;
     try {
-      link = await this.host.connect(proposal);
-      this.#shape = await shapeOf(link);
+      const connecting = this.#connect(proposal);
+      link = await inTime(connecting, this.host.replyLimit);
     } catch (error) {
-      link?.close();
       if (this.#ended) return;
       this.#client.send(encodeError(Command.VERSION, id, error instanceof VfioError ? error.errno : 0));
       this.end(`no server: ${error instanceof Error ? error.message : String(error)}`);
@@ -252,13 +275,26 @@ export class Session implements LinkUser {
     this.release();
   }
 
+  async #connect(proposal: RequestPayload<"VERSION">): Promise<ServerLink> {
+    const link = await this.host.connect(proposal);
+    try {
+      this.#shape = await shapeOf(link);
+      return link;
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+  }
+
   get clientBlocked(): boolean {
     return this.#client.blocked || this.#twin?.blocked === true || this.#fromServer.full;
   }
 
   onReply(link: ServerLink, { inbox }: MessageSocket, slot: number, size: number): void {
     const wasFull = link.inFlight.full;
+    const late = link.inFlight.isAbandoned(slot);
     this.requests.reply(link, inbox, slot, size);
+    if (late && link.inFlight.abandonedCount === 0) this.host.log("info", `${link.path} answers again`);
     if (wasFull) this.#client.wake();
     this.#checkDrained();
   }
@@ -292,5 +328,24 @@ export class Session implements LinkUser {
     reactor.yield();
     this.#whenDrained();
     this.#whenDrained = undefined;
+  }
+}
+
+/** What `connecting` leads to. One that comes too late is closed. @throws VfioError ETIMEDOUT */
+async function inTime(connecting: Promise<ServerLink>, limit: number): Promise<ServerLink> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      connecting.then(
+        (link) => link.close(),
+        () => undefined,
+      );
+      reject(new VfioError("ETIMEDOUT", `the server has not answered within ${limit} ms`));
+    }, limit);
+  });
+  try {
+    return await Promise.race([connecting, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }

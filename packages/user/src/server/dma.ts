@@ -23,8 +23,11 @@ export const dmaMap: Handler<"DMA_MAP"> = ({ device, task, settings }, request, 
 };
 
 /** The reply is sent once the device has let go of the memory (vfio-user, DMA_UNMAP). */
-export const dmaUnmap: Handler<"DMA_UNMAP"> = ({ device, task }, request) => {
+export const dmaUnmap: Handler<"DMA_UNMAP"> = ({ device, task, settings }, request) => {
   const { flags, address, size } = request;
-  const wait = flags & DmaUnmapFlags.ALL ? device.dma.unmapAll(task) : device.dma.unmap(task, address, size);
+  const wait =
+    flags & DmaUnmapFlags.ALL
+      ? device.dma.unmapAll(task)
+      : device.dma.unmap(task, address, size, settings.strictUnmap);
   return wait ? wait.then(() => ({ payload: request })) : { payload: request };
 };

@@ -135,9 +135,9 @@ export const migDataRead: Handler<"MIG_DATA_READ"> = async (session, { size }) =
     if (count === 0) break;
     filled += count;
   }
-  return {
-    payload: { argsz: wire.MigrationData.size + filled, size: filled, data: data.subarray(0, filled) },
-  };
+  // libvfio-user's client stops at a reply that is shorter than what it has asked for.
+  data.fill(0, filled);
+  return { payload: { argsz: wire.MigrationData.size + filled, size: filled, data } };
 };
 
 /** A client's commands run one at a time, and a reply is encoded before the next one begins: they share a buffer. */

@@ -1,6 +1,7 @@
 import { VfioError } from "@vfiokit/core";
-import type { IrqAction, IrqData } from "@vfiokit/core/host";
+import type { IrqAction, IrqData, IrqTrigger } from "@vfiokit/core/host";
 import { EventFdTrigger } from "../linux/index.js";
+import { EventFdListener } from "./event-listener.js";
 import { IrqSetFlags, type RequestPayload } from "../wire/index.js";
 import type { MessageFds } from "../socket/index.js";
 import type { Handler } from "./session.js";
@@ -35,9 +36,13 @@ function dataOf({ flags, count, data }: RequestPayload<"DEVICE_SET_IRQS">, { fds
   // vfio-user: "If no file descriptors are provided, this de-assigns the specified previously configured interrupts."
   if (fds.length === 0) return { triggers: Array.from({ length: count }, () => null) };
   if (fds.length !== count) throw new VfioError("EINVAL", `${fds.length} descriptors: count is ${count}`);
-  const triggers: EventFdTrigger[] = [];
+  const triggers: IrqTrigger[] = [];
+  const unmasks = actionOf(flags) === "unmask";
   try {
-    while (fds.length > 0) triggers.push(new EventFdTrigger(fds.shift()!));
+    while (fds.length > 0) {
+      const fd = fds.shift()!;
+      triggers.push(unmasks ? new EventFdListener(fd) : new EventFdTrigger(fd));
+    }
   } catch (error) {
     for (const trigger of triggers) trigger.close();
     throw error;

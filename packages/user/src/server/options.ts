@@ -1,10 +1,12 @@
 import { VfioError } from "@vfiokit/core";
 import type { DmaAccessMode } from "../linux/index.js";
 
+/** How severe a line of the log is. */
 export type LogLevel = "error" | "warn" | "info" | "debug";
 /** Where a server reports. `message` is one line. */
 export type Log = (level: LogLevel, message: string) => void;
 
+/** Where a server listens, its limits, and who hears of it. */
 export interface ServerOptions {
   /** Listen at this path. */
   readonly socketPath?: string;
@@ -25,6 +27,11 @@ export interface ServerOptions {
    * fails that access, and does not end this process by SIGBUS. "auto" (default) maps what is sealed against that.
    */
   readonly dmaAccess?: DmaAccessMode;
+  /**
+   * DMA_UNMAP takes exactly one map, as vfio-user's text has it. Default false, as Linux's type1v2: a range may cover
+   * several whole maps, which QEMU relies on with an IOMMU.
+   */
+  readonly strictUnmap?: boolean;
   /** Milliseconds after which a DMA message that the client does not answer fails. Default 5000. */
   readonly dmaTimeout?: number;
   /**
@@ -47,6 +54,7 @@ export interface ConnectionSettings {
   readonly maxDataXferSize: number;
   readonly twinSocket: boolean;
   readonly dmaAccess: DmaAccessMode;
+  readonly strictUnmap: boolean;
   readonly dmaTimeout: number;
   readonly versionTimeout: number;
   readonly onDisconnect: "keep" | "reset";
@@ -60,6 +68,7 @@ export function settingsOf(options: ServerOptions): ConnectionSettings {
     maxDataXferSize: options.maxDataXferSize ?? 1024 * 1024,
     twinSocket: options.twinSocket ?? true,
     dmaAccess: options.dmaAccess ?? "auto",
+    strictUnmap: options.strictUnmap ?? false,
     dmaTimeout: options.dmaTimeout ?? 5000,
     versionTimeout: options.versionTimeout ?? 10_000,
     onDisconnect: options.onDisconnect ?? "keep",

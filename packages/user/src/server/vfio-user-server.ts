@@ -1,7 +1,7 @@
 import { VfioError, type PciDevice } from "@vfiokit/core";
 import type { Task } from "@vfiokit/lockdep";
 import { Fd, peerCredentials } from "../linux/index.js";
-import { Listener } from "../socket/index.js";
+import { Listener, OneClient } from "../socket/index.js";
 import { keptAway } from "../admin/hand-over-text.js";
 import { Connection } from "./connection.js";
 import { settingsOf, type ConnectionSettings, type ServerOptions } from "./options.js";
@@ -9,9 +9,8 @@ import { settingsOf, type ConnectionSettings, type ServerOptions } from "./optio
 /**
  * Serves a device to vfio-user clients, one after the other.
  *
- * While one is connected, others are turned away: their connection is closed at once, so that they fail with a
- * message instead of hanging. When it leaves, the device keeps its state for the next. A device that a hand-over keeps
- * stopped takes no new client either.
+ * While one is connected, others get EBUSY. When it leaves, the device keeps its state for the next. A device that a
+ * hand-over keeps stopped takes no new client either.
  */
 export class VfioUserServer {
   /** Settles when nothing more will be served: after `close`, or, with `fd`, when that client is gone. */
@@ -20,9 +19,7 @@ export class VfioUserServer {
   readonly #settings: ConnectionSettings;
   #listener: Listener | undefined;
   #connection: Connection | undefined;
-  /** Connected while the connection before it was still being released. */
-  #next: Fd | undefined;
-  #closing = false;
+  readonly #clients: OneClient;
   #settle!: () => void;
 
   /** @throws VfioError EINVAL for options that cannot be */
@@ -34,6 +31,14 @@ export class VfioUserServer {
     if ((options.socketPath === undefined) === (options.fd === undefined))
       throw new VfioError("EINVAL", "a server needs socketPath or fd, and not both");
     this.ended = new Promise((resolve) => (this.#settle = resolve));
+    this.#clients = new OneClient({
+      log: this.#settings.log,
+      serve: (fd) => this.#serve(fd),
+      unavailable: () => this.#handedOver(),
+      onIdle: () => {
+        if (!this.#listener) this.#settle();
+      },
+    });
   }
 
   /**
@@ -45,10 +50,10 @@ export class VfioUserServer {
   async listen(): Promise<void> {
     const { socketPath, fd } = this.options;
     if (fd !== undefined) {
-      this.#serve(new Fd(fd));
+      this.#clients.admit(new Fd(fd));
       return;
     }
-    this.#listener = new Listener(socketPath!, this.#settings.log, (one) => this.#admit(one));
+    this.#listener = new Listener(socketPath!, this.#settings.log, (one) => this.#clients.admit(one));
   }
 
   /** Whether a client is connected. */
@@ -64,32 +69,12 @@ export class VfioUserServer {
 
   /** Stops listening, disconnects the client and removes the socket. The device stays open. */
   async close(): Promise<void> {
-    this.#closing = true;
     this.#listener?.close();
-    this.#next?.close();
+    this.#clients.close();
     const connection = this.#connection;
     connection?.close();
     await connection?.closed;
     this.#settle();
-  }
-
-  #admit(fd: Fd): void {
-    const handedOver = this.#handedOver();
-    if (handedOver !== undefined) {
-      this.#turnAway(fd, handedOver);
-    } else if (!this.#connection) {
-      this.#serve(fd);
-    } else if (!this.#next && this.#connection.isOver()) {
-      this.#next = fd;
-    } else {
-      this.#turnAway(fd, "another client is connected");
-    }
-  }
-
-  #turnAway(fd: Fd, why: string): void {
-    const { pid } = peerCredentials(fd);
-    this.#settings.log("warn", `process ${pid} was turned away: ${why}`);
-    fd.close();
   }
 
   /** Why a hand-over keeps new clients away, and what ends that. A device that it keeps in STOP is of no use to them. */
@@ -98,7 +83,7 @@ export class VfioUserServer {
     return status && keptAway(status, this.options.socketPath ?? "SOCKET");
   }
 
-  #serve(fd: Fd): void {
+  #serve(fd: Fd): Connection {
     let connection: Connection;
     try {
       const { pid, uid } = peerCredentials(fd);
@@ -109,15 +94,7 @@ export class VfioUserServer {
       throw error;
     }
     this.#connection = connection;
-    void connection.closed.then(() => this.#onClosed());
-  }
-
-  #onClosed(): void {
-    this.#connection = undefined;
-    if (this.#closing) return;
-    const next = this.#next;
-    this.#next = undefined;
-    if (next) this.#admit(next);
-    else if (!this.#listener) this.#settle();
+    void connection.closed.then(() => (this.#connection = undefined));
+    return connection;
   }
 }

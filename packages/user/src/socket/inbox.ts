@@ -75,11 +75,12 @@ export class Inbox {
   /**
    * Receives once, without waiting.
    * @returns the number of bytes; 0 at the end of the stream; WOULD_BLOCK, also when there is no room
-   * @throws SyscallError ECONNRESET …; WireError: descriptors without end for a message that does not end either
+   * @throws SyscallError ECONNRESET …; WireError: more descriptors than a message may have, for one that has not ended
    */
   receive(fd: Fd): number {
     if (this.full) return WOULD_BLOCK;
-    if (this.#held >= this.#maxHeld)
+    // Those of one message that has not ended. Whole ones behind a command that waits are bounded by `full`.
+    if (this.#held > this.#maxFds && !this.#pinned && this.next() === 0)
       throw new WireError(
         "descriptors",
         String(this.#held),

@@ -3,6 +3,7 @@ import type { Fd } from "../linux/index.js";
 import { Command, Header, HeaderFlags, type CommandName } from "../wire/index.js";
 import { asVfioError, ReplyError, protocolError } from "./errors.js";
 
+/** How long to wait for a reply. */
 export interface CallOptions {
   /** Milliseconds until the command is given up with ETIMEDOUT; Infinity: never. */
   readonly timeoutMs?: number | undefined;

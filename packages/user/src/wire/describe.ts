@@ -8,6 +8,7 @@ import { WireError } from "../layout/errors.js";
 import { bytesText } from "../layout/field.js";
 import type { DescribedField, Fields, Struct } from "../layout/struct.js";
 
+/** A message in words, for logs and errors. */
 export interface Description {
   /** "DMA_MAP request 7, 48 bytes". */
   readonly title: string;

@@ -26,8 +26,10 @@ export const Feature = {
 
 /** The low half of the flags is the feature. */
 export const FEATURE_MASK = 0xffff;
+/** VFIO_DEVICE_FEATURE_GET, SET and PROBE. */
 export const FeatureFlags = { GET: 1 << 16, SET: 1 << 17, PROBE: 1 << 18 } as const;
 
+/** The header of a DEVICE_FEATURE message. */
 export const DeviceFeature = struct("vfio_user_device_feature", {
   argsz: u32,
   flags: flags(u32, FeatureFlags, {
@@ -39,20 +41,24 @@ export const DeviceFeature = struct("vfio_user_device_feature", {
 });
 export type DeviceFeature = StructValue<typeof DeviceFeature>;
 
+/** VFIO_DEVICE_FEATURE_MIGRATION: what the device can do. */
 export const FeatureMigration = struct("vfio_user_device_feature_migration", {
   flags: flags(u64, MigrationFlags),
 });
 
+/** VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE. */
 export const FeatureMigState = struct("vfio_user_device_feature_mig_state", {
   device_state: choice(u32, MigrationState),
   /** Unused: MIG_DATA_READ and MIG_DATA_WRITE take its place. */
   data_fd: s32,
 });
 
+/** A range of addresses whose writes are logged. */
 export const DmaLoggingRange = struct("vfio_user_device_feature_dma_logging_range", {
   iova: u64,
   length: u64,
 });
+/** VFIO_DEVICE_FEATURE_DMA_LOGGING_START. */
 export const FeatureDmaLoggingControl = struct("vfio_user_device_feature_dma_logging_control", {
   page_size: u64,
   /** 0: everything. */
@@ -63,6 +69,7 @@ export const FeatureDmaLoggingControl = struct("vfio_user_device_feature_dma_log
 export type FeatureDmaLoggingControl = StructValue<typeof FeatureDmaLoggingControl>;
 
 const dmaLoggingReport = { iova: u64, length: u64, page_size: u64 };
+/** VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, the request. */
 export const FeatureDmaLoggingReportRequest = struct(
   "vfio_user_device_feature_dma_logging_report",
   dmaLoggingReport,
@@ -72,11 +79,13 @@ const bitmap: Tail<Uint8Array> = {
   ...rest,
   describe: (value) => [{ name: "bitmap", text: `${value.length} bytes, ${countBits(value)} pages dirty` }],
 };
+/** VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, the reply: with the bitmap. */
 export const FeatureDmaLoggingReport = struct("vfio_user_device_feature_dma_logging_report", {
   ...dmaLoggingReport,
   bitmap,
 });
 
+/** VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: bytes that STOP_COPY will take, estimated. */
 export const FeatureMigDataSize = struct("vfio_device_feature_mig_data_size", { stop_copy_length: u64 });
 
 /** VFIO_PRECOPY_INFO_*. */

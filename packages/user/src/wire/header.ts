@@ -24,17 +24,21 @@ export const Command = {
   MIG_DATA_READ: 17,
   MIG_DATA_WRITE: 18,
 } as const;
+/** VFIO_USER_*: the name of a command, without the prefix. */
 export type CommandName = keyof typeof Command;
 
 const namesByNumber = new Map<number, CommandName>(
   Object.entries(Command).map(([name, number]) => [number, name as CommandName]),
 );
 
+/** The name of a command by its number; undefined: there is no such command. */
 export function commandName(number: number): CommandName | undefined {
   return namesByNumber.get(number);
 }
 
+/** The bits of the header's flags that tell a command from a reply. */
 export const TYPE_MASK = 0xf;
+/** What a message is. */
 export const Type = { COMMAND: 0, REPLY: 1 } as const;
 /** Bits of the header's flags, next to the type in bits 0 to 3. */
 export const HeaderFlags = { NO_REPLY: 1 << 4, ERROR: 1 << 5 } as const;
@@ -42,6 +46,7 @@ export const HeaderFlags = { NO_REPLY: 1 << 4, ERROR: 1 << 5 } as const;
 const typeName = (type: number): string =>
   type === Type.COMMAND ? "COMMAND" : type === Type.REPLY ? "REPLY" : `type ${type}`;
 
+/** The header of every message. */
 export const Header = struct("vfio_user_header", {
   msg_id: u16,
   cmd: choice(u16, Command as Names),
@@ -50,6 +55,7 @@ export const Header = struct("vfio_user_header", {
   error_no: u32,
 });
 
+/** Bytes of a message's header. */
 export const HEADER_SIZE = Header.size;
 
 /** Type.COMMAND, Type.REPLY, or what no message has: of the message that starts at `at` in `view`. */

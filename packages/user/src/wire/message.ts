@@ -85,7 +85,7 @@ export const messages = {
   MIG_DATA_READ: {
     from: "client",
     request: payload(s.MigrationDataRequest, rules.migrationDataRead),
-    reply: payload(s.MigrationData),
+    reply: payload(s.MigrationDataReply),
   },
   MIG_DATA_WRITE: { from: "client", request: payload(s.MigrationData), reply: none },
 } as const satisfies Record<
@@ -95,9 +95,12 @@ export const messages = {
 
 type Messages = typeof messages;
 type PayloadValue<P> = P extends Payload<infer F> ? StructValue<Struct<F>> : never;
+/** What a command carries behind the header. */
 export type RequestPayload<C extends CommandName> = PayloadValue<Messages[C]["request"]>;
+/** What a command's reply carries behind the header. */
 export type ReplyPayload<C extends CommandName> = PayloadValue<Messages[C]["reply"]>;
 
+/** A command. */
 export interface Request<C extends CommandName> {
   readonly kind: "request";
   readonly command: C;
@@ -106,6 +109,7 @@ export interface Request<C extends CommandName> {
   readonly payload: RequestPayload<C>;
 }
 
+/** A reply that is no error. */
 export interface Reply<C extends CommandName> {
   readonly kind: "reply";
   readonly command: C;
@@ -122,6 +126,7 @@ export interface ErrorReply<C extends CommandName> {
   readonly errno: number;
 }
 
+/** A message of any command, decoded. */
 export type Message = { [C in CommandName]: Request<C> | Reply<C> | ErrorReply<C> }[CommandName];
 
 function payloadOf(command: CommandName, kind: "request" | "reply"): Payload<Fields> {

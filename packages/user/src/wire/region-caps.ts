@@ -6,6 +6,7 @@ import { bytesText, choice, u16, u32, u64 } from "../layout/field.js";
 import { struct, type FixedValues, type StructValue, type Tail } from "../layout/struct.js";
 import { arrayOf } from "../layout/tail.js";
 
+/** VFIO_REGION_INFO_CAP_*. */
 export const RegionCapId = { SPARSE_MMAP: 1, TYPE: 2, MSIX_MAPPABLE: 3 } as const;
 
 const header = {
@@ -14,17 +15,22 @@ const header = {
   /** Of the next capability, from the start of vfio_region_info; 0: this is the last. */
   next: u32,
 };
+/** The header of a region's capability. */
 export const CapHeader = struct("vfio_info_cap_header", header);
 
+/** A part of a region that can be mapped, in bytes. */
 export const SparseMmapArea = struct("vfio_region_sparse_mmap_area", { offset: u64, size: u64 });
+/** VFIO_REGION_INFO_CAP_SPARSE_MMAP: which parts of a region can be mapped. */
 export const SparseMmapCap = struct("vfio_region_info_cap_sparse_mmap", {
   ...header,
   nr_areas: u32,
   reserved: u32,
   areas: arrayOf(SparseMmapArea, "nr_areas"),
 });
+/** VFIO_REGION_INFO_CAP_TYPE: what a region that is no BAR is for. */
 export const TypeCap = struct("vfio_region_info_cap_type", { ...header, type: u32, subtype: u32 });
 
+/** A capability of a region. */
 export type RegionCapability =
   | {
       readonly kind: "sparse-mmap";

@@ -65,16 +65,28 @@ describe("the socket", () => {
     expect(readdirSync(now.dir.path)).toEqual([]);
   });
 
-  it("serves several administrators, and turns away those beyond 16", async () => {
+  it("16 silent connections do not lock the administrator out: the longest silent makes way", async () => {
     const all = Array.from({ length: 16 }, raw);
     for (const admin of all) expect(await admin.ask({ command: "pause" })).toHaveProperty("result");
     using late = raw();
+    expect(await late.ask({ command: "info" })).toHaveProperty("result");
+    expect(await all[0]!.line()).toBeUndefined();
+    expect(await all[1]!.ask({ command: "info" })).toHaveProperty("result");
+    for (const admin of all) admin.hangUp();
+  });
+
+  it("16 whose requests are being carried out stay, and another one is turned away", async () => {
+    const { device, log } = now;
+    const task = new Task("test");
+    void device.deviceLock.lock(task);
+    const all = Array.from({ length: 16 }, raw);
+    for (const admin of all) admin.send('{"command":"reset"}\n');
+    await expect.poll(() => now.admin.tasks().length).toBeGreaterThanOrEqual(16);
+    using late = raw();
     expect(await late.line()).toBeUndefined();
-    all[0]!.hangUp();
-    for (;;) {
-      using next = raw();
-      if (await next.ask({ command: "info" })) break;
-    }
+    expect(log.at(-1)).toContain("and busy: another one was turned away");
+    device.deviceLock.unlock(task);
+    for (const admin of all) expect(await admin.reply()).toHaveProperty("result");
     for (const admin of all) admin.hangUp();
   });
 });

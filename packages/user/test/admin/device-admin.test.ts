@@ -33,6 +33,7 @@ describe("info", () => {
       stopped: [],
       intxMasked: false,
       removed: false,
+      faults: { count: 0, failed: false },
       generation: 0,
       migratable: true,
       handOver: { phase: "none" },

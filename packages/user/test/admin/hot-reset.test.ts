@@ -41,7 +41,11 @@ class Driver {
   }
 
   async enableMemory(): Promise<void> {
-    await this.client.regionWrite(CONFIG, PciHeader.COMMAND, Uint8Array.of(PciCommand.MEMORY, 0));
+    await this.client.regionWrite(
+      CONFIG,
+      PciHeader.COMMAND,
+      Uint8Array.of(PciCommand.MEMORY | PciCommand.MASTER, 0),
+    );
   }
 
   async read(register: number): Promise<number> {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Errno, IrqIndex, VfioError } from "@vfiokit/core";
 import { socketPair } from "@vfiokit/user/linux";
 import { encodeReply } from "@vfiokit/user/wire";
@@ -6,7 +6,7 @@ import { ReplyError, VfioUserClient } from "../../src/client/index.js";
 import { connected, FakeServer, LIMITS } from "./fake-server.js";
 
 describe("negotiation", () => {
-  test("proposes version 0.1 and its capabilities, and takes the server's", async () => {
+  it("proposes version 0.1 and its capabilities, and takes the server's", async () => {
     const { client, server } = await connected();
     expect(server.requests[0]).toMatchObject({
       command: "VERSION",
@@ -37,12 +37,12 @@ describe("negotiation", () => {
     });
   });
 
-  test("a server that says nothing has the specification's defaults", async () => {
+  it("a server that says nothing has the specification's defaults", async () => {
     const { client } = await connected({ VERSION: () => ({ major: 0, minor: 0, data: undefined }) });
     expect(client.limits).toMatchObject({ maxMsgFds: 1, maxDataXferSize: 1048576, writeMultiple: false });
   });
 
-  test.each([
+  it.each([
     ["another major", { major: 1, minor: 0, data: undefined }],
     ["a newer minor than proposed", { major: 0, minor: 2, data: undefined }],
     ["a transfer size of 0", { major: 0, minor: 1, data: { capabilities: { max_data_xfer_size: 0 } } }],
@@ -61,13 +61,13 @@ describe("negotiation", () => {
     expect((await server.ended).code).toBe("ECONNRESET");
   });
 
-  test("a server that refuses", async () => {
+  it("a server that refuses", async () => {
     const [ours, theirs] = socketPair();
     new FakeServer(theirs, { VERSION: () => Errno.EINVAL });
     await expect(VfioUserClient.connect(ours)).rejects.toMatchObject({ command: "VERSION", code: "EINVAL" });
   });
 
-  test("a server that says nothing at all: ETIMEDOUT, by signal ECANCELED", async () => {
+  it("a server that says nothing at all: ETIMEDOUT, by signal ECANCELED", async () => {
     for (const options of [{ timeoutMs: 20 }, { signal: AbortSignal.timeout(20) }]) {
       const [ours, theirs] = socketPair();
       new FakeServer(theirs, { VERSION: () => undefined });
@@ -78,13 +78,13 @@ describe("negotiation", () => {
 });
 
 describe("commands", () => {
-  test("device and region info", async () => {
+  it("device and region info", async () => {
     const { client } = await connected();
     expect(await client.getInfo()).toEqual({ flags: 3, numRegions: 9, numIrqs: 5 });
     expect(await client.getRegionInfo(7)).toMatchObject({ index: 7, size: 256, mmapAreas: [] });
   });
 
-  test("an error has the errno of the reply, also one that has no name here", async () => {
+  it("an error has the errno of the reply, also one that has no name here", async () => {
     let errno: number = Errno.EBUSY;
     const { client } = await connected({ DEVICE_RESET: () => errno });
     const refusal = async (): Promise<ReplyError> =>
@@ -100,7 +100,7 @@ describe("commands", () => {
     expect(await refusal()).toMatchObject({ code: "EIO", errno: Errno.EIO });
   });
 
-  test("region reads and writes go through the caller's buffer", async () => {
+  it("region reads and writes go through the caller's buffer", async () => {
     const { client, server } = await connected();
     const buffer = new Uint8Array(8);
     expect(await client.regionRead(2, 16, buffer.subarray(2, 6))).toBe(4);
@@ -112,7 +112,7 @@ describe("commands", () => {
     });
   });
 
-  test("transfers above the limit are cut to pieces, all under way together", async () => {
+  it("transfers above the limit are cut to pieces, all under way together", async () => {
     const { client, server } = await connected();
     const all = Uint8Array.from({ length: 10_000 }, (_, i) => i);
     expect(await client.regionWrite(0, 100, all)).toBe(10_000);
@@ -129,7 +129,7 @@ describe("commands", () => {
     expect(back).toEqual(all);
   });
 
-  test("a piece that fails fails the whole, once no other piece can touch the caller's buffer any more", async () => {
+  it("a piece that fails fails the whole, once no other piece can touch the caller's buffer any more", async () => {
     const held: (() => void)[] = [];
     const { client } = await connected({
       REGION_READ: ({ offset, region, count }, server, request) => {
@@ -146,14 +146,14 @@ describe("commands", () => {
     expect(client.outstanding).toBe(0);
   });
 
-  test("a server that reads less says so", async () => {
+  it("a server that reads less says so", async () => {
     const { client } = await connected({
       REGION_READ: ({ offset, region }) => ({ offset, region, count: 1, data: new Uint8Array([7]) }),
     });
     expect(await client.regionRead(0, 0, new Uint8Array(4))).toBe(1);
   });
 
-  test("posted writes have no reply", async () => {
+  it("posted writes have no reply", async () => {
     const { client, server } = await connected();
     const arrived = server.next("REGION_WRITE");
     await client.regionPost(1, 4, new Uint8Array([1, 2]));
@@ -162,7 +162,7 @@ describe("commands", () => {
     await client.reset();
   });
 
-  test("several writes in one message, if the server can", async () => {
+  it("several writes in one message, if the server can", async () => {
     const { client, server } = await connected();
     const data = new Uint8Array([1, 2, 3, 4]);
     expect(
@@ -178,7 +178,7 @@ describe("commands", () => {
     await expect(plain.client.regionWriteMulti([])).rejects.toMatchObject({ code: "EOPNOTSUPP" });
   });
 
-  test("a thousand commands are under way at a time; replies find theirs in any order", async () => {
+  it("a thousand commands are under way at a time; replies find theirs in any order", async () => {
     const held: (() => void)[] = [];
     const { client } = await connected({
       REGION_READ: ({ offset, region, count }, server, request) => {
@@ -195,7 +195,7 @@ describe("commands", () => {
     expect(client.outstanding).toBe(0);
   });
 
-  test("a command that is given up leaves the caller's buffer alone, and its id taken until the reply comes", async () => {
+  it("a command that is given up leaves the caller's buffer alone, and its id taken until the reply comes", async () => {
     let late!: () => void;
     const { client, server } = await connected({
       REGION_READ: ({ offset, region, count }, self, request) => {
@@ -217,21 +217,21 @@ describe("commands", () => {
     expect(client.outstanding).toBe(0);
   });
 
-  test("timeouts, per call and per client", async () => {
+  it("timeouts, per call and per client", async () => {
     const { client } = await connected({ DEVICE_RESET: () => undefined }, { timeoutMs: 30 });
     await expect(client.reset()).rejects.toMatchObject({ code: "ETIMEDOUT" });
     await expect(client.reset({ timeoutMs: 1 })).rejects.toMatchObject({ code: "ETIMEDOUT" });
     await client.getInfo();
   });
 
-  test("a signal that was aborted before sends nothing", async () => {
+  it("a signal that was aborted before sends nothing", async () => {
     const { client, server } = await connected();
     await expect(client.reset({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "ECANCELED" });
     await client.getInfo();
     expect(server.requests.map(({ command }) => command)).toEqual(["VERSION", "DEVICE_GET_INFO"]);
   });
 
-  test("a server that goes away fails what is outstanding, and what comes later", async () => {
+  it("a server that goes away fails what is outstanding, and what comes later", async () => {
     const { client, server } = await connected({ DEVICE_RESET: () => undefined });
     const gone = new Promise<VfioError>((resolve) => client.once("disconnected", resolve));
     const arrived = server.next("DEVICE_RESET");
@@ -244,7 +244,7 @@ describe("commands", () => {
     await expect(client.getInfo()).rejects.toMatchObject({ code: "ENOTCONN" });
   });
 
-  test("close fails what is outstanding", async () => {
+  it("close fails what is outstanding", async () => {
     const { client, server } = await connected({ DEVICE_RESET: () => undefined });
     const reset = client.reset();
     client.close();
@@ -255,13 +255,13 @@ describe("commands", () => {
   });
 });
 
-test("set irqs as it is", async () => {
+it("set irqs as it is", async () => {
   const { client, server } = await connected();
   await client.setIrqs({ flags: 0x21, index: IrqIndex.MSI, start: 0, count: 0, data: new Uint8Array() });
   expect(server.requests.at(-1)).toMatchObject({ payload: { argsz: 20, flags: 0x21, index: 1 } });
 });
 
-test("messages in any number of pieces", async () => {
+it("messages in any number of pieces", async () => {
   const { client, server } = await connected({ DEVICE_GET_INFO: () => undefined });
   for (const cut of [1, 2, 15, 16, 17, 31]) {
     const arrived = server.next("DEVICE_GET_INFO");

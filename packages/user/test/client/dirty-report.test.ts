@@ -1,6 +1,6 @@
 import { Task } from "@vfiokit/lockdep";
 import { socketPair } from "@vfiokit/user/linux";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { VfioUserClient } from "../../src/client/index.js";
 import { VfioUserServer } from "../../src/server/index.js";
 import { testDevice } from "../server/support.js";
@@ -39,7 +39,7 @@ function bits(bitmap: Uint8Array): number[] {
 }
 
 describe("a dirty report whose bitmap is larger than a message", () => {
-  test("is asked for in pieces: 1 TiB at 4 KiB pages, in messages of 1 MiB", async () => {
+  it("is asked for in pieces: 1 TiB at 4 KiB pages, in messages of 1 MiB", async () => {
     await using dirty = await logging();
     const frames = [0, 2 ** 23 - 1, 2 ** 23, 12_345_678, 2 ** 28 - 1]; // a message reports 2^23 pages
     for (const frame of frames) dirty.write(frame);
@@ -50,7 +50,7 @@ describe("a dirty report whose bitmap is larger than a message", () => {
     expect(bits(await dirty.migration.dirtyPages({ iova: 0n, length: TiB / 16n }, PAGE))).toEqual([]);
   }, 60_000);
 
-  test("with pages of any size, and a length that is no multiple of a piece", async () => {
+  it("with pages of any size, and a length that is no multiple of a piece", async () => {
     await using dirty = await logging(4096);
     for (const frame of [5, 70_001, 270_000]) dirty.write(frame);
     const length = 300_001n * PAGE; // 2 pages each: 18,752 bytes, in 5 messages
@@ -59,7 +59,7 @@ describe("a dirty report whose bitmap is larger than a message", () => {
     ]);
   });
 
-  test("of more than 1 GiB is refused before anything is asked", async () => {
+  it("of more than 1 GiB is refused before anything is asked", async () => {
     await using dirty = await logging();
     dirty.write(7);
     await expect(dirty.migration.dirtyPages({ iova: 0n, length: 1n << 62n }, PAGE)).rejects.toMatchObject({

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { VfioError } from "@vfiokit/core";
 import {
   createEventFd,
@@ -180,7 +180,7 @@ function expectTyped(results: PromiseSettledResult<unknown>[]): void {
 }
 
 describe("a hostile server", () => {
-  test("whatever it answers, every command settles with a value or a typed error, and nothing leaks", async () => {
+  it("whatever it answers, every command settles with a value or a typed error, and nothing leaks", async () => {
     const before = { fds: openFds(), mappings: openMappings() };
     await fc.assert(
       fc.asyncProperty(script, async (one) => {
@@ -201,7 +201,7 @@ describe("a hostile server", () => {
     );
   });
 
-  test("whatever it negotiates", async () => {
+  it("whatever it negotiates", async () => {
     const before = openFds();
     await fc.assert(
       fc.asyncProperty(script, async (one) => {
@@ -225,7 +225,7 @@ describe("what ends a connection", () => {
   const header = (fields: Partial<Record<"msg_id" | "cmd" | "msg_size" | "flags", number>>): Uint8Array =>
     Header.encode({ msg_id: 999, cmd: 13, msg_size: 16, flags: Type.REPLY, error_no: 0, ...fields });
 
-  test.each([
+  it.each([
     ["a reply that nobody asked for", header({}), "EPROTO"],
     ["an error reply that nobody asked for", header({ flags: Type.REPLY | HeaderFlags.ERROR }), "EPROTO"],
     ["a type that does not exist", header({ flags: 7 }), "EPROTO"],
@@ -240,7 +240,7 @@ describe("what ends a connection", () => {
     expect(client.connected).toBe(false);
   });
 
-  test("a reply to another command than was sent", async () => {
+  it("a reply to another command than was sent", async () => {
     const { client, server } = await connected({
       DEVICE_RESET: (_payload, self, { msg_id }) => {
         self.raw(encodeReply("DMA_MAP", msg_id, {}));
@@ -251,7 +251,7 @@ describe("what ends a connection", () => {
     await server.ended;
   });
 
-  test("more descriptors than max_msg_fds", async () => {
+  it("more descriptors than max_msg_fds", async () => {
     const { client, server } = await connected({}, { maxMsgFds: 2 });
     const fds = [createEventFd(), createEventFd(), createEventFd()];
     server.replyFds = fds;
@@ -264,7 +264,7 @@ describe("what ends a connection", () => {
 });
 
 describe("what does not end a connection", () => {
-  test("a malformed reply fails its command alone", async () => {
+  it("a malformed reply fails its command alone", async () => {
     const { client } = await connected({
       DEVICE_GET_INFO: (_payload, server, { msg_id }) => {
         const bytes = encodeReply("DEVICE_GET_INFO", msg_id, {
@@ -295,7 +295,7 @@ describe("what does not end a connection", () => {
     expect(await client.getIrqInfo(0)).toMatchObject({ count: 4 });
   });
 
-  test("numbers that a client would drown in", async () => {
+  it("numbers that a client would drown in", async () => {
     const { client } = await connected({
       DEVICE_GET_INFO: () => ({ argsz: 16, flags: 0, num_regions: 0xffff_ffff, num_irqs: 5 }),
       DEVICE_GET_REGION_INFO: ({ index }) => ({
@@ -312,7 +312,7 @@ describe("what does not end a connection", () => {
     await expect(client.getRegionInfo(0)).rejects.toMatchObject({ code: "EPROTO" });
   });
 
-  test("descriptors that nobody asked for are closed", async () => {
+  it("descriptors that nobody asked for are closed", async () => {
     const { client, server } = await connected();
     const before = openFds();
     const fd = createEventFd();

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Errno, IrqIndex } from "@vfiokit/core";
 import { signalEventFd } from "@vfiokit/user/linux";
 import { IrqSetFlags, type RequestPayload } from "@vfiokit/user/wire";
@@ -7,7 +7,7 @@ import { connected } from "./fake-server.js";
 type IrqSet = RequestPayload<"DEVICE_SET_IRQS">;
 
 describe("interrupts", () => {
-  test("each vector has an eventfd that the server signals", async () => {
+  it("each vector has an eventfd that the server signals", async () => {
     const { client, server } = await connected();
     const irq = client.irq(IrqIndex.MSIX);
     await irq.enable(3);
@@ -30,7 +30,7 @@ describe("interrupts", () => {
     expect(seen).toEqual([2, 2]);
   });
 
-  test("more vectors than max_msg_fds go in several messages", async () => {
+  it("more vectors than max_msg_fds go in several messages", async () => {
     const { client, server } = await connected();
     await client.irq(IrqIndex.MSIX).enable(20);
     const sets = server.requests.slice(1).map(({ payload }) => payload as IrqSet);
@@ -45,19 +45,19 @@ describe("interrupts", () => {
     expect(await next).toBe(17);
   });
 
-  test("a server that takes no descriptors", async () => {
+  it("a server that takes no descriptors", async () => {
     const capabilities = { max_msg_fds: 0 };
     const { client } = await connected({ VERSION: () => ({ major: 0, minor: 1, data: { capabilities } }) });
     await expect(client.irq(0).enable(1)).rejects.toMatchObject({ code: "EOPNOTSUPP" });
   });
 
-  test("a server that refuses leaves nothing behind", async () => {
+  it("a server that refuses leaves nothing behind", async () => {
     const { client } = await connected({ DEVICE_SET_IRQS: () => Errno.EINVAL });
     await expect(client.irq(0).enable(1)).rejects.toMatchObject({ code: "EINVAL" });
     expect(client.irq(0).enabled).toBe(0);
   });
 
-  test("mask, unmask, trigger, disable, booleans", async () => {
+  it("mask, unmask, trigger, disable, booleans", async () => {
     const { client, server } = await connected();
     const irq = client.irq(IrqIndex.INTX);
     await irq.enable(1);
@@ -79,13 +79,13 @@ describe("interrupts", () => {
     expect(irq.enabled).toBe(0);
   });
 
-  test("waiting for a trigger can be given up", async () => {
+  it("waiting for a trigger can be given up", async () => {
     const { client } = await connected();
     await expect(client.irq(0).next(AbortSignal.abort())).rejects.toMatchObject({ code: "ECANCELED" });
     await expect(client.irq(0).next(AbortSignal.timeout(1))).rejects.toMatchObject({ code: "ECANCELED" });
   });
 
-  test("an index with more vectors than PCI has is nonsense", async () => {
+  it("an index with more vectors than PCI has is nonsense", async () => {
     const { client } = await connected({
       DEVICE_GET_IRQ_INFO: ({ index }) => ({ argsz: 16, flags: 1, index, count: 0xffff_ffff }),
     });

@@ -1,5 +1,5 @@
 import { readFileSync, fstatSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Errno } from "@vfiokit/core";
 import { RegionFlags } from "@vfiokit/core/host";
 import { createMemfd, Mapping, socketPair } from "@vfiokit/user/linux";
@@ -10,7 +10,7 @@ import { connected, FakeServer, LIMITS } from "./fake-server.js";
 const PAGE = 4096;
 
 describe("DMA maps", () => {
-  test("shared memory goes to the server as a descriptor that it can map", async () => {
+  it("shared memory goes to the server as a descriptor that it can map", async () => {
     const { client, server } = await connected();
     const memory = client.shareMemory(2 * PAGE);
     memory.bytes.set([1, 2, 3], PAGE);
@@ -26,7 +26,7 @@ describe("DMA maps", () => {
     expect(memory.bytes[PAGE + 4]).toBe(5);
   });
 
-  test("memory without a file, or that is not to be shared, goes without descriptor", async () => {
+  it("memory without a file, or that is not to be shared, goes without descriptor", async () => {
     const { client, server } = await connected();
     await client.dmaMap({ address: 0n, memory: { bytes: new Uint8Array(100) } });
     await client.dmaMap({ address: 0x1000n, memory: client.shareMemory(PAGE), share: false });
@@ -34,7 +34,7 @@ describe("DMA maps", () => {
     expect(server.requests.at(-1)).toMatchObject({ payload: { offset: 0n, size: BigInt(PAGE) } });
   });
 
-  test.each([
+  it.each([
     ["size 0", { size: 0 }],
     ["size beyond the memory", { size: 101 }],
     ["offset beyond the memory", { offset: 100 }],
@@ -47,7 +47,7 @@ describe("DMA maps", () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test("maps do not overlap", async () => {
+  it("maps do not overlap", async () => {
     const { client } = await connected();
     const memory = { bytes: new Uint8Array(100) };
     await client.dmaMap({ address: 100n, memory });
@@ -58,7 +58,7 @@ describe("DMA maps", () => {
     await client.dmaMap({ address: 200n, memory });
   });
 
-  test("unmap one, unmap all", async () => {
+  it("unmap one, unmap all", async () => {
     const { client, server } = await connected();
     const memory = { bytes: new Uint8Array(100) };
     for (const address of [0n, 100n, 200n]) await client.dmaMap({ address, memory });
@@ -70,7 +70,7 @@ describe("DMA maps", () => {
     expect(await server.ask("DMA_READ", { address: 0n, count: 1n })).toMatchObject({ errno: Errno.EFAULT });
   });
 
-  test("a map that the server refuses does not exist", async () => {
+  it("a map that the server refuses does not exist", async () => {
     const { client, server } = await connected({ DMA_MAP: () => Errno.ENOSPC });
     const map = { address: 0n, memory: { bytes: new Uint8Array(100) } };
     await expect(client.dmaMap(map)).rejects.toMatchObject({ code: "ENOSPC" });
@@ -79,7 +79,7 @@ describe("DMA maps", () => {
 });
 
 describe("the server's access to memory", () => {
-  test("reads and writes, across adjacent maps", async () => {
+  it("reads and writes, across adjacent maps", async () => {
     const { client, server } = await connected();
     const low = new Uint8Array([1, 2, 3, 4]);
     const high = new Uint8Array([5, 6, 7, 8]);
@@ -99,7 +99,7 @@ describe("the server's access to memory", () => {
     expect([...low, ...high]).toEqual([1, 2, 9, 10, 11, 6, 7, 8]);
   });
 
-  test("before the map's own reply has arrived", async () => {
+  it("before the map's own reply has arrived", async () => {
     const { client, server } = await connected({ DMA_MAP: () => undefined });
     const arrived = server.next("DMA_MAP");
     const mapped = client.dmaMap({ address: 0n, memory: { bytes: new Uint8Array([42]) } });
@@ -111,7 +111,7 @@ describe("the server's access to memory", () => {
     await mapped;
   });
 
-  test.each([
+  it.each([
     ["below a map", { address: 0xfffn, count: 2n }, "EFAULT"],
     ["beyond a map", { address: 0x1003n, count: 2n }, "EFAULT"],
     ["nowhere", { address: 0xffff_ffff_ffff_0000n, count: 1n }, "EFAULT"],
@@ -134,7 +134,7 @@ describe("the server's access to memory", () => {
     expect(await reply).toMatchObject({ kind: "error", errno: Errno[code] });
   });
 
-  test("a write to read-only memory is refused, and changes nothing", async () => {
+  it("a write to read-only memory is refused, and changes nothing", async () => {
     const { client, server } = await connected();
     const bytes = new Uint8Array([1, 2]);
     await client.dmaMap({ address: 0n, memory: { bytes }, writable: false });
@@ -145,7 +145,7 @@ describe("the server's access to memory", () => {
     expect([...bytes]).toEqual([1, 2]);
   });
 
-  test("memory that was disposed of while it was mapped", async () => {
+  it("memory that was disposed of while it was mapped", async () => {
     const { client, server } = await connected();
     const memory = client.shareMemory(PAGE);
     await client.dmaMap({ address: 0n, memory });
@@ -153,12 +153,12 @@ describe("the server's access to memory", () => {
     expect(await server.ask("DMA_READ", { address: 0n, count: 1n })).toMatchObject({ errno: Errno.EFAULT });
   });
 
-  test("other commands are not for a client", async () => {
+  it("other commands are not for a client", async () => {
     const { server } = await connected();
     expect(await server.ask("DEVICE_RESET", {})).toMatchObject({ kind: "error", errno: Errno.EINVAL });
   });
 
-  test("over the twin socket, where there is one", async () => {
+  it("over the twin socket, where there is one", async () => {
     const [ours, theirs] = socketPair();
     const [twin, forClient] = socketPair();
     const server = new FakeServer(theirs, {
@@ -181,7 +181,7 @@ describe("the server's access to memory", () => {
     expect((await commands.ended).code).toBe("ECONNRESET");
   });
 
-  test("a twin socket that ends takes the connection with it", async () => {
+  it("a twin socket that ends takes the connection with it", async () => {
     const [ours, theirs] = socketPair();
     const [twin, forClient] = socketPair();
     new FakeServer(theirs, {
@@ -226,7 +226,7 @@ describe("mapped regions", () => {
       },
     });
 
-  test("whole, at the offset that the server gives", async () => {
+  it("whole, at the offset that the server gives", async () => {
     using fd = createMemfd("region", 4 * PAGE);
     using file = Mapping.ofFile(fd, { length: 4 * PAGE, writable: true });
     file.bytes[PAGE] = 7;
@@ -240,7 +240,7 @@ describe("mapped regions", () => {
     expect(mapped.areas[0]!.bytes).toHaveLength(0);
   });
 
-  test("sparse: the areas alone", async () => {
+  it("sparse: the areas alone", async () => {
     using fd = createMemfd("region", 4 * PAGE);
     using file = Mapping.ofFile(fd, { length: 4 * PAGE, writable: true });
     file.bytes[3 * PAGE] = 9;
@@ -253,13 +253,13 @@ describe("mapped regions", () => {
     expect(mapped.areas[1]!.bytes[0]).toBe(9);
   });
 
-  test("a file that is too short is refused, not mapped", async () => {
+  it("a file that is too short is refused, not mapped", async () => {
     using fd = createMemfd("region", 3 * PAGE);
     const { client } = await region(fd, false);
     await expect(client.mapRegion(2)).rejects.toMatchObject({ code: "EINVAL" });
   });
 
-  test("what is no file is refused", async () => {
+  it("what is no file is refused", async () => {
     const [one, other] = socketPair();
     const { client } = await region(one, false);
     await expect(client.mapRegion(2)).rejects.toMatchObject({ code: "EINVAL" });
@@ -267,12 +267,12 @@ describe("mapped regions", () => {
     other.close();
   });
 
-  test("a region that cannot be mapped", async () => {
+  it("a region that cannot be mapped", async () => {
     const { client } = await connected();
     await expect(client.mapRegion(0)).rejects.toMatchObject({ code: "EOPNOTSUPP" });
   });
 
-  test("capabilities that need more room are asked for again", async () => {
+  it("capabilities that need more room are asked for again", async () => {
     const areas = Array.from({ length: 300 }, (_, i) => ({ offset: BigInt(i * PAGE), size: BigInt(PAGE) }));
     const needed = 32 + 16 + 300 * 16;
     const { client, server } = await connected({
@@ -293,7 +293,7 @@ describe("mapped regions", () => {
     ]);
   });
 
-  test.each([
+  it.each([
     ["an area outside of the region", 0n, 0x4000n],
     ["an empty area", 0n, 0n],
     ["an area at 2^63", 1n << 63n, 1n],
@@ -313,7 +313,7 @@ describe("mapped regions", () => {
   });
 });
 
-test("shared memory is sealed: a server cannot shrink it under the client", async () => {
+it("shared memory is sealed: a server cannot shrink it under the client", async () => {
   const { client, server } = await connected();
   await client.dmaMap({ address: 0n, memory: client.shareMemory(PAGE) });
   const fd = server.fds[0]!;

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Errno } from "@vfiokit/core";
 import { MigrationState } from "@vfiokit/core/migration";
 import {
@@ -59,21 +59,21 @@ async function migratable(stream = new Uint8Array(10_000).map((_, i) => i)) {
 }
 
 describe("migration", () => {
-  test("flags, or 0 where there are none", async () => {
+  it("flags, or 0 where there are none", async () => {
     const { migration } = await migratable();
     expect(await migration.flags()).toBe(5);
     const { client } = await connected({ DEVICE_FEATURE: () => Errno.ENOTTY });
     expect(await client.migration.flags()).toBe(0);
   });
 
-  test("state, by name", async () => {
+  it("state, by name", async () => {
     const { migration } = await migratable();
     expect(await migration.state()).toBe("RUNNING");
     await migration.setState("STOP_COPY");
     expect(await migration.state()).toBe("STOP_COPY");
   });
 
-  test("a state that does not exist is the server's fault", async () => {
+  it("a state that does not exist is the server's fault", async () => {
     const { client } = await connected({
       DEVICE_FEATURE: ({ argsz, flags }) => ({
         argsz,
@@ -84,7 +84,7 @@ describe("migration", () => {
     await expect(client.migration.state()).rejects.toMatchObject({ code: "EPROTO" });
   });
 
-  test("the stream is read to its end, a chunk at a time", async () => {
+  it("the stream is read to its end, a chunk at a time", async () => {
     const { migration, stream, server } = await migratable();
     const chunks: Uint8Array[] = [];
     for await (const chunk of migration.stream(1024)) chunks.push(chunk);
@@ -93,7 +93,7 @@ describe("migration", () => {
     expect(server.requests.at(-1)).toMatchObject({ payload: { argsz: 8 + 1024, size: 1024 } });
   });
 
-  test("a stream whose length is a multiple of the chunk ends with an empty read", async () => {
+  it("a stream whose length is a multiple of the chunk ends with an empty read", async () => {
     const { migration, server } = await migratable(new Uint8Array(8192));
     let total = 0;
     for await (const chunk of migration.stream()) total += chunk.length;
@@ -101,21 +101,21 @@ describe("migration", () => {
     expect(server.requests.filter(({ command }) => command === "MIG_DATA_READ")).toHaveLength(3);
   });
 
-  test("writes are cut to what the server takes", async () => {
+  it("writes are cut to what the server takes", async () => {
     const { migration, written, stream, server } = await migratable();
     await migration.write(stream);
     expect(Uint8Array.from(written)).toEqual(stream);
     expect(server.requests.filter(({ command }) => command === "MIG_DATA_WRITE")).toHaveLength(3);
   });
 
-  test("a server that gives more than it was asked for", async () => {
+  it("a server that gives more than it was asked for", async () => {
     const { client } = await connected({
       MIG_DATA_READ: ({ size }) => ({ argsz: 0, size: size + 1, data: new Uint8Array(size + 1) }),
     });
     await expect(client.migration.read(10)).rejects.toMatchObject({ code: "EPROTO" });
   });
 
-  test("precopy info, or nothing where the server does not tell", async () => {
+  it("precopy info, or nothing where the server does not tell", async () => {
     const { client } = await connected({
       DEVICE_FEATURE: ({ argsz, flags }) => {
         if (flags !== (FeatureFlags.GET | Feature.MIG_PRECOPY_INFO)) return Errno.ENOTTY;
@@ -136,7 +136,7 @@ describe("migration", () => {
     await expect(failing.client.migration.precopyInfo()).rejects.toMatchObject({ errno: Errno.EIO });
   });
 
-  test("the size of the stream, and whether there is a feature", async () => {
+  it("the size of the stream, and whether there is a feature", async () => {
     const { migration } = await migratable();
     expect(await migration.dataSize()).toBe(10_000n);
     expect(await migration.probe(Feature.MIGRATION, "get")).toBe(true);
@@ -146,7 +146,7 @@ describe("migration", () => {
 });
 
 describe("dirty logging", () => {
-  test("start, report, stop", async () => {
+  it("start, report, stop", async () => {
     const { migration, server } = await migratable();
     expect(await migration.startLogging(4096n, [{ iova: 0n, length: 0x80000n }])).toBe(4096n);
     const bitmap = await migration.dirtyPages({ iova: 0n, length: 0x80000n }, 4096n);
@@ -159,14 +159,14 @@ describe("dirty logging", () => {
     expect(features).toEqual([6, 8, 7]);
   });
 
-  test("a bitmap of the wrong length", async () => {
+  it("a bitmap of the wrong length", async () => {
     const { migration } = await migratable();
     await expect(migration.dirtyPages({ iova: 0n, length: 4096n }, 4096n)).rejects.toMatchObject({
       code: "EPROTO",
     });
   });
 
-  test("a page size that is no power of two does not leave the client", async () => {
+  it("a page size that is no power of two does not leave the client", async () => {
     const { migration, server } = await migratable();
     await expect(migration.startLogging(1000n)).rejects.toMatchObject({ code: "EINVAL" });
     expect(server.requests).toHaveLength(1);

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { definePciDevice, PciDevice, sections, TrackedMemory, trackedMemory } from "@vfiokit/core";
 import { MigrationFlags, MigrationState } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
@@ -53,7 +53,7 @@ async function copyAll(from: VfioUserClient, to: VfioUserClient): Promise<number
   return total;
 }
 
-test("memory is copied while the device runs, and what it writes meanwhile again", async () => {
+it("memory is copied while the device runs, and what it writes meanwhile again", async () => {
   const [from, to] = [await setup(), await setup()];
   from.memory.fill(1);
   expect(await from.migration.precopyInfo()).toBeUndefined(); // not in PRE_COPY
@@ -81,7 +81,7 @@ test("memory is copied while the device runs, and what it writes meanwhile again
   expect(to.memory.bytes.every((byte, i) => byte === from.memory.bytes[i])).toBe(true);
 });
 
-test("vfio-user has no P2P states: they are not offered, not taken, and not shown", async () => {
+it("vfio-user has no P2P states: they are not offered, not taken, and not shown", async () => {
   const { migration, broken, device } = await setup();
   expect(device.migration!.flags & MigrationFlags.P2P).not.toBe(0);
   expect(await migration.flags()).toBe(MigrationFlags.STOP_COPY | MigrationFlags.PRE_COPY);
@@ -98,7 +98,7 @@ test("vfio-user has no P2P states: they are not offered, not taken, and not show
   expect(await migration.state()).toBe("RUNNING");
 });
 
-test("a client that asks for reliable flags first, as for Linux, gets them", async () => {
+it("a client that asks for reliable flags first, as for Linux, gets them", async () => {
   const { migration } = await setup();
   await migration.set(Feature.MIG_PRECOPY_INFO, new Uint8Array());
   expect(await migration.probe(Feature.MIG_PRECOPY_INFO, "get-set")).toBe(true);

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { Errno, IrqIndex, VfioError } from "@vfiokit/core";
 import { signalEventFd } from "@vfiokit/user/linux";
 import { VfioUserClient, type ClientEvents, type ClientOptions } from "../../src/client/index.js";
@@ -38,18 +38,18 @@ function event<E extends keyof ClientEvents>(client: VfioUserClient, name: E): P
 }
 
 describe("connecting", () => {
-  test("nobody there", async () => {
+  it("nobody there", async () => {
     await expect(VfioUserClient.connect(path)).rejects.toMatchObject({ code: "ENOENT", syscall: "connect" });
     listen().kill();
   });
 
-  test("the first connection is not retried: who calls decides", async () => {
+  it("the first connection is not retried: who calls decides", async () => {
     await expect(VfioUserClient.connect(path, { reconnect: true })).rejects.toMatchObject({ code: "ENOENT" });
   });
 });
 
 describe("a server that vanishes and comes back", () => {
-  test("is noticed at once: what is outstanding fails, what comes later waits for the next", async () => {
+  it("is noticed at once: what is outstanding fails, what comes later waits for the next", async () => {
     const first = listen({ DEVICE_RESET: () => undefined });
     const client = await connect();
     const arrived = first.servers[0]!.next("DEVICE_RESET");
@@ -69,7 +69,7 @@ describe("a server that vanishes and comes back", () => {
     expect(client.connected).toBe(true);
   });
 
-  test("gets the DMA maps and the interrupts again, before any command", async () => {
+  it("gets the DMA maps and the interrupts again, before any command", async () => {
     const first = listen();
     const client = await connect();
     const memory = client.shareMemory(8192);
@@ -113,7 +113,7 @@ describe("a server that vanishes and comes back", () => {
     });
   });
 
-  test("goes away again in the middle of being restored", async () => {
+  it("goes away again in the middle of being restored", async () => {
     const first = listen();
     const client = await connect();
     await client.dmaMap({ address: 0n, memory: { bytes: new Uint8Array(1) } });
@@ -132,7 +132,7 @@ describe("a server that vanishes and comes back", () => {
     expect(attempts).toBe(3);
   });
 
-  test("goes away again with its last answer", async () => {
+  it("goes away again with its last answer", async () => {
     const first = listen();
     const client = await connect();
     await client.dmaMap({ address: 0n, memory: { bytes: new Uint8Array(1) } });
@@ -152,7 +152,7 @@ describe("a server that vanishes and comes back", () => {
     expect((await client.getInfo()).numRegions).toBe(9);
   });
 
-  test("refuses what it had before: tried again, and told", async () => {
+  it("refuses what it had before: tried again, and told", async () => {
     const first = listen();
     const client = await connect();
     await client.dmaMap({ address: 0n, memory: { bytes: new Uint8Array(1) } });
@@ -168,7 +168,7 @@ describe("a server that vanishes and comes back", () => {
     await event(client, "reconnected");
   });
 
-  test("may have other limits", async () => {
+  it("may have other limits", async () => {
     const first = listen();
     const client = await connect();
     expect(client.limits.maxDataXferSize).toBe(4096);
@@ -190,12 +190,12 @@ describe("while there is no server", () => {
     return client;
   }
 
-  test("commands wait no longer than their time", async () => {
+  it("commands wait no longer than their time", async () => {
     const client = await alone();
     await expect(client.reset({ timeoutMs: 20 })).rejects.toMatchObject({ code: "ETIMEDOUT" });
   });
 
-  test("commands can be given up", async () => {
+  it("commands can be given up", async () => {
     const client = await alone();
     await expect(client.reset({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "ECANCELED" });
     await expect(client.reset({ signal: AbortSignal.timeout(1) })).rejects.toMatchObject({
@@ -203,7 +203,7 @@ describe("while there is no server", () => {
     });
   });
 
-  test("close ends the waiting", async () => {
+  it("close ends the waiting", async () => {
     const client = await alone();
     const reset = client.reset();
     client.close();
@@ -211,7 +211,7 @@ describe("while there is no server", () => {
     await expect(client.reset()).rejects.toMatchObject({ code: "ENOTCONN" });
   });
 
-  test("close in the middle of an attempt ends that too", async () => {
+  it("close in the middle of an attempt ends that too", async () => {
     const client = await alone();
     const silent = listen({ VERSION: () => undefined });
     const server = await silent.accepted();
@@ -220,7 +220,7 @@ describe("while there is no server", () => {
   });
 });
 
-test("without reconnect a client is over when its server is", async () => {
+it("without reconnect a client is over when its server is", async () => {
   const listener = listen();
   const client = await connect({ reconnect: false });
   const gone = event(client, "disconnected");

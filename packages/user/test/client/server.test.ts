@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { IrqIndex } from "@vfiokit/core";
 import { IrqFlags, RegionFlags } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
@@ -48,7 +48,7 @@ async function setup(options: ClientOptions = {}): Promise<Setup> {
   return { path, fn, server, client, close };
 }
 
-test("info of the device, its regions and its interrupts", async () => {
+it("info of the device, its regions and its interrupts", async () => {
   const { client } = await setup();
   expect(await client.getInfo()).toEqual({ flags: 3, numRegions: 9, numIrqs: 5 });
   expect(await client.getRegionInfo(BAR_MEMORY)).toMatchObject({
@@ -62,7 +62,7 @@ test("info of the device, its regions and its interrupts", async () => {
   expect(client.limits).toMatchObject({ writeMultiple: true, twinSocket: true });
 });
 
-test("registers: read, write, several in one message, posted", async () => {
+it("registers: read, write, several in one message, posted", async () => {
   const { client, fn } = await setup();
   const value = new Uint8Array([1, 2, 3, 4]);
   expect(await client.regionWrite(BAR_REGISTERS, VALUE, value)).toBe(4);
@@ -76,7 +76,7 @@ test("registers: read, write, several in one message, posted", async () => {
   await expect(client.regionRead(BAR_REGISTERS, 0x40, back)).rejects.toMatchObject({ code: "EINVAL" });
 });
 
-test("interrupts arrive through the reactor", async () => {
+it("interrupts arrive through the reactor", async () => {
   const { client } = await setup();
   const intx = client.irq(IrqIndex.INTX);
   await intx.enable(1);
@@ -86,7 +86,7 @@ test("interrupts arrive through the reactor", async () => {
   await intx.disable();
 });
 
-test("a mappable region is the device's own memory", async () => {
+it("a mappable region is the device's own memory", async () => {
   const { client } = await setup();
   await client.regionWrite(CONFIG, PciCommand.OFFSET, new Uint8Array([PciCommand.MEMORY]));
   using mapped = await client.mapRegion(BAR_MEMORY);
@@ -98,7 +98,7 @@ test("a mappable region is the device's own memory", async () => {
   expect(back[0]).toBe(99);
 });
 
-test("the device reads and writes the client's memory: mapped, and by messages over either socket", async () => {
+it("the device reads and writes the client's memory: mapped, and by messages over either socket", async () => {
   for (const twinSocket of [true, false]) {
     const { client, fn } = await setup({ twinSocket });
     expect(client.limits.twinSocket).toBe(twinSocket);
@@ -123,7 +123,7 @@ test("the device reads and writes the client's memory: mapped, and by messages o
   }
 });
 
-test("reset, and a migration into a second device", async () => {
+it("reset, and a migration into a second device", async () => {
   const source = await setup();
   const target = await setup();
   const value = new Uint8Array([1, 2, 3, 4]);
@@ -142,7 +142,7 @@ test("reset, and a migration into a second device", async () => {
   expect(source.fn.value).toBe(0);
 });
 
-test("a server that is started again: its client goes on as if nothing had been", async () => {
+it("a server that is started again: its client goes on as if nothing had been", async () => {
   const first = await setup({ reconnect: { firstMs: 1, maxMs: 10 } });
   const { client, path } = first;
   const memory = { bytes: new Uint8Array(4096).fill(5) };
@@ -166,7 +166,7 @@ test("a server that is started again: its client goes on as if nothing had been"
   await device.close(new Task("test"));
 });
 
-test("close releases everything, on both sides", async () => {
+it("close releases everything, on both sides", async () => {
   const { client, close } = await setup();
   await client.dmaMap({ address: 0n, memory: client.shareMemory(8192) });
   await client.irq(IrqIndex.MSIX).enable(4);
@@ -175,7 +175,7 @@ test("close releases everything, on both sides", async () => {
   expect([openFds(), openMappings()]).toEqual([0, 0]);
 });
 
-test("ten thousand reads, all under way at once", async () => {
+it("ten thousand reads, all under way at once", async () => {
   const { client } = await setup();
   const buffers = Array.from({ length: 10_000 }, () => new Uint8Array(4));
   const counts = await Promise.all(buffers.map((buffer) => client.regionRead(BAR_REGISTERS, VALUE, buffer)));

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync, mkdtempSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFds, openMappings } from "@vfiokit/user/linux";
@@ -36,11 +36,30 @@ const RLIMIT_NOFILE = 7;
 
 /** Lets this process open no descriptor at all. Returns what ends that. */
 export function exhaustFds(): () => void {
+  // The limit is on the number of a new descriptor, and every number is above zero.
+  return exhaustFdsAt(0);
+}
+
+function exhaustFdsAt(limit: number): () => void {
   const [, soft, hard] = /Max open files\s+(\d+)\s+(\d+)/.exec(readFileSync("/proc/self/limits", "utf8"))!;
   const set = (limit: number) => setrlimit(RLIMIT_NOFILE, BigUint64Array.of(BigInt(limit), BigInt(hard!)));
-  // The limit is on the number of a new descriptor, and every number is above zero.
-  set(0);
+  set(limit);
   return () => void set(Number(soft));
+}
+
+/** Lets this process open no further descriptor; one that it closes can be opened again. Returns what ends that. */
+export function exhaustFdsButThose(): () => void {
+  const end = exhaustFdsAt(Math.max(...readdirSync("/proc/self/fd").map(Number)) + 1);
+  const fillers: number[] = [];
+  try {
+    for (;;) fillers.push(openSync("/dev/null", "r"));
+  } catch {
+    // All numbers below the limit are taken.
+  }
+  return () => {
+    end();
+    for (const number of fillers) closeSync(number);
+  };
 }
 
 export function temporaryDirectory(): string {

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { migrate, MigrateError, type MigrateOptions, type MigrateResult } from "@vfiokit/user";
 import { fakeEnds, type Fault, type Faults } from "./fakes.js";
 import { recorder, usual } from "./support.js";
@@ -65,13 +65,13 @@ function checkOutcome({ source, target, result, error, last }: Outcome): void {
 }
 
 describe("never both running, never neither without a message", () => {
-  test("with no fault: it is migrated", async () => {
+  it("with no fault: it is migrated", async () => {
     const migrated = await outcome(() => undefined);
     checkOutcome(migrated);
     expect(migrated.result?.status).toBe("migrated");
   });
 
-  test.each(kinds)("one fault at every operation: %s", async (kind) => {
+  it.each(kinds)("one fault at every operation: %s", async (kind) => {
     const { source, target } = await outcome(() => undefined);
     const operations = source.calls.length + target.calls.length;
     for (let at = 0; at < operations; at++) {
@@ -82,7 +82,7 @@ describe("never both running, never neither without a message", () => {
     }
   });
 
-  test("any number of faults anywhere", async () => {
+  it("any number of faults anywhere", async () => {
     const faults = fc.array(fc.record({ at: fc.nat(80), kind: fc.constantFrom(...kinds) }), { maxLength: 6 });
     await fc.assert(
       fc.asyncProperty(faults, fc.nat(5), async (planned, maxRestarts) => {
@@ -93,7 +93,7 @@ describe("never both running, never neither without a message", () => {
     );
   });
 
-  test("an activation that nobody has confirmed: nothing more is done, and the message says what is to do", async () => {
+  it("an activation that nobody has confirmed: nothing more is done, and the message says what is to do", async () => {
     const { source, target, error } = await outcome((_, end, name) =>
       end === "target" && name === "activate" ? "lost-before" : undefined,
     );
@@ -102,7 +102,7 @@ describe("never both running, never neither without a message", () => {
     expect([source.given, target.prepared]).toEqual([target.prepared, expect.any(String)]);
   });
 
-  test("cancelled when the target has the whole image, and the source is gone: the target takes over", async () => {
+  it("cancelled when the target has the whole image, and the source is gone: the target takes over", async () => {
     const abort = new AbortController();
     const { source, target } = fakeEnds();
     const fault = (point: string) => {
@@ -119,7 +119,7 @@ describe("never both running, never neither without a message", () => {
     ]);
   });
 
-  test("an image that was prepared and is begun again is none: a source that is gone then is lost", async () => {
+  it("an image that was prepared and is begun again is none: a source that is gone then is lost", async () => {
     let prepared = 0;
     const { error, target } = await outcome((_, end, name) => {
       if (end === "source" && name === "give") return "reset-before";
@@ -130,7 +130,7 @@ describe("never both running, never neither without a message", () => {
     expect(target.calls).not.toContain("activate");
   });
 
-  test("cancelled at any point: the source runs, or it is too late and the target does", async () => {
+  it("cancelled at any point: the source runs, or it is too late and the target does", async () => {
     const points: string[] = [];
     await outcome(() => undefined, { hooks: { fault: (point) => void points.push(point) } });
     expect(points.length).toBeGreaterThan(20);

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { EndpointGoneError } from "@vfiokit/user";
 import { HandOverControl } from "../../src/migrate/hand-over-control.js";
 import { scratch, Served, smallCard } from "./support.js";
@@ -39,19 +39,19 @@ async function fakeControl(path: string, answer: (request: { step: string }) => 
 }
 
 describe("a device's part in the hand-over, through its control socket", () => {
-  test("there is none: undefined", async () => {
+  it("there is none: undefined", async () => {
     using dir = scratch();
     expect(await HandOverControl.open(dir.file("nobody"))).toBeUndefined();
   });
 
-  test("there is none where it was said to be: EACCES", async () => {
+  it("there is none where it was said to be: EACCES", async () => {
     using dir = scratch();
     await expect(HandOverControl.open(dir.file("a"), dir.file("b"))).rejects.toMatchObject({
       code: "EACCES",
     });
   });
 
-  test("a server from before there was a hand-over: undefined", async () => {
+  it("a server from before there was a hand-over: undefined", async () => {
     using dir = scratch();
     using _ = await fakeControl(dir.file("a.ctl"), () => ({
       error: { errno: 22, code: "EINVAL", message: "command: one of info" },
@@ -59,7 +59,7 @@ describe("a device's part in the hand-over, through its control socket", () => {
     expect(await HandOverControl.open(dir.file("a"))).toBeUndefined();
   });
 
-  test("a server that has ended is gone: what it was asked for does not matter any more", async () => {
+  it("a server that has ended is gone: what it was asked for does not matter any more", async () => {
     using dir = scratch();
     await using served = await Served.start(smallCard(), dir.file("card"));
     using control = (await HandOverControl.open(served.path))!;
@@ -67,7 +67,7 @@ describe("a device's part in the hand-over, through its control socket", () => {
     await expect(control.step("activate", ID)).rejects.toBeInstanceOf(EndpointGoneError);
   });
 
-  test("and one that ends instead of an answer", async () => {
+  it("and one that ends instead of an answer", async () => {
     using dir = scratch();
     using _ = await fakeControl(dir.file("a.ctl"), ({ step }) =>
       step === "status" ? { result: STATUS } : "end",
@@ -76,7 +76,7 @@ describe("a device's part in the hand-over, through its control socket", () => {
     await expect(control.step("give", ID)).rejects.toBeInstanceOf(EndpointGoneError);
   });
 
-  test("one that does not answer is not gone, and is not asked any more", async () => {
+  it("one that does not answer is not gone, and is not asked any more", async () => {
     using dir = scratch();
     using server = await fakeControl(dir.file("a.ctl"), ({ step }) =>
       step === "status" ? { result: STATUS } : undefined,

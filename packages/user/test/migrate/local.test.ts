@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { loopbackBackend, serialCard } from "@vfiokit/devices";
 import { LocalSource, LocalTarget, migrate, VfioUserClient, type MigrateOptions } from "@vfiokit/user";
 import { fillCard, recorder, scratch, Served, smallCard, sumOfCard, usual } from "./support.js";
@@ -29,7 +29,7 @@ async function twoCards(options: Parameters<typeof Served.start>[2] = {}) {
 }
 
 describe("between two vfio-user servers", () => {
-  test("the device is at the target as it was at the source, which stays stopped", async () => {
+  it("the device is at the target as it was at the source, which stays stopped", async () => {
     await using cards = await twoCards();
     const { result, events, of } = await cards.migrate();
     expect(result).toMatchObject({ status: "migrated", restarts: 0 });
@@ -52,7 +52,7 @@ describe("between two vfio-user servers", () => {
     expect(events.at(-1)).toEqual({ event: "done", ...result });
   });
 
-  test("a serial card's bytes, half read", async () => {
+  it("a serial card's bytes, half read", async () => {
     using dir = scratch();
     await using from = await Served.start(serialCard({ backend: loopbackBackend() }), dir.file("from"));
     await using to = await Served.start(serialCard({ backend: loopbackBackend() }), dir.file("to"));
@@ -83,7 +83,7 @@ describe("between two vfio-user servers", () => {
     expect(read).toEqual([2, 3, 4]);
   });
 
-  test("what was given away cannot be migrated again, nor used", async () => {
+  it("what was given away cannot be migrated again, nor used", async () => {
     await using cards = await twoCards();
     await cards.migrate();
     await expect(LocalSource.connect(cards.from.path)).rejects.toMatchObject({
@@ -95,7 +95,7 @@ describe("between two vfio-user servers", () => {
     await expect(VfioUserClient.connect(cards.from.path)).rejects.toThrow();
   });
 
-  test("back and forth: what was given away is dropped by a reset before it is a target", async () => {
+  it("back and forth: what was given away is dropped by a reset before it is a target", async () => {
     await using cards = await twoCards();
     let [from, to] = [cards.from, cards.to];
     for (let move = 0; move < 4; move++) {
@@ -111,7 +111,7 @@ describe("between two vfio-user servers", () => {
     await expect(LocalTarget.connect(to.path, { reclaim: false })).rejects.toMatchObject({ code: "EBUSY" });
   });
 
-  test("--dry-run touches nothing", async () => {
+  it("--dry-run touches nothing", async () => {
     await using cards = await twoCards();
     const { result } = await cards.migrate({ dryRun: true });
     expect(result).toMatchObject({ status: "compatible", bytes: 0 });
@@ -119,7 +119,7 @@ describe("between two vfio-user servers", () => {
     expect([cards.from.device.generation, cards.to.device.generation]).toEqual([0, 0]);
   });
 
-  test("without control sockets: plain states, and a warning", async () => {
+  it("without control sockets: plain states, and a warning", async () => {
     await using cards = await twoCards({ control: false });
     const { of } = await cards.migrate();
     expect(of("check")[0]).toMatchObject({ recoverable: false });
@@ -131,7 +131,7 @@ describe("between two vfio-user servers", () => {
 });
 
 describe("what does not fit", () => {
-  test("another device: the fields, and both values", async () => {
+  it("another device: the fields, and both values", async () => {
     using dir = scratch();
     await using from = await Served.start(smallCard(), dir.file("from"));
     await using to = await Served.start(serialCard({ backend: loopbackBackend() }), dir.file("to"));
@@ -142,7 +142,7 @@ describe("what does not fit", () => {
     expect([from.state, to.state]).toEqual(["RUNNING", "RUNNING"]);
   });
 
-  test("a card with another amount of memory: the section, and both sizes", async () => {
+  it("a card with another amount of memory: the section, and both sizes", async () => {
     using dir = scratch();
     await using from = await Served.start(smallCard(), dir.file("from"));
     await using to = await Served.start(smallCard({ size: 64 * 1024 }), dir.file("to"));
@@ -153,7 +153,7 @@ describe("what does not fit", () => {
     );
   });
 
-  test("a server that has a client already: the message names the relay", async () => {
+  it("a server that has a client already: the message names the relay", async () => {
     using dir = scratch();
     await using served = await Served.start(smallCard(), dir.file("card"));
     using _qemu = await VfioUserClient.connect(served.path);

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Bandwidth } from "../../src/migrate/bandwidth.js";
 import { pump, type PumpSteps } from "../../src/migrate/pump.js";
 import { FakeClock } from "./support.js";
@@ -13,14 +13,14 @@ function chunks(count: number) {
 }
 
 describe("the pump", () => {
-  test("keeps the order", async () => {
+  it("keeps the order", async () => {
     const written: number[] = [];
     const write = (bytes: Uint8Array) => Promise.resolve(void written.push(bytes[0]!));
     expect(await pump({ read: chunks(9) }, { write }, Infinity, noSteps)).toBe(9);
     expect(written).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
-  test("reads on while it writes, and never has more than two of each under way", async () => {
+  it("reads on while it writes, and never has more than two of each under way", async () => {
     const under = { reads: 0, writes: 0 };
     const most = { reads: 0, writes: 0, both: 0 };
     const take = async <T>(kind: "reads" | "writes", result: () => Promise<T>): Promise<T> => {
@@ -40,7 +40,7 @@ describe("the pump", () => {
     expect(most).toEqual({ reads: 2, writes: 2, both: 2 });
   });
 
-  test("a target that takes one write at a time gets the next when the last has ended, while it reads on", async () => {
+  it("a target that takes one write at a time gets the next when the last has ended, while it reads on", async () => {
     let writes = 0;
     let reads = 0;
     let readsAtOnce = 0;
@@ -63,7 +63,7 @@ describe("the pump", () => {
     expect(readsAtOnce).toBe(2);
   });
 
-  test("stops asking once the limit is on its way", async () => {
+  it("stops asking once the limit is on its way", async () => {
     let asked = 0;
     const read = chunks(100);
     const source = { read: () => (asked++, read()) };
@@ -71,7 +71,7 @@ describe("the pump", () => {
     expect(asked).toBe(11);
   });
 
-  test("what comes behind an empty chunk is not lost: the device has changed again meanwhile", async () => {
+  it("what comes behind an empty chunk is not lost: the device has changed again meanwhile", async () => {
     const answers = [Uint8Array.of(1), new Uint8Array(), Uint8Array.of(2)];
     const written: number[] = [];
     const read = () => Promise.resolve(answers.shift() ?? new Uint8Array());
@@ -80,7 +80,7 @@ describe("the pump", () => {
     expect([...written, ...answers.map((rest) => rest[0])]).toEqual([1, 2]);
   });
 
-  test("a write that fails, the last one too, makes it fail, when nothing is under way any more", async () => {
+  it("a write that fails, the last one too, makes it fail, when nothing is under way any more", async () => {
     for (const failing of [0, 3, 8]) {
       let under = 0;
       const write = async (bytes: Uint8Array) => {
@@ -94,7 +94,7 @@ describe("the pump", () => {
     }
   });
 
-  test("so does a read, and a step", async () => {
+  it("so does a read, and a step", async () => {
     const write = () => Promise.resolve();
     const read = () => Promise.reject(new Error("reset"));
     await expect(pump({ read }, { write }, Infinity, noSteps)).rejects.toThrow("reset");
@@ -116,22 +116,22 @@ describe("the bandwidth limit", () => {
     return { sleeps: clock.sleeps, total: clock.now() };
   }
 
-  test("the first chunk is free, then each has its time", async () => {
+  it("the first chunk is free, then each has its time", async () => {
     expect(await waits(4, 0)).toEqual({ sleeps: [100, 100, 100], total: 300 });
   });
 
-  test("so are several small ones, for a short burst", async () => {
+  it("so are several small ones, for a short burst", async () => {
     const clock = new FakeClock();
     const bandwidth = new Bandwidth(10 * 1024, clock);
     for (let i = 0; i < 7; i++) await bandwidth.take(102.4, undefined);
     expect(clock.sleeps).toEqual([10, 10]);
   });
 
-  test("the time that the work takes counts", async () => {
+  it("the time that the work takes counts", async () => {
     expect(await waits(4, 60)).toEqual({ sleeps: [40, 40, 40], total: 360 });
   });
 
-  test("whoever is slower by himself does not wait, and saves up no more than a burst", async () => {
+  it("whoever is slower by himself does not wait, and saves up no more than a burst", async () => {
     expect(await waits(4, 150)).toEqual({ sleeps: [], total: 600 });
     const clock = new FakeClock();
     const bandwidth = new Bandwidth(10 * 1024, clock);

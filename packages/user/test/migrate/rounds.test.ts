@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { MigrationFlags } from "@vfiokit/core/migration";
 import { migrate, type MigrateClock, type MigrateOptions } from "@vfiokit/user";
 import { fakeEnds, type FakeSource } from "./fakes.js";
@@ -28,14 +28,14 @@ const oneIn = (count: number) => (source: FakeSource) => {
 };
 
 describe("pre-copy rounds", () => {
-  test("a device that changes nothing: one round, and it stops for its last bytes", async () => {
+  it("a device that changes nothing: one round, and it stops for its last bytes", async () => {
     const { result, of } = await migrated({ maxDowntime_ms: 0 });
     expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });
     expect(result.stopCopyBytes).toBeLessThan(CHUNK);
     expect(of("warning")).toEqual([]);
   });
 
-  test("each round sends what changed in the one before, until the rest is small enough", async () => {
+  it("each round sends what changed in the one before, until the rest is small enough", async () => {
     const { result, of } = await migrated({ maxDowntime_ms: 20 }, oneIn(10));
     expect(result.precopyEnd).toBe("converged");
     // 101 chunks, as two are read at a time; of the ten that have changed nine are left, and then none.
@@ -46,14 +46,14 @@ describe("pre-copy rounds", () => {
     expect(of("round").map(({ expectedDowntime_ms }) => expectedDowntime_ms)).toEqual([90, 0]);
   });
 
-  test("the rates are those that were measured", async () => {
+  it("the rates are those that were measured", async () => {
     const { of } = await migrated({ maxDowntime_ms: 20 }, oneIn(10));
     const { rate_Bps, dirtyRate_Bps } = of("round")[0]!;
     expect(rate_Bps).toBe(100 * CHUNK);
     expect(dirtyRate_Bps).toBeCloseTo((10 * CHUNK) / 1.01);
   });
 
-  test("progress is told a few times a second, with what is left of the round", async () => {
+  it("progress is told a few times a second, with what is left of the round", async () => {
     const { of } = await migrated({});
     // 100 chunks in a second.
     expect(of("progress").map(({ bytes, remaining }) => [bytes / CHUNK, remaining! / CHUNK])).toEqual([
@@ -65,7 +65,7 @@ describe("pre-copy rounds", () => {
     ]);
   });
 
-  test("a rate that varies: the slower of it is what a stop is expected to have", async () => {
+  it("a rate that varies: the slower of it is what a stop is expected to have", async () => {
     const { result, of } = await migrated({ maxDowntime_ms: 120 }, (source) => {
       oneIn(10)(source);
       const read = source.read.bind(source);
@@ -85,7 +85,7 @@ describe("pre-copy rounds", () => {
     expect(result.downtime_ms).toBeLessThanOrEqual(120);
   });
 
-  test("a stop that takes longer than was promised says so, with what was expected", async () => {
+  it("a stop that takes longer than was promised says so, with what was expected", async () => {
     const { result, of } = await migrated({ maxDowntime_ms: 100 }, (source) => {
       oneIn(10)(source);
       const read = source.read.bind(source);
@@ -101,13 +101,13 @@ describe("pre-copy rounds", () => {
     ]);
   });
 
-  test("a generous limit: the first round is the last", async () => {
+  it("a generous limit: the first round is the last", async () => {
     const { result } = await migrated({ maxDowntime_ms: 100 }, oneIn(10));
     expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });
     expect(result.stopCopyBytes).toBe(9 * CHUNK + "end:the guest's".length);
   });
 
-  test("a device that changes as fast as it is sent: after --max-rounds it is stopped, with a warning", async () => {
+  it("a device that changes as fast as it is sent: after --max-rounds it is stopped, with a warning", async () => {
     const { result, of } = await migrated({ maxDowntime_ms: 20, maxRounds: 4 }, oneIn(1));
     expect(result).toMatchObject({ rounds: 4, precopyEnd: "rounds" });
     expect(of("warning").map(({ message }) => message)).toEqual([
@@ -115,7 +115,7 @@ describe("pre-copy rounds", () => {
     ]);
   });
 
-  test("a device of which nothing more can be sent while it runs: no more rounds", async () => {
+  it("a device of which nothing more can be sent while it runs: no more rounds", async () => {
     const { result, of } = await migrated({ maxDowntime_ms: 0, maxRounds: 1000 }, (source) => {
       source.dataSize = () => Promise.resolve(50 * CHUNK);
     });
@@ -123,7 +123,7 @@ describe("pre-copy rounds", () => {
     expect(of("warning")[0]!.message).toMatch(/: 500 ms is expected$/);
   });
 
-  test("a state of a few kilobytes is not expected to take a second, by the time that its first bytes took", async () => {
+  it("a state of a few kilobytes is not expected to take a second, by the time that its first bytes took", async () => {
     const { result, of } = await migrated({ maxDowntime_ms: 300 }, (source) => {
       source.initial = 1;
       source.chunkSize = 100;
@@ -134,7 +134,7 @@ describe("pre-copy rounds", () => {
     expect(of("warning")).toEqual([]);
   });
 
-  test("a server that does not tell how much is dirty: the estimate is its data size", async () => {
+  it("a server that does not tell how much is dirty: the estimate is its data size", async () => {
     const { result } = await migrated({ maxDowntime_ms: 20 }, (source) => {
       oneIn(10)(source);
       source.tells = false;
@@ -145,7 +145,7 @@ describe("pre-copy rounds", () => {
     expect(result).toMatchObject({ rounds: 2, precopyEnd: "converged" });
   });
 
-  test("a server that tells nothing at all: one round, to the end of what there is", async () => {
+  it("a server that tells nothing at all: one round, to the end of what there is", async () => {
     const { result, source, of } = await migrated({ maxDowntime_ms: 0 }, (one) => {
       oneIn(10)(one);
       one.tells = false;
@@ -159,7 +159,7 @@ describe("pre-copy rounds", () => {
     expect(source.dirty).toBe(0);
   });
 
-  test.each([
+  it.each([
     ["--max-rounds 0", { maxRounds: 0 }, () => undefined],
     [
       "a source without PRE_COPY",
@@ -175,12 +175,12 @@ describe("pre-copy rounds", () => {
     expect(source.calls).not.toContain("setState PRE_COPY");
   });
 
-  test("all bytes arrive, and are counted", async () => {
+  it("all bytes arrive, and are counted", async () => {
     const { result, target } = await migrated({}, oneIn(3));
     expect(target.received).toBe(result.bytes);
   });
 
-  test("the downtime is from the stop until the target runs", async () => {
+  it("the downtime is from the stop until the target runs", async () => {
     const { result } = await migrated({ maxRounds: 0 });
     expect(result.downtime_ms).toBe(100 * 10);
     const { result: withRounds } = await migrated({ maxDowntime_ms: 0 });
@@ -195,24 +195,24 @@ describe("the bandwidth limit", () => {
       source.clock = undefined;
     });
 
-  test("what is sent takes the time that it must, up to one chunk", async () => {
+  it("what is sent takes the time that it must, up to one chunk", async () => {
     const { result, clock } = await limited(10 * CHUNK);
     const needed = (result.bytes / (10 * CHUNK)) * 1000;
     expect(clock.now()).toBeLessThanOrEqual(needed);
     expect(clock.now()).toBeGreaterThanOrEqual(needed - 100);
   });
 
-  test("it is in the measured rate, and so in what a stop is expected to cost", async () => {
+  it("it is in the measured rate, and so in what a stop is expected to cost", async () => {
     const { of } = await limited(10 * CHUNK);
     expect(of("round")[0]!.rate_Bps! / (10 * CHUNK)).toBeCloseTo(1, 1);
   });
 
-  test("no limit: no wait", async () => {
+  it("no limit: no wait", async () => {
     const { clock } = await migrated({});
     expect(clock.sleeps).toEqual([]);
   });
 
-  test("cancelling does not wait for it", async () => {
+  it("cancelling does not wait for it", async () => {
     const { source, target } = fakeEnds();
     const abort = new AbortController();
     const clock: MigrateClock = {
@@ -230,7 +230,7 @@ describe("the bandwidth limit", () => {
 });
 
 describe("restarts", () => {
-  test("after a reset the image is begun again, under another id", async () => {
+  it("after a reset the image is begun again, under another id", async () => {
     let resets = 0;
     const { source, target } = fakeEnds((_, end, name) =>
       end === "source" && name === "read" && resets++ === 3 ? "reset-before" : undefined,
@@ -245,7 +245,7 @@ describe("restarts", () => {
     expect(target.activated).not.toBe(seen.of("check")[0]!.id);
   });
 
-  test("not without end: after the last one the source runs on", async () => {
+  it("not without end: after the last one the source runs on", async () => {
     const { source, target } = fakeEnds((_, end, name) =>
       end === "source" && name === "read" ? "reset-before" : undefined,
     );
@@ -260,7 +260,7 @@ describe("restarts", () => {
 });
 
 describe("hooks", () => {
-  test("the device is held before it stops, and let go when it runs again", async () => {
+  it("the device is held before it stops, and let go when it runs again", async () => {
     const calls: string[] = [];
     let resets = 0;
     const { source, target } = fakeEnds((_, end, name) =>
@@ -277,7 +277,7 @@ describe("hooks", () => {
     expect(calls).toEqual(["hold PRE_COPY", "release RUNNING", "hold PRE_COPY", "moved RUNNING"]);
   });
 
-  test("one that throws makes the migration fail, with the source running", async () => {
+  it("one that throws makes the migration fail, with the source running", async () => {
     const { source, target } = fakeEnds();
     const beforeStop = () => Promise.reject(new Error("the client does not answer"));
     await expect(migrate(source, target, { ...usual, hooks: { beforeStop } })).rejects.toMatchObject({
@@ -299,7 +299,7 @@ describe("what does not fit is refused before anything is touched", () => {
     return (error as Error).message;
   };
 
-  test.each([
+  it.each([
     ["vendor", 0x8086, /vendor is 1b36 at source and 8086 at target/],
     ["device", 7, /device is 0103 at source and 0007 at target/],
     ["subsystemVendor", 7, /subsystem vendor is 1af4 at source and 0007 at target/],
@@ -319,7 +319,7 @@ describe("what does not fit is refused before anything is touched", () => {
     ...(size !== undefined && { size }),
   });
 
-  test.each([
+  it.each([
     [
       "a newer format",
       { format: 3, sections: [] },
@@ -343,7 +343,7 @@ describe("what does not fit is refused before anything is touched", () => {
     expect(refusal).toMatch(message);
   });
 
-  test("sections that may be refused, depending on their values: a warning", async () => {
+  it("sections that may be refused, depending on their values: a warning", async () => {
     const { source, target } = fakeEnds();
     source.stream = { format: 2, sections: [section("fifo", 3), section("lines", 1), section("same", 1)] };
     target.stream = { format: 2, sections: [section("fifo", 2), section("same", 2)] };
@@ -355,13 +355,13 @@ describe("what does not fit is refused before anything is touched", () => {
     ]);
   });
 
-  test("a device that cannot be migrated", async () => {
+  it("a device that cannot be migrated", async () => {
     expect(await refused(({ target }) => (target.flags = 0))).toBe(
       "EOPNOTSUPP: target: the device cannot be migrated (no STOP_COPY)",
     );
   });
 
-  test.each([
+  it.each([
     ["ERROR", "reset it first"],
     ["STOP", "recover or end the earlier migration first"],
   ] as const)("a device in %s", async (state, advice) => {

@@ -105,13 +105,21 @@ export class MemoryCardDriver implements Disposable {
     await this.write(Register.COUNT, await this.read(Register.SIZE));
     await this.write(Register.SEED, seed);
     await this.write(Register.COMMAND, Register.COMMAND_FILL);
+    await this.done();
+  }
+
+  /** Waits for the end of a command. @returns its STATUS */
+  async done(): Promise<number> {
+    for (;;) {
+      const status = await this.read(Register.STATUS);
+      if ((status & Register.STATUS_BUSY) === 0) return status;
+    }
   }
 
   /** The sum over its memory, once the card has found that its memory has that sum. */
   async verifiedSum(): Promise<number> {
     await this.write(Register.COMMAND, Register.COMMAND_VERIFY);
-    if ((await this.read(Register.STATUS)) !== 0)
-      throw new Error("the card's memory is not what was written to it");
+    if ((await this.done()) !== 0) throw new Error("the card's memory is not what was written to it");
     return this.read(Register.SUM);
   }
 

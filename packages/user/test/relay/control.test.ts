@@ -1,6 +1,6 @@
 /** The control socket of a relay. */
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { AdminClient } from "../../src/admin/index.js";
 import { LineSocket } from "../../src/control/line-socket.js";
 import { connectUnix } from "../../src/linux/index.js";
@@ -40,7 +40,7 @@ async function ask(place: Place, line: string): Promise<unknown> {
   return JSON.parse(new TextDecoder().decode(await socket.readLine()));
 }
 
-test("says that it is a relay, and where its device is", async () => {
+it("says that it is a relay, and where its device is", async () => {
   const { place, a } = await setup();
   expect(await (await open(place)).status()).toEqual({
     relay: true,
@@ -53,13 +53,13 @@ test("says that it is a relay, and where its device is", async () => {
   });
 });
 
-test("a server is no relay, nor is a path with nothing", async () => {
+it("a server is no relay, nor is a path with nothing", async () => {
   const { place, a } = await setup();
   expect(await RelayClient.open(a.path)).toBeUndefined();
   expect(await RelayClient.open(place.path("nothing"))).toBeUndefined();
 });
 
-test("moves the device, with every event and a result", async () => {
+it("moves the device, with every event and a result", async () => {
   const { place, b } = await setup();
   await place.client();
   const relay = await open(place);
@@ -71,7 +71,7 @@ test("moves the device, with every event and a result", async () => {
   expect(await relay.status()).toMatchObject({ server: b.path, connected: true });
 });
 
-test("a failed move is an error, and the connection goes on", async () => {
+it("a failed move is an error, and the connection goes on", async () => {
   const { place, a, b } = await setup();
   await place.client();
   const relay = await open(place);
@@ -81,7 +81,7 @@ test("a failed move is an error, and the connection goes on", async () => {
   expect(await relay.status()).toMatchObject({ server: a.path });
 });
 
-test("a move is cancelled by its caller", async () => {
+it("a move is cancelled by its caller", async () => {
   const { place, a, b } = await setup();
   await place.client();
   const relay = await open(place);
@@ -94,7 +94,7 @@ test("a move is cancelled by its caller", async () => {
   expect(await relay.status()).toMatchObject({ server: a.path, migrating: false });
 });
 
-test("commands for a device go to the server of the moment", async () => {
+it("commands for a device go to the server of the moment", async () => {
   const { place, a, b, relay } = await setup();
   await relay.migrate(b.path, OPTIONS);
   using admin = new AdminClient(`${place.relayPath}.ctl`);
@@ -104,7 +104,7 @@ test("commands for a device go to the server of the moment", async () => {
   expect(a.fn.value).toBe(0);
 });
 
-test.each([
+it.each([
   ["no JSON", "{", 'request "{": not JSON'],
   ["an array", "[]", 'request "[]": not a JSON object'],
   ["no target", '{"command":"migrate"}', "to is missing: an absolute path"],

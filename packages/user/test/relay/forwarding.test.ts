@@ -1,6 +1,6 @@
 /** A client and a server that cannot tell that there is a relay between them. */
 
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, it } from "vitest";
 import { IrqIndex } from "@vfiokit/core";
 import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { RegionFlags } from "@vfiokit/core/host";
@@ -32,14 +32,14 @@ async function setup(
 }
 
 describe("the server's answers arrive", () => {
-  test("about the device, its regions and its interrupts", async () => {
+  it("about the device, its regions and its interrupts", async () => {
     const { client } = await setup();
     expect(await client.getInfo()).toEqual({ flags: 3, numRegions: 9, numIrqs: 5 });
     expect(await client.getRegionInfo(CONFIG)).toMatchObject({ flags: RegionFlags.READ | RegionFlags.WRITE });
     expect(await client.getIrqInfo(IrqIndex.MSIX)).toMatchObject({ count: 4 });
   });
 
-  test("with the server's own errors", async () => {
+  it("with the server's own errors", async () => {
     const { client } = await setup();
     await expect(client.getRegionInfo(9)).rejects.toMatchObject({ code: "EINVAL" });
     await expect(client.regionRead(BAR_REGISTERS, 0x40, bytesOf(0))).rejects.toMatchObject({
@@ -49,7 +49,7 @@ describe("the server's answers arrive", () => {
     await expect(client.dmaUnmap(0x1000n, 0x1000n)).rejects.toMatchObject({ code: "ENOENT" });
   });
 
-  test("to reads and writes of regions", async () => {
+  it("to reads and writes of regions", async () => {
     const { client, server } = await setup();
     await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(42));
     expect(server.fn.value).toBe(42);
@@ -58,7 +58,7 @@ describe("the server's answers arrive", () => {
     expect(into).toEqual(bytesOf(42));
   });
 
-  test("to a thousand commands that did not wait for each other, each to its own", async () => {
+  it("to a thousand commands that did not wait for each other, each to its own", async () => {
     const { client } = await setup();
     const reads = Array.from({ length: 3000 }, async (_, i) => {
       const into = new Uint8Array(1 + (i % 4));
@@ -73,7 +73,7 @@ describe("the server's answers arrive", () => {
     }
   });
 
-  test("to a reset, and to writes of many at a time", async () => {
+  it("to a reset, and to writes of many at a time", async () => {
     const { client, server } = await setup();
     const write = (offset: number, value: number) => ({
       region: BAR_REGISTERS,
@@ -86,7 +86,7 @@ describe("the server's answers arrive", () => {
     expect(server.fn.resets).toBe(1);
   });
 
-  test("in transfers as large as the limit", async () => {
+  it("in transfers as large as the limit", async () => {
     const { client } = await setup();
     const data = Uint8Array.from({ length: 0x4000 }, (_, i) => i * 7);
     await client.regionWrite(CONFIG, PciHeader.COMMAND, Uint8Array.from([PciCommand.MEMORY, 0]));
@@ -97,7 +97,7 @@ describe("the server's answers arrive", () => {
   });
 });
 
-test("a region is never offered for mapping", async () => {
+it("a region is never offered for mapping", async () => {
   const { client, server } = await setup();
   expect(server.device.regionInfo(BAR_MEMORY).mmapAreas).toHaveLength(1);
   const info = await client.getRegionInfo(BAR_MEMORY);
@@ -106,13 +106,13 @@ test("a region is never offered for mapping", async () => {
   expect(info).toMatchObject({ size: 0x4000 });
 });
 
-test("no ioeventfd is handed out: it would go past the relay", async () => {
+it("no ioeventfd is handed out: it would go past the relay", async () => {
   const { client } = await setup();
   const fds = await client.getRegionIoFds(BAR_REGISTERS);
   expect(fds.subRegions).toEqual([]);
 });
 
-test("interrupts go straight to the client", async () => {
+it("interrupts go straight to the client", async () => {
   const { client } = await setup();
   const intx = client.irq(IrqIndex.INTX);
   await intx.enable(1);
@@ -125,7 +125,7 @@ describe.each([
   ["over the same socket", false],
   ["over a second socket", true],
 ])("the server reaches the client's memory %s", (_name, twinSocket) => {
-  test("by messages", async () => {
+  it("by messages", async () => {
     const { client, server } = await setup({ twinSocket }, { twinSocket });
     expect(client.limits.twinSocket).toBe(twinSocket);
     const memory = { bytes: Uint8Array.from({ length: 0x2000 }, (_, i) => i) };
@@ -140,7 +140,7 @@ describe.each([
     await expect(server.device.dma.read(0x10010n, into, task)).rejects.toMatchObject({ code: "EFAULT" });
   });
 
-  test("in a file that it maps", async () => {
+  it("in a file that it maps", async () => {
     const { client, server } = await setup({ twinSocket }, { twinSocket });
     const memory = client.shareMemory(0x2000);
     memory.bytes[5] = 77;
@@ -152,7 +152,7 @@ describe.each([
 });
 
 describe("a client that breaks the protocol", () => {
-  test.each([
+  it.each([
     ["a size below a header", () => Header.encode({ msg_id: 1, cmd: 4, msg_size: 3, flags: 0, error_no: 0 })],
     [
       "a size of 4 GiB",
@@ -178,7 +178,7 @@ describe("a client that breaks the protocol", () => {
     expect(await client.getInfo()).toMatchObject({ numRegions: 9 });
   });
 
-  test("by a first message that is not VERSION never reaches a server", async () => {
+  it("by a first message that is not VERSION never reaches a server", async () => {
     const place = new Place();
     const server = await place.server();
     place.relay(server.path);
@@ -188,7 +188,7 @@ describe("a client that breaks the protocol", () => {
     expect(server.log).toEqual([]);
   });
 
-  test("in a way that only the server knows gets the server's answer", async () => {
+  it("in a way that only the server knows gets the server's answer", async () => {
     const place = new Place();
     const server = await place.server();
     place.relay(server.path);
@@ -202,7 +202,7 @@ describe("a client that breaks the protocol", () => {
   });
 });
 
-test("many clients one after the other leave nothing behind", async () => {
+it("many clients one after the other leave nothing behind", async () => {
   const place = new Place();
   const server = await place.server();
   place.relay(server.path);
@@ -221,12 +221,12 @@ test("many clients one after the other leave nothing behind", async () => {
   await expect.poll(() => ({ fds: openFds(), mappings: openMappings() })).toEqual(before);
 });
 
-test("a second client is turned away while one is connected", async () => {
+it("a second client is turned away while one is connected", async () => {
   const { place } = await setup();
-  await expect(place.client()).rejects.toMatchObject({ code: "ECONNRESET" });
+  await expect(place.client()).rejects.toMatchObject({ code: "EBUSY" });
 });
 
-test("without a server the client is told so", async () => {
+it("without a server the client is told so", async () => {
   const place = new Place();
   place.relay(place.path("nobody.sock"));
   await expect(place.client()).rejects.toThrow();
@@ -242,13 +242,13 @@ async function connectSoon(
     try {
       return await place.client(options);
     } catch (error) {
-      if (!/ECONNRESET|EAGAIN|EPIPE/.test(String(error))) throw error;
+      if (!/EBUSY|EAGAIN|EPIPE/.test(String(error))) throw error;
       await new Promise(setImmediate);
     }
   }
 }
 
-test("more than 4 KiB before a version is agreed on: the relay ends that connection, and serves the next client", async () => {
+it("more than 4 KiB before a version is agreed on: the relay ends that connection, and serves the next client", async () => {
   const place = new Place();
   const server = await place.server();
   place.relay(server.path);

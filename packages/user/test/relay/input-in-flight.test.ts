@@ -1,6 +1,6 @@
 /** docs/relay.md, "Input in flight": what a move guarantees for what is on its way to the guest. */
 
-import { expect, test } from "vitest";
+import { expect, it } from "vitest";
 import { serialCard, uartRegisters as reg, type SerialBackend, type SerialWire } from "@vfiokit/devices";
 import { VfioUserClient, Relay } from "@vfiokit/user";
 import { scratch, Served } from "../migrate/support.js";
@@ -43,7 +43,7 @@ const EIGHT_BITS = 0x03;
 const numbers = (from: number, count: number) =>
   Uint8Array.from({ length: count }, (_, i) => (from + i) & 0xff);
 
-test("a guest that reads during moves gets each byte that a card had received, once and in order; the rest stays with the old line", async () => {
+it("a guest that reads during moves gets each byte that a card had received, once and in order; the rest stays with the old line", async () => {
   using dir = scratch();
   const lines = [new Sender(numbers(0, 100_000)), new Sender(numbers(50, 64))] as const;
   const [first, second] = lines;

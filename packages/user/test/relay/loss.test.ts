@@ -1,13 +1,13 @@
 /** The server behind a relay goes away. Its client waits for the next one, and goes on. */
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { IrqIndex } from "@vfiokit/core";
 import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
 import type { VfioUserClient } from "../../src/client/index.js";
 import type { Relay, RelayOptions } from "../../src/relay/index.js";
-import { BAR_MEMORY, BAR_REGISTERS, CONFIG, INTERRUPT, VALUE } from "../server/support.js";
+import { BAR_MEMORY, BAR_REGISTERS, CONFIG, enableBusMaster, INTERRUPT, VALUE } from "../server/support.js";
 import { Place, type TestServer } from "./support.js";
 
 const bytesOf = (value: number): Uint8Array => Uint8Array.from([value, 0, 0, 0]);
@@ -47,7 +47,7 @@ async function kill(place: Place, server: TestServer): Promise<void> {
 }
 
 describe("the next server", () => {
-  test("at the same path takes over, and requests that were held go to it in order", async () => {
+  it("at the same path takes over, and requests that were held go to it in order", async () => {
     const { place, a, client } = await setup();
     await kill(place, a);
     const writes = [1, 2, 3].map((v) => client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(v)));
@@ -56,7 +56,7 @@ describe("the next server", () => {
     expect(next.fn.writes).toEqual(["0=1/4", "0=2/4", "0=3/4"]);
   });
 
-  test("at another path takes over, where one was named", async () => {
+  it("at another path takes over, where one was named", async () => {
     const place = new Place();
     const a = await place.server();
     const b = await place.server();
@@ -68,7 +68,7 @@ describe("the next server", () => {
     expect(relay.serverPath).toBe(b.path);
   });
 
-  test("is started, where the relay was told how", async () => {
+  it("is started, where the relay was told how", async () => {
     const place = new Place();
     const a = await place.server();
     place.relay(a.path, { onLoss: "none", startServer: (path) => void place.serverAt(path) });
@@ -77,7 +77,7 @@ describe("the next server", () => {
     expect(await value(client)).toBe(0);
   });
 
-  test("that is another device is passed over", async () => {
+  it("that is another device is passed over", async () => {
     const place = new Place();
     const a = await place.server();
     const small = await place.server({ maxDataXferSize: 4096 });
@@ -90,7 +90,7 @@ describe("the next server", () => {
     expect(await read).toBe(0);
   });
 
-  test("is told of the client's memory and interrupts", async () => {
+  it("is told of the client's memory and interrupts", async () => {
     const { place, a, client } = await setup();
     const memory = client.shareMemory(0x1000);
     memory.bytes[3] = 7;
@@ -114,7 +114,7 @@ describe("the next server", () => {
     expect(seen).toEqual([1]);
   });
 
-  test("finds its configuration space as the guest has set it up", async () => {
+  it("finds its configuration space as the guest has set it up", async () => {
     const { place, a, client } = await setup();
     await client.regionWrite(CONFIG, PciHeader.COMMAND, Uint8Array.of(PciCommand.MEMORY, 0));
     await client.regionWrite(CONFIG, PciHeader.BASE_ADDRESS_0 + 4 * BAR_MEMORY, bytesOf(0).fill(0x40));
@@ -127,7 +127,7 @@ describe("the next server", () => {
     await client.regionRead(BAR_MEMORY, 0, new Uint8Array(4));
   });
 
-  test("can be lost as well", async () => {
+  it("can be lost as well", async () => {
     const { place, a, client } = await setup();
     await kill(place, a);
     const second = await place.serverAt(a.path);
@@ -139,7 +139,7 @@ describe("the next server", () => {
 });
 
 describe("requests that the lost server had", () => {
-  test("are sent again where that is safe, else answered with an error", async () => {
+  it("are sent again where that is safe, else answered with an error", async () => {
     const place = new Place();
     const a = await place.server();
     const next = await place.server();
@@ -189,6 +189,7 @@ describe("requests that the lost server had", () => {
     ]);
     expect(next.fn.writes).toEqual([]);
     expect(next.fn.resets).toBe(1);
+    enableBusMaster(next.device);
     await next.device.dma.read(0x1000n, new Uint8Array(4), new Task("device"));
     endReset();
     await dead;
@@ -196,7 +197,7 @@ describe("requests that the lost server had", () => {
 });
 
 describe("without a next server", () => {
-  test("requests are answered with an error in time, until there is one", async () => {
+  it("requests are answered with an error in time, until there is one", async () => {
     const { place, a, client } = await setup({ replyLimit: 100 });
     await kill(place, a);
     await expect(value(client)).rejects.toMatchObject({ code: "EIO" });
@@ -205,14 +206,14 @@ describe("without a next server", () => {
     await expect.poll(() => value(client).catch(() => "not yet")).toBe(0);
   });
 
-  test("the client is disconnected when the time is over", async () => {
+  it("the client is disconnected when the time is over", async () => {
     const { place, a, client } = await setup({ timeout: 50 });
     await kill(place, a);
     await expect(value(client)).rejects.toMatchObject({ code: "ECONNRESET" });
     expect(place.log.join("\n")).toContain("within 50 ms");
   });
 
-  test("a client that leaves ends the search, and leaves nothing behind", async () => {
+  it("a client that leaves ends the search, and leaves nothing behind", async () => {
     const place = new Place();
     const a = await place.server();
     place.relay(a.path, { onLoss: "none" });
@@ -233,7 +234,7 @@ describe("without a next server", () => {
 describe("the state of the device", () => {
   const HOUR = 3_600_000;
 
-  test("is that of the last snapshot", async () => {
+  it("is that of the last snapshot", async () => {
     const { place, a, relay, client } = await setup({ snapshotEvery: HOUR });
     await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(42));
     expect(await relay.snapshot()).toBe(true);
@@ -244,7 +245,7 @@ describe("the state of the device", () => {
     expect(place.log.join("\n")).toContain("goes on with the last snapshot: state was lost");
   });
 
-  test("is not lost where nothing was asked of it since", async () => {
+  it("is not lost where nothing was asked of it since", async () => {
     const { place, a, relay, client } = await setup({ snapshotEvery: HOUR, onLoss: "error" });
     const err = client.irq(IrqIndex.ERR);
     await err.enable(1);
@@ -258,7 +259,7 @@ describe("the state of the device", () => {
     expect(seen).toEqual([]);
   });
 
-  test("that was lost is told to the client as a device error", async () => {
+  it("that was lost is told to the client as a device error", async () => {
     const { place, a, client } = await setup({ onLoss: "error" });
     const err = client.irq(IrqIndex.ERR);
     await err.enable(1);
@@ -269,7 +270,7 @@ describe("the state of the device", () => {
     expect(await value(client)).toBe(0);
   });
 
-  test("is that after a reset, where that was chosen, whatever snapshot there is", async () => {
+  it("is that after a reset, where that was chosen, whatever snapshot there is", async () => {
     const { place, a, relay, client } = await setup({ snapshotEvery: HOUR, onLoss: "reset" });
     await client.regionWrite(CONFIG, PciHeader.COMMAND, Uint8Array.of(PciCommand.IO, 0));
     await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(42));
@@ -281,7 +282,7 @@ describe("the state of the device", () => {
     expect(next.fn.resets).toBe(1);
   });
 
-  test("is kept by a server that only lost the connection", async () => {
+  it("is kept by a server that only lost the connection", async () => {
     const { place, a, client } = await setup({ onLoss: "error" });
     await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(42));
     await client.regionWrite(BAR_REGISTERS, INTERRUPT, bytesOf(1));
@@ -290,7 +291,7 @@ describe("the state of the device", () => {
     expect(place.log.join("\n")).toContain("nothing is lost");
   });
 
-  test("is not taken in the middle of a move", async () => {
+  it("is not taken in the middle of a move", async () => {
     const { place, relay, client } = await setup({ snapshotEvery: HOUR });
     const b = await place.server();
     let taken: boolean | undefined;
@@ -305,7 +306,7 @@ describe("the state of the device", () => {
     expect(await value(client)).toBe(0);
   });
 
-  test("snapshots do not disturb the client", async () => {
+  it("snapshots do not disturb the client", async () => {
     const { a, relay, client } = await setup({ snapshotEvery: HOUR });
     const intx = client.irq(IrqIndex.INTX);
     await intx.enable(1);
@@ -324,7 +325,7 @@ describe("the state of the device", () => {
 });
 
 describe("--on-loss error", () => {
-  test("no garbled byte: what is written for the lost state reaches no device until the client resets it", async () => {
+  it("no garbled byte: what is written for the lost state reaches no device until the client resets it", async () => {
     const { place, a, client } = await setup({ onLoss: "error" });
     await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(1));
     await kill(place, a);

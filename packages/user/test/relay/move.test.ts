@@ -1,6 +1,6 @@
 /** The device goes from one server to another, and its client does not notice. */
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { IrqIndex } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
@@ -37,7 +37,7 @@ async function value(client: VfioUserClient): Promise<number> {
 }
 
 describe("a move", () => {
-  test("takes the state along, and the client's further requests go to the new server", async () => {
+  it("takes the state along, and the client's further requests go to the new server", async () => {
     const { a, b, relay, client } = await setup();
     await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(42));
     const events: MigrateEvent[] = [];
@@ -50,7 +50,7 @@ describe("a move", () => {
     expect(relay.serverPath).toBe(b.path);
   });
 
-  test("ten times back and forth", async () => {
+  it("ten times back and forth", async () => {
     const { a, b, relay, client } = await setup();
     for (let round = 1; round <= 10; round++) {
       await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(round));
@@ -59,7 +59,7 @@ describe("a move", () => {
     }
   });
 
-  test("tells the new server of the client's memory, as it is at the stop", async () => {
+  it("tells the new server of the client's memory, as it is at the stop", async () => {
     const { b, relay, client } = await setup();
     const memory = client.shareMemory(0x3000);
     memory.bytes.fill(7);
@@ -93,7 +93,7 @@ describe("a move", () => {
     expect(message.bytes[1]).toBe(5);
   });
 
-  test("works with a second socket for the server's commands", async () => {
+  it("works with a second socket for the server's commands", async () => {
     const { b, relay, client } = await setup({ twinSocket: true });
     await client.dmaMap({ address: 0x30000n, memory: { bytes: new Uint8Array(0x1000).fill(9) } });
     await relay.migrate(b.path, OPTIONS);
@@ -102,7 +102,7 @@ describe("a move", () => {
     expect(into[0]).toBe(9);
   });
 
-  test("leaves no descriptor and no mapping behind", async () => {
+  it("leaves no descriptor and no mapping behind", async () => {
     const { a, b, relay, client } = await setup();
     const memory = client.shareMemory(0x3000);
     await client.dmaMap({ address: 0x10000n, memory });
@@ -115,7 +115,7 @@ describe("a move", () => {
 });
 
 describe("interrupts", () => {
-  test("of the new server arrive where those of the old one did", async () => {
+  it("of the new server arrive where those of the old one did", async () => {
     const { b, relay, client } = await setup();
     const msix = client.irq(IrqIndex.MSIX);
     await msix.enable(3);
@@ -125,7 +125,7 @@ describe("interrupts", () => {
     expect(await next).toBe(2);
   });
 
-  test("that are pending behind the client's mask stay behind it, and are delivered once", async () => {
+  it("that are pending behind the client's mask stay behind it, and are delivered once", async () => {
     const { a, b, relay, client } = await setup();
     const msix = client.irq(IrqIndex.MSIX);
     await msix.enable(3);
@@ -143,7 +143,7 @@ describe("interrupts", () => {
     expect(seen).toEqual([[1, 1]]);
   });
 
-  test("a line that is up and was delivered is not delivered again, until the client unmasks it", async () => {
+  it("a line that is up and was delivered is not delivered again, until the client unmasks it", async () => {
     const { b, relay, client } = await setup();
     const intx = client.irq(IrqIndex.INTX);
     await intx.enable(1);
@@ -165,7 +165,7 @@ describe("interrupts", () => {
     expect(seen).toEqual([1, 1]);
   });
 
-  test("a line that was delivered and went down is not delivered either, until the client unmasks it", async () => {
+  it("a line that was delivered and went down is not delivered either, until the client unmasks it", async () => {
     const { b, relay, client } = await setup();
     const intx = client.irq(IrqIndex.INTX);
     await intx.enable(1);
@@ -184,7 +184,7 @@ describe("interrupts", () => {
     expect(seen).toEqual([1, 1]);
   });
 
-  test("a line that the client has unmasked and that comes up after the move is delivered", async () => {
+  it("a line that the client has unmasked and that comes up after the move is delivered", async () => {
     const { b, relay, client } = await setup();
     const intx = client.irq(IrqIndex.INTX);
     await intx.enable(1);
@@ -196,7 +196,7 @@ describe("interrupts", () => {
 });
 
 describe("requests of the client", () => {
-  test("that come during the stop are carried out by the new server, in order", async () => {
+  it("that come during the stop are carried out by the new server, in order", async () => {
     const { a, b, relay, client } = await setup();
     let late: Promise<unknown> | undefined;
     await relay.migrate(b.path, {
@@ -211,7 +211,7 @@ describe("requests of the client", () => {
     expect(b.fn.writes).toEqual(["0=1/4", "0=2/4", "0=3/4"]);
   });
 
-  test("that use the migration features meanwhile are refused", async () => {
+  it("that use the migration features meanwhile are refused", async () => {
     const { b, relay, client } = await setup();
     let refused: unknown;
     await relay.migrate(b.path, {
@@ -233,7 +233,7 @@ describe("a move that fails", () => {
     },
   });
 
-  test.each(["check:begin", "precopy:target-ready", "stop:held", "stop-copy:begin", "prepare:prepared"])(
+  it.each(["check:begin", "precopy:target-ready", "stop:held", "stop-copy:begin", "prepare:prepared"])(
     "at %s leaves the old server at work, with what was held back",
     async (where) => {
       const { a, b, relay, client } = await setup();
@@ -249,7 +249,7 @@ describe("a move that fails", () => {
     },
   );
 
-  test("for a new server that is not there changes nothing", async () => {
+  it("for a new server that is not there changes nothing", async () => {
     const { place, relay, client } = await setup();
     await expect(relay.migrate(place.path("nobody"), OPTIONS)).rejects.toMatchObject({ code: "ENOENT" });
     await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(1));
@@ -257,7 +257,7 @@ describe("a move that fails", () => {
   });
 });
 
-test("a new server that the client would notice is refused, with the field and both values", async () => {
+it("a new server that the client would notice is refused, with the field and both values", async () => {
   const { place, relay, client } = await setup();
   const small = await place.server({ maxDataXferSize: 4096 });
   await expect(relay.migrate(small.path, OPTIONS)).rejects.toThrow(
@@ -266,7 +266,7 @@ test("a new server that the client would notice is refused, with the field and b
   expect(await value(client)).toBe(0);
 });
 
-test("without a client the device is moved as well, and the next client finds it there", async () => {
+it("without a client the device is moved as well, and the next client finds it there", async () => {
   const place = new Place();
   const a = await place.server();
   const b = await place.server();

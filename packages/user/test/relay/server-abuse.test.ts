@@ -1,6 +1,6 @@
 /** A server that breaks the protocol loses its connection; its client goes on with the next one. */
 
-import { expect, onTestFinished, test } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { openFds, reactor, UnixListener } from "@vfiokit/user/linux";
 import { encodeReply, encodeRequest, Header } from "@vfiokit/user/wire";
 import { FakeServer } from "../client/fake-server.js";
@@ -28,7 +28,7 @@ function fakeServers(path: string): FakeServer[] {
   return servers;
 }
 
-test.each([
+it.each([
   ["a size below a header", header({ msg_size: 3 })],
   ["a size of 4 GiB", header({ msg_size: 0xffff_fff0 })],
   ["a type of message that there is not", header({ flags: 9 })],
@@ -48,7 +48,7 @@ test.each([
   expect(into).toEqual(Uint8Array.of(4, 5));
 });
 
-test("an answer to another command than was asked", async () => {
+it("an answer to another command than was asked", async () => {
   const place = new Place();
   const servers = fakeServers(place.path("fake"));
   place.relay(place.path("fake"), { onLoss: "none" });
@@ -61,7 +61,7 @@ test("an answer to another command than was asked", async () => {
   await expect.poll(() => servers.length).toBe(2);
 });
 
-test("descriptors where none belong are closed", async () => {
+it("descriptors where none belong are closed", async () => {
   const place = new Place();
   const servers = fakeServers(place.path("fake"));
   place.relay(place.path("fake"), { onLoss: "none" });

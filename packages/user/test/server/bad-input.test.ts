@@ -25,6 +25,7 @@ import { BAR_REGISTERS, Fixture, VALUE } from "./support.js";
 
 const EEXIST = 17;
 const EINVAL = 22;
+const EPROTO = 71;
 const ENOENT = 2;
 const EMSGSIZE = 90;
 const PAGE = 0x1000n;
@@ -498,14 +499,24 @@ describe("descriptors", () => {
     expect(ownResources()).toEqual(held);
   });
 
-  it("one with each byte of a message: held up to a limit, then closed", async () => {
+  it("on single bytes of a message, as many as it may have: taken, and closed after it", async () => {
     using fd = createEventFd();
     const held = ownResources();
     const read = request("REGION_READ", { region: 0, offset: 0n, count: 4 });
-    for (const byte of read) await fixture.client.send(Uint8Array.of(byte), Array<number>(8).fill(fd.number));
+    for (const [at, byte] of read.entries())
+      await fixture.client.send(Uint8Array.of(byte), at < 2 ? Array<number>(8).fill(fd.number) : []);
     expect((await fixture.client.next()).flags).toBe(Type.REPLY);
     expect(ownResources()).toEqual(held);
     await expectAlive();
+  });
+
+  it("more than it may have, on single bytes: the connection ends at once, all closed", async () => {
+    using fd = createEventFd();
+    const read = request("REGION_READ", { region: 0, offset: 0n, count: 4 });
+    for (const byte of read.subarray(0, 3))
+      await fixture.client.send(Uint8Array.of(byte), Array<number>(8).fill(fd.number));
+    expect((await fixture.client.next()).errno).toBe(EPROTO);
+    await fixture.server.ended;
   });
 
   it("of a half message when the client goes: closed", async () => {

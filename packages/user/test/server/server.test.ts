@@ -111,14 +111,36 @@ describe("clients, one after the other", () => {
     }
   });
 
-  it("turned away while another is connected: told so by the end of their connection, and by the log", async () => {
+  it("a second one: its VERSION is answered with EBUSY, and then its connection ends; the first goes on", async () => {
     const first = await connect();
     const second = connectRaw(path);
+    await expect(second.negotiate()).rejects.toThrow("errno 16");
     expect(await second.nextOrEnd()).toBeUndefined();
     second.close();
     expect(log).toContain(`warn: process ${process.pid} was turned away: another client is connected`);
     expect(await first.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
     first.close();
+  });
+
+  it("any number that come and go while one is released: the next that stays is served, those behind it get EBUSY", async () => {
+    const task = new Task("test");
+    const first = await connect();
+    // Its release waits for this.
+    await device.set.lock.lock(task);
+    first.close();
+    for (let n = 0; n < 100; n++) {
+      const gone = connectRaw(path);
+      void gone.negotiate().catch(() => undefined);
+      gone.close();
+      await new Promise(setImmediate); // its place in the backlog
+    }
+    const [stays, late] = [connectRaw(path), connectRaw(path)];
+    const answers = Promise.all([stays.negotiate(), late.negotiate().catch(String)]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    device.set.lock.unlock(task);
+    expect((await answers)[1]).toContain("errno 16");
+    expect(await stays.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
+    for (const client of [stays, late]) client.close();
   });
 
   it("turned away while a hand-over keeps the device stopped; the one who is connected goes on", async () => {
@@ -130,7 +152,7 @@ describe("clients, one after the other", () => {
     await handOver.give(task, id);
     const turnedAway = async () => {
       const client = connectRaw(path);
-      expect(await client.nextOrEnd()).toBeUndefined();
+      await expect(client.negotiate()).rejects.toThrow("errno 16");
       client.close();
       const line = log.pop()!;
       expect(line).toMatch(

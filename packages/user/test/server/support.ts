@@ -17,6 +17,7 @@ import {
   type PciDeviceOptions,
   type PciFunction,
 } from "@vfiokit/core";
+import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import {
   connectUnix,
   memfdMemory,
@@ -126,7 +127,15 @@ export function testDevice(options: PciDeviceOptions & { migratable?: boolean } 
       return fn;
     },
   });
-  return { device: new PciDevice(definition, { memory: memfdMemory, ...options }), fn };
+  const device = new PciDevice(definition, { memory: memfdMemory, ...options });
+  enableBusMaster(device);
+  return { device, fn };
+}
+
+/** What a driver does before DMA and messages. */
+export function enableBusMaster(device: PciDevice): void {
+  const command = Uint8Array.of(PciCommand.MASTER, 0);
+  void device.writeRegion(new Task("driver"), CONFIG, PciHeader.COMMAND, 2, command, 0);
 }
 
 export interface RawReply {

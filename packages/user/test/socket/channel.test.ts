@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import type { VfioError } from "@vfiokit/core";
 import {
   createEventFd,
@@ -77,7 +77,7 @@ function pair(): [Fd, Fd] {
 }
 
 describe("descriptors belong to the message that they came with", () => {
-  test("between messages without", async () => {
+  it("between messages without", async () => {
     const [ours, theirs] = pair();
     const { received, until } = open(ours);
     using event = createEventFd();
@@ -94,7 +94,7 @@ describe("descriptors belong to the message that they came with", () => {
     expect(drainEventFd(received[1]!.fds[0]!)).toBe(1);
   });
 
-  test("with the beginning of a message whose rest comes later, behind another", async () => {
+  it("with the beginning of a message whose rest comes later, behind another", async () => {
     const [ours, theirs] = pair();
     const { received, until } = open(ours);
     using event = createEventFd();
@@ -112,7 +112,7 @@ describe("descriptors belong to the message that they came with", () => {
     ]);
   });
 
-  test("from channel to channel, many in a row, none of them the caller's any more", async () => {
+  it("from channel to channel, many in a row, none of them the caller's any more", async () => {
     const [ours, theirs] = socketPair();
     const { received, until } = open(ours);
     const sender = open(theirs);
@@ -131,7 +131,7 @@ describe("descriptors belong to the message that they came with", () => {
     expect(openFds()).toBe(before);
   });
 
-  test("too many that trickle in with a message that never ends", async () => {
+  it("too many that trickle in with a message that never ends", async () => {
     const [ours, theirs] = pair();
     const { ended } = open(ours);
     using event = createEventFd();
@@ -141,7 +141,7 @@ describe("descriptors belong to the message that they came with", () => {
   });
 });
 
-test("messages up to the largest, in order, however full the socket is", async () => {
+it("messages up to the largest, in order, however full the socket is", async () => {
   const [ours, theirs] = socketPair();
   const { received, until } = open(ours);
   const sender = open(theirs);
@@ -156,7 +156,7 @@ test("messages up to the largest, in order, however full the socket is", async (
   expect(sent).toBe(lengths.length);
 });
 
-test("a peer that asks and does not read is not listened to, until it reads", async () => {
+it("a peer that asks and does not read is not listened to, until it reads", async () => {
   const [ours, theirs] = socketPair();
   const answer = message(0, 1 << 20);
   const { received, until } = open(ours, (channel) => channel.answer(answer));
@@ -171,7 +171,7 @@ test("a peer that asks and does not read is not listened to, until it reads", as
   expect(received).toHaveLength(asked);
 });
 
-test("a peer that goes away while it is not listened to is noticed", async () => {
+it("a peer that goes away while it is not listened to is noticed", async () => {
   const [ours, theirs] = pair();
   const { ended, until } = open(ours, (channel) => channel.answer(message(0, 1 << 20)));
   for (let id = 0; id < 20; id++) sendRaw(theirs, message(id));

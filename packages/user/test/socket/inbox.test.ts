@@ -1,4 +1,4 @@
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, it } from "vitest";
 import { createEventFd, openFds, sendBytes, socketPair, StableBuffer, type Fd } from "@vfiokit/user/linux";
 import { Header } from "@vfiokit/user/wire";
 import { MessageSocket } from "../../src/socket/index.js";
@@ -51,7 +51,7 @@ const turns = async (count: number): Promise<void> => {
 };
 
 describe("a full inbox", () => {
-  test("whose last message is there in part goes on receiving: the message is moved to the front", async () => {
+  it("whose last message is there in part goes on receiving: the message is moved to the front", async () => {
     const { peer, sizes } = open(() => true);
     // Whole messages and the beginning of one that fill both halves to the last byte, in one piece.
     const lengths = [3000, 3000, 3000];
@@ -63,7 +63,7 @@ describe("a full inbox", () => {
     expect(sizes).toEqual(lengths);
   });
 
-  test("is left to the kernel until its messages are taken", async () => {
+  it("is left to the kernel until its messages are taken", async () => {
     let taking = false;
     const { socket, peer, sizes } = open(() => taking);
     const bytes = Buffer.concat(Array.from({ length: 40 }, () => message(512)));
@@ -77,7 +77,7 @@ describe("a full inbox", () => {
 });
 
 describe("descriptors without end", () => {
-  test("behind a message that is not taken: no more is received, and none is lost", async () => {
+  it("behind a message that is not taken: no more is received, and none is lost", async () => {
     let taking = false;
     const { socket, peer, sizes } = open(() => taking);
     using event = createEventFd();
@@ -96,7 +96,33 @@ describe("descriptors without end", () => {
     expect(openFds()).toBe(before);
   });
 
-  test("with a message that does not end: the connection does", async () => {
+  it("on single bytes of whole messages: taken with each message, and none is left open", async () => {
+    const { peer, sizes } = open(() => true);
+    using event = createEventFd();
+    const before = openFds();
+    const one = message(32);
+    let most = 0;
+    for (let at = 0; at < 3200;) {
+      // Two of each message, which is what it may have.
+      const fds = at % 32 < 2 ? [event.number] : [];
+      if (send(peer, one.subarray(at % 32, (at % 32) + 1), fds) > 0) at++;
+      else await turns(1);
+      most = Math.max(most, openFds() - before);
+    }
+    while (sizes.length < 100) await turns(1);
+    expect(openFds()).toBe(before);
+    expect(most).toBeLessThan(256);
+  });
+
+  it("one more than a message may have, on single bytes: the connection ends then, and not at the message's end", async () => {
+    const { peer, ended } = open(() => true);
+    using event = createEventFd();
+    const endless = message(MAX_MESSAGE);
+    for (let at = 0; at < 3; at++) expect(send(peer, endless.subarray(at, at + 1), [event.number])).toBe(1);
+    expect(await ended).toBe("EPROTO");
+  });
+
+  it("with a message that does not end: the connection does", async () => {
     const { peer, ended, socket } = open(() => true);
     using event = createEventFd();
     const before = openFds();

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, it } from "vitest";
 import { MigrationState } from "@vfiokit/core/migration";
 import { RegionFlags } from "@vfiokit/core/host";
 import {
@@ -17,7 +17,7 @@ import {
 
 const text = (bytes: Uint8Array): string => formatDescription(describeMessage(bytes));
 
-test("fields one below the other, addresses in hex, flags by name", () => {
+it("fields one below the other, addresses in hex, flags by name", () => {
   const map = { argsz: 32, flags: 0x23, offset: 0n, address: 0xfee0_0000n, size: 0x1000n };
   expect(text(encodeRequest("DMA_MAP", 7, { ...map, flags: 3 }))).toBe(
     [
@@ -31,7 +31,7 @@ test("fields one below the other, addresses in hex, flags by name", () => {
   );
 });
 
-test("why a message is refused: a malformed one is shown, any other is not", () => {
+it("why a message is refused: a malformed one is shown, any other is not", () => {
   const bytes = encodeRequest("DMA_UNMAP", 7, { argsz: 24, flags: 0, address: 0x1000n, size: 0x1000n });
   expect(refusalText(new Error("no such map"), bytes)).toBe("no such map");
   const error = new WireError("vfio_user_dma_unmap.argsz", "23", "24 or more");
@@ -47,12 +47,12 @@ test("why a message is refused: a malformed one is shown, any other is not", () 
   );
 });
 
-test("unknown bits are marked", () => {
+it("unknown bits are marked", () => {
   const info = { argsz: 16, flags: 0x101, index: 2, count: 5 };
   expect(text(encodeReply("DEVICE_GET_IRQ_INFO", 1, info))).toContain("flags 0x101 EVENTFD|0x100?");
 });
 
-test("capabilities of a version", () => {
+it("capabilities of a version", () => {
   const data = { capabilities: { max_msg_fds: 8, twin_socket: { supported: true } } };
   expect(text(encodeRequest("VERSION", 1, { major: 0, minor: 1, data }))).toBe(
     [
@@ -68,7 +68,7 @@ test("capabilities of a version", () => {
   );
 });
 
-test("capabilities of a region", () => {
+it("capabilities of a region", () => {
   const bytes = encodeReply("DEVICE_GET_REGION_INFO", 1, {
     argsz: 64,
     flags: RegionFlags.READ | RegionFlags.CAPS,
@@ -81,7 +81,7 @@ test("capabilities of a region", () => {
   expect(text(bytes)).toContain("  capability sparse-mmap v1, 1 areas\n    [0] offset 0x1000, size 0x3000");
 });
 
-test("a feature: its name, its operation, its data", () => {
+it("a feature: its name, its operation, its data", () => {
   const bytes = encodeRequest("DEVICE_FEATURE", 1, {
     argsz: 16,
     flags: FeatureFlags.SET | Feature.MIG_DEVICE_STATE,
@@ -92,7 +92,7 @@ test("a feature: its name, its operation, its data", () => {
   );
 });
 
-test("interrupts and data", () => {
+it("interrupts and data", () => {
   const flags = IrqSetFlags.DATA_BOOL | IrqSetFlags.ACTION_MASK;
   const data = new Uint8Array([1, 0]);
   const set = { argsz: 22, flags, index: 2, start: 0, count: 2, data };
@@ -100,18 +100,18 @@ test("interrupts and data", () => {
   expect(text(encodeRequest("DEVICE_SET_IRQS", 1, set))).toContain("data 01 00");
 });
 
-test("long data is cut", () => {
+it("long data is cut", () => {
   const data = new Uint8Array(4096);
   const shown = text(encodeReply("REGION_READ", 1, { offset: 0n, region: 7, count: 4096, data }));
   expect(shown).toContain("00 … (4096 bytes)");
   expect(shown.length).toBeLessThan(250);
 });
 
-test("an error by name", () => {
+it("an error by name", () => {
   expect(text(encodeError(2, 9, 17))).toBe("DMA_MAP reply 9: EEXIST");
 });
 
-test("malformed: what can be read, and what is wrong", () => {
+it("malformed: what can be read, and what is wrong", () => {
   const bytes = encodeRequest("REGION_READ", 3, { offset: 0n, region: 1, count: 4 });
   expect(text(bytes.subarray(0, 20))).toContain("! EINVAL: vfio_user_header.msg_size is 32");
   expect(text(bytes.subarray(0, 3))).toBe(

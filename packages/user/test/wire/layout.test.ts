@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import * as wire from "@vfiokit/user/wire";
 import type { Fields, Struct } from "@vfiokit/user/wire";
 
@@ -62,14 +62,14 @@ const layouts: readonly (readonly [Struct<Fields>, Readonly<Record<string, numbe
 ];
 
 describe("structs have the layout of their C counterparts", () => {
-  test.each(layouts.map(([struct, offset, size]) => [struct.name, struct, offset, size] as const))(
+  it.each(layouts.map(([struct, offset, size]) => [struct.name, struct, offset, size] as const))(
     "%s",
     (_name, struct, offset, size) => {
       expect({ offset: { ...struct.offset }, size: struct.size }).toEqual({ offset, size });
     },
   );
 
-  test("every exported struct is in the table", () => {
+  it("every exported struct is in the table", () => {
     const exported = Object.values(wire).filter((value) => value instanceof wire.Struct);
     expect(new Set(layouts.map(([struct]) => struct))).toEqual(
       new Set(exported.filter((struct) => struct !== (wire.DmaWritten as unknown))),
@@ -77,7 +77,7 @@ describe("structs have the layout of their C counterparts", () => {
   });
 });
 
-test("commands have the numbers of the specification's table; 14 is free", () => {
+it("commands have the numbers of the specification's table; 14 is free", () => {
   expect(wire.Command).toEqual({
     VERSION: 1,
     DMA_MAP: 2,
@@ -100,12 +100,12 @@ test("commands have the numbers of the specification's table; 14 is free", () =>
   expect(Object.keys(wire.messages).sort()).toEqual(Object.keys(wire.Command).sort());
 });
 
-test("only DMA_READ and DMA_WRITE go from the server to the client", () => {
+it("only DMA_READ and DMA_WRITE go from the server to the client", () => {
   const fromServer = Object.entries(wire.messages).filter(([, { from }]) => from === "server");
   expect(fromServer.map(([name]) => name)).toEqual(["DMA_READ", "DMA_WRITE"]);
 });
 
-test("a DMA_MAP, byte by byte", () => {
+it("a DMA_MAP, byte by byte", () => {
   const bytes = wire.encodeRequest("DMA_MAP", 0x0102, {
     argsz: 32,
     flags: wire.DmaMapFlags.READ | wire.DmaMapFlags.WRITE,

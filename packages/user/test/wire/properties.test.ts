@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import * as wire from "@vfiokit/user/wire";
 import {
   decodeMessage,
@@ -31,7 +31,7 @@ function decodeOrWireError(bytes: Uint8Array): Message | WireError {
 describe("decode(encode(x)) = x", () => {
   for (const command of Object.keys(payloads) as CommandName[]) {
     const [request, reply] = payloads[command] as readonly [fc.Arbitrary<unknown>, fc.Arbitrary<unknown>];
-    test(command, () => {
+    it(command, () => {
       fc.assert(
         fc.property(request, reply, u16, fc.boolean(), (asked, answered, msg_id, no_reply) => {
           for (const x of [
@@ -48,7 +48,7 @@ describe("decode(encode(x)) = x", () => {
     });
   }
 
-  test("error replies are the header alone", () => {
+  it("error replies are the header alone", () => {
     fc.assert(
       fc.property(message, (x) => {
         if (x.kind !== "error") return;
@@ -63,7 +63,7 @@ describe("decode(encode(x)) = x", () => {
 describe("each struct alone", () => {
   const structs = Object.values(wire).filter((value) => value instanceof wire.Struct) as Struct<Fields>[];
 
-  test.each(structs.map((struct) => [struct.name, struct] as const))(
+  it.each(structs.map((struct) => [struct.name, struct] as const))(
     "%s: any bytes decode to a value that encodes to an equal value, or to a WireError",
     (_name, struct) => {
       let decoded = 0;
@@ -98,11 +98,11 @@ describe("any byte string decodes to a value or a WireError, and can be describe
     expect(formatDescription(describeMessage(bytes)).length).toBeGreaterThan(0);
   };
 
-  test("random bytes", () => {
+  it("random bytes", () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 128 }), check), { numRuns: 2000 });
   });
 
-  test("random bytes behind a header with the right size", () => {
+  it("random bytes behind a header with the right size", () => {
     fc.assert(
       fc.property(
         fc.nat(20),
@@ -122,7 +122,7 @@ describe("any byte string decodes to a value or a WireError, and can be describe
     );
   });
 
-  test("valid messages with bytes changed, cut or appended", () => {
+  it("valid messages with bytes changed, cut or appended", () => {
     const mutation = fc.tuple(fc.nat(), fc.nat(255));
     fc.assert(
       fc.property(
@@ -146,7 +146,7 @@ describe("any byte string decodes to a value or a WireError, and can be describe
   });
 });
 
-test("messages are read where they lie: at an odd offset of a larger buffer", () => {
+it("messages are read where they lie: at an odd offset of a larger buffer", () => {
   fc.assert(
     fc.property(message, fc.nat(9), (x, before) => {
       const bytes = encodeMessage(x);
@@ -161,7 +161,7 @@ test("messages are read where they lie: at an odd offset of a larger buffer", ()
 describe("64-bit fields as numbers", () => {
   const view = new DataView(new ArrayBuffer(8));
 
-  test("agree with bigint up to 2^53 - 1, and are -1 above", () => {
+  it("agree with bigint up to 2^53 - 1, and are -1 above", () => {
     fc.assert(
       fc.property(fc.oneof(fc.bigInt(0n, 1n << 54n), fc.bigInt(0n, (1n << 64n) - 1n)), (value) => {
         view.setBigUint64(0, value, true);
@@ -178,7 +178,7 @@ describe("64-bit fields as numbers", () => {
     }
   });
 
-  test("are written as bigint would be", () => {
+  it("are written as bigint would be", () => {
     fc.assert(
       fc.property(fc.maxSafeNat(), (value) => {
         wire.writeU64FromNumber(view, 0, value);

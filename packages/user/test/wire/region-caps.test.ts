@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { RegionFlags } from "@vfiokit/core/host";
 import {
   CapHeader,
@@ -13,7 +13,7 @@ import {
 const base = { argsz: 32, flags: RegionFlags.CAPS, index: 0, cap_offset: 32, size: 0x1000n, offset: 0n };
 
 describe("capabilities of a region", () => {
-  test("a chain: sparse mmap, then a type", () => {
+  it("a chain: sparse mmap, then a type", () => {
     const capabilities = [
       { kind: "sparse-mmap", version: 1, areas: [{ offset: 0x1000n, size: 0x2000n }] },
       { kind: "type", version: 1, type: 0x8000_8086, subtype: 2 },
@@ -24,7 +24,7 @@ describe("capabilities of a region", () => {
     expect(RegionInfo.decode(bytes).capabilities).toEqual(capabilities);
   });
 
-  test("a chain with gaps is followed by its offsets", () => {
+  it("a chain with gaps is followed by its offsets", () => {
     const bytes = new Uint8Array(32 + 8 + 16 + 16);
     RegionInfo.write({ ...base, cap_offset: 0, flags: 0, capabilities: [] }, bytes);
     const view = new DataView(bytes.buffer);
@@ -38,7 +38,7 @@ describe("capabilities of a region", () => {
     ]);
   });
 
-  test("cut short by the request's argsz: CAPS without cap_offset reads as none", () => {
+  it("cut short by the request's argsz: CAPS without cap_offset reads as none", () => {
     const bytes = RegionInfo.encode({ ...base, argsz: 64, cap_offset: 0, capabilities: [] });
     expect(RegionInfo.decode(bytes)).toMatchObject({ argsz: 64, capabilities: [] });
   });
@@ -56,7 +56,7 @@ describe("capabilities of a region", () => {
     return bytes;
   };
 
-  test.each([
+  it.each([
     ["starts inside the struct", chain(24), "vfio_region_info.cap_offset"],
     ["starts beyond the reply", chain(96), "vfio_region_info.cap_offset"],
     ["has a header cut short", chain(89), "vfio_region_info.cap_offset"],
@@ -69,7 +69,7 @@ describe("capabilities of a region", () => {
     );
   });
 
-  test("more areas than the block holds", () => {
+  it("more areas than the block holds", () => {
     const capabilities = [{ kind: "sparse-mmap", version: 1, areas: [{ offset: 0n, size: 1n }] }] as const;
     const bytes = RegionInfo.encode({ ...base, capabilities });
     new DataView(bytes.buffer).setUint32(32 + 8, 2, true);
@@ -82,7 +82,7 @@ describe("sub-regions with descriptors", () => {
   const spec = { ...common, padding: 0, datamatch: 7n };
   const shadow = { ...common, shadow_mem_fd_index: 0, shadow_offset: 0n, datamatch: 7n };
 
-  test("argsz and count tell the specification's layout from libvfio-user's, which is 8 bytes longer", () => {
+  it("argsz and count tell the specification's layout from libvfio-user's, which is 8 bytes longer", () => {
     const of = (sub_regions: readonly (typeof spec | typeof shadow)[], each: number): Uint8Array =>
       RegionIoFds.encode({ argsz: 16 + 2 * each, flags: 0, index: 0, count: 2, sub_regions });
     expect(RegionIoFds.decode(of([spec, spec], SubRegion.size)).sub_regions).toEqual([spec, spec]);
@@ -93,13 +93,13 @@ describe("sub-regions with descriptors", () => {
     expect(() => of([spec, shadow], SubRegion.size)).toThrow(WireError);
   });
 
-  test("cut short by the request's argsz: what fits", () => {
+  it("cut short by the request's argsz: what fits", () => {
     const all = RegionIoFds.encode({ argsz: 96, flags: 0, index: 0, count: 2, sub_regions: [spec, spec] });
     expect(RegionIoFds.decode(all.subarray(0, 56)).sub_regions).toEqual([spec]);
     expect(RegionIoFds.decode(all.subarray(0, 16)).sub_regions).toEqual([]);
   });
 
-  test("an element size that no layout has", () => {
+  it("an element size that no layout has", () => {
     const bytes = RegionIoFds.encode({ argsz: 56, flags: 0, index: 0, count: 1, sub_regions: [spec] });
     new DataView(bytes.buffer).setUint32(0, 16 + 41, true);
     expect(() => RegionIoFds.decode(bytes)).toThrow(WireError);

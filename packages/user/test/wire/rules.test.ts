@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Errno } from "@vfiokit/core";
 import {
   Command,
@@ -70,42 +70,42 @@ describe("header", () => {
   const header = (fields: Partial<Record<"cmd" | "msg_size" | "flags", number>>): Uint8Array =>
     Header.encode({ msg_id: 1, cmd: Command.DEVICE_RESET, msg_size: 16, flags: 0, error_no: 0, ...fields });
 
-  test.each([0, 15])("msg_size %i is below the header's own size", (msg_size) => {
+  it.each([0, 15])("msg_size %i is below the header's own size", (msg_size) => {
     expect(refusal(() => decodeMessage(header({ msg_size }))).field).toBe("vfio_user_header.msg_size");
   });
 
-  test("msg_size above the limit: the receiver is told before it has to allocate", () => {
+  it("msg_size above the limit: the receiver is told before it has to allocate", () => {
     const view = new DataView(header({ msg_size: 0x7fff_ffff }).buffer);
     expect(refusal(() => messageSize(view, 0, 1 << 20)).errno).toBe(Errno.EMSGSIZE);
     expect(messageSize(view, 0, 0x7fff_ffff)).toBe(0x7fff_ffff);
   });
 
-  test("msg_size and the bytes at hand disagree", () => {
+  it("msg_size and the bytes at hand disagree", () => {
     expect(refusal(() => decodeMessage(header({ msg_size: 17 }))).field).toBe("vfio_user_header.msg_size");
     const longer = new Uint8Array(20);
     longer.set(header({ msg_size: 16 }));
     expect(refusal(() => decodeMessage(longer)).field).toBe("vfio_user_header.msg_size");
   });
 
-  test("a header cut short", () => {
+  it("a header cut short", () => {
     expect(refusal(() => decodeMessage(header({}).subarray(0, 15))).field).toBe("vfio_user_header");
   });
 
-  test.each([0, 14, 19, 0xffff])("command %i does not exist", (cmd) => {
+  it.each([0, 14, 19, 0xffff])("command %i does not exist", (cmd) => {
     expect(refusal(() => decodeMessage(header({ cmd }))).field).toBe("vfio_user_header.cmd");
   });
 
-  test("a type that is neither command nor reply", () => {
+  it("a type that is neither command nor reply", () => {
     expect(refusal(() => decodeMessage(header({ flags: 2 }))).field).toBe("vfio_user_header.flags");
   });
 
-  test("No_reply and Error", () => {
+  it("No_reply and Error", () => {
     expect(decodeMessage(header({ flags: HeaderFlags.NO_REPLY }))).toMatchObject({ no_reply: true });
     const error = header({ flags: Type.REPLY | HeaderFlags.ERROR });
     expect(decodeMessage(error)).toEqual({ kind: "error", command: "DEVICE_RESET", msg_id: 1, errno: 0 });
   });
 
-  test("every payload cut short by one byte of its fixed part is refused", () => {
+  it("every payload cut short by one byte of its fixed part is refused", () => {
     for (const command of Object.keys(Command) as CommandName[]) {
       const { size } = messages[command].request.struct;
       if (size === 0) continue;
@@ -122,21 +122,18 @@ describe("VERSION", () => {
   };
   const capabilities = (text: string): Uint8Array => version(`{"capabilities":${text}}\0`);
 
-  test("without data: all defaults", () => {
+  it("without data: all defaults", () => {
     expect(decodeMessage(version(""))).toMatchObject({ payload: { major: 0, minor: 1, data: undefined } });
   });
 
-  test.each([
-    "{}\0",
-    '{"capabilities":{}}\0',
-    '{"other":1}\0',
-    ' {"capabilities" : {} } \0',
-    "{}\0garbage\0",
-  ])("%j is fine", (text) => {
-    expect(decodeMessage(version(text))).toMatchObject({ command: "VERSION" });
-  });
+  it.each(["{}\0", '{"capabilities":{}}\0', '{"other":1}\0', ' {"capabilities" : {} } \0', "{}\0garbage\0"])(
+    "%j is fine",
+    (text) => {
+      expect(decodeMessage(version(text))).toMatchObject({ command: "VERSION" });
+    },
+  );
 
-  test.each([
+  it.each([
     ["{}", "not terminated"],
     ["\0", "malformed"],
     ["{\0", "malformed"],
@@ -149,25 +146,25 @@ describe("VERSION", () => {
     expect(refusal(() => decodeMessage(version(text)))).toMatchObject({ value, errno: Errno.EINVAL });
   });
 
-  test("text that is no UTF-8", () => {
+  it("text that is no UTF-8", () => {
     const bytes = new Uint8Array([...new TextEncoder().encode('{"a":"'), 0xff, 0xfe, 0x22, 0x7d, 0]);
     expect(refusal(() => decodeMessage(version(bytes))).value).toBe("malformed");
   });
 
-  test.each(["[", '{"a":'])("nesting without end: %s…", (opening) => {
+  it.each(["[", '{"a":'])("nesting without end: %s…", (opening) => {
     const error = refusal(() => decodeMessage(version(`${opening.repeat(10_000)}\0`)));
     expect(error.rule).toContain("levels");
   });
 
-  test("brackets inside a string are not nesting", () => {
+  it("brackets inside a string are not nesting", () => {
     expect(() => decodeMessage(version(`{"a":"${"[".repeat(100)}\\"${"{".repeat(100)}"}\0`))).not.toThrow();
   });
 
-  test("more text than anyone needs", () => {
+  it("more text than anyone needs", () => {
     expect(refusal(() => decodeMessage(version(`{"a":"${"x".repeat(70_000)}"}\0`))).value).toContain("bytes");
   });
 
-  test.each([
+  it.each([
     ["[]", "vfio_user_version.data.capabilities"],
     ["null", "vfio_user_version.data.capabilities"],
     ['{"max_msg_fds":"8"}', "vfio_user_version.data.capabilities.max_msg_fds"],
@@ -187,59 +184,58 @@ describe("VERSION", () => {
     expect(refusal(() => decodeMessage(capabilities(text))).field).toBe(field);
   });
 
-  test("page sizes of a whole 64-bit mask, exactly", () => {
+  it("page sizes of a whole 64-bit mask, exactly", () => {
     const message = decodeMessage(capabilities('{"pgsizes":18446744073709547520}'));
     if (message.command !== "VERSION" || message.kind !== "request") throw new Error("not a VERSION");
     expect(BigInt(message.payload.data!.capabilities!.pgsizes!)).toBe(0xffff_ffff_ffff_f000n);
   });
 
-  test("__proto__ in the JSON is a key like any other", () => {
+  it("__proto__ in the JSON is a key like any other", () => {
     expect(() => decodeMessage(version('{"__proto__":{"capabilities":7}}\0'))).not.toThrow();
   });
 });
 
 describe("DMA_MAP", () => {
   const map = { argsz: 32, flags: 3, offset: 0n, address: 0x1000n, size: 0x1000n };
-  test("up to the very end of the address space", () =>
-    accepts("DMA_MAP", { ...map, address: END - 0x1000n }));
-  test("argsz", () => refuses("DMA_MAP", { ...map, argsz: 31 }, "vfio_user_dma_map.argsz"));
-  test("unknown flags, named", () => {
+  it("up to the very end of the address space", () => accepts("DMA_MAP", { ...map, address: END - 0x1000n }));
+  it("argsz", () => refuses("DMA_MAP", { ...map, argsz: 31 }, "vfio_user_dma_map.argsz"));
+  it("unknown flags, named", () => {
     expect(refuses("DMA_MAP", { ...map, flags: 0x13 }, "vfio_user_dma_map.flags").message).toContain("0x10");
   });
-  test("size zero", () => refuses("DMA_MAP", { ...map, size: 0n }, "vfio_user_dma_map.size"));
-  test("wrap", () => refuses("DMA_MAP", { ...map, address: END - 1n }, "vfio_user_dma_map.size"));
-  test("offset wraps", () => refuses("DMA_MAP", { ...map, offset: END - 1n }, "vfio_user_dma_map.offset"));
+  it("size zero", () => refuses("DMA_MAP", { ...map, size: 0n }, "vfio_user_dma_map.size"));
+  it("wrap", () => refuses("DMA_MAP", { ...map, address: END - 1n }, "vfio_user_dma_map.size"));
+  it("offset wraps", () => refuses("DMA_MAP", { ...map, offset: END - 1n }, "vfio_user_dma_map.offset"));
 });
 
 describe("DMA_UNMAP", () => {
   const unmap = { argsz: 24, flags: 0, address: 0x1000n, size: 0x1000n };
-  test("one", () => accepts("DMA_UNMAP", unmap));
-  test("all", () => accepts("DMA_UNMAP", { argsz: 24, flags: 2, address: 0n, size: 0n }));
-  test("argsz", () => refuses("DMA_UNMAP", { ...unmap, argsz: 23 }, "vfio_user_dma_unmap.argsz"));
-  test("all, but with a size", () =>
+  it("one", () => accepts("DMA_UNMAP", unmap));
+  it("all", () => accepts("DMA_UNMAP", { argsz: 24, flags: 2, address: 0n, size: 0n }));
+  it("argsz", () => refuses("DMA_UNMAP", { ...unmap, argsz: 23 }, "vfio_user_dma_unmap.argsz"));
+  it("all, but with a size", () =>
     refuses("DMA_UNMAP", { ...unmap, flags: 2, address: 0n }, "vfio_user_dma_unmap.size"));
-  test("all, but at an address", () =>
+  it("all, but at an address", () =>
     refuses("DMA_UNMAP", { ...unmap, flags: 2 }, "vfio_user_dma_unmap.address"));
-  test("dirty bitmap", () => refuses("DMA_UNMAP", { ...unmap, flags: 1 }, "vfio_user_dma_unmap.flags"));
-  test("unknown flag", () => refuses("DMA_UNMAP", { ...unmap, flags: 4 }, "vfio_user_dma_unmap.flags"));
-  test("size zero", () => refuses("DMA_UNMAP", { ...unmap, size: 0n }, "vfio_user_dma_unmap.size"));
-  test("wrap", () => refuses("DMA_UNMAP", { ...unmap, address: END - 1n }, "vfio_user_dma_unmap.size"));
+  it("dirty bitmap", () => refuses("DMA_UNMAP", { ...unmap, flags: 1 }, "vfio_user_dma_unmap.flags"));
+  it("unknown flag", () => refuses("DMA_UNMAP", { ...unmap, flags: 4 }, "vfio_user_dma_unmap.flags"));
+  it("size zero", () => refuses("DMA_UNMAP", { ...unmap, size: 0n }, "vfio_user_dma_unmap.size"));
+  it("wrap", () => refuses("DMA_UNMAP", { ...unmap, address: END - 1n }, "vfio_user_dma_unmap.size"));
 });
 
 describe("queries", () => {
-  test("DEVICE_GET_INFO argsz", () =>
+  it("DEVICE_GET_INFO argsz", () =>
     refuses(
       "DEVICE_GET_INFO",
       { argsz: 15, flags: 0, num_regions: 0, num_irqs: 0 },
       "vfio_user_device_info.argsz",
     ));
-  test("DEVICE_GET_REGION_INFO argsz", () =>
+  it("DEVICE_GET_REGION_INFO argsz", () =>
     refuses(
       "DEVICE_GET_REGION_INFO",
       { argsz: 31, flags: 0, index: 0, cap_offset: 0, size: 0n, offset: 0n },
       "vfio_region_info.argsz",
     ));
-  test("DEVICE_GET_REGION_INFO sent again with what came back", () =>
+  it("DEVICE_GET_REGION_INFO sent again with what came back", () =>
     accepts("DEVICE_GET_REGION_INFO", {
       argsz: 64,
       flags: 15,
@@ -248,9 +244,9 @@ describe("queries", () => {
       size: 1n,
       offset: 1n,
     }));
-  test("DEVICE_GET_IRQ_INFO argsz", () =>
+  it("DEVICE_GET_IRQ_INFO argsz", () =>
     refuses("DEVICE_GET_IRQ_INFO", { argsz: 15, flags: 0, index: 0, count: 0 }, "vfio_irq_info.argsz"));
-  test("DEVICE_GET_REGION_IO_FDS argsz, flags and count", () => {
+  it("DEVICE_GET_REGION_IO_FDS argsz, flags and count", () => {
     const struct = "vfio_user_region_io_fds_request";
     const io = { argsz: 16, flags: 0, index: 0, count: 0 };
     refuses("DEVICE_GET_REGION_IO_FDS", { ...io, argsz: 15 }, `${struct}.argsz`);
@@ -262,10 +258,10 @@ describe("queries", () => {
 describe("DEVICE_SET_IRQS", () => {
   const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_TRIGGER } = IrqSetFlags;
   const set = { argsz: 20, flags: DATA_NONE | ACTION_TRIGGER, index: 0, start: 0, count: 1, data: none };
-  test("trigger", () => accepts("DEVICE_SET_IRQS", set));
-  test("disable the index", () => accepts("DEVICE_SET_IRQS", { ...set, count: 0 }));
-  test("argsz", () => refuses("DEVICE_SET_IRQS", { ...set, argsz: 19 }, "vfio_irq_set.argsz"));
-  test.each([
+  it("trigger", () => accepts("DEVICE_SET_IRQS", set));
+  it("disable the index", () => accepts("DEVICE_SET_IRQS", { ...set, count: 0 }));
+  it("argsz", () => refuses("DEVICE_SET_IRQS", { ...set, argsz: 19 }, "vfio_irq_set.argsz"));
+  it.each([
     ACTION_TRIGGER,
     DATA_NONE | DATA_BOOL | ACTION_TRIGGER,
     DATA_NONE,
@@ -275,7 +271,7 @@ describe("DEVICE_SET_IRQS", () => {
     "flags 0x%x are not one DATA and one ACTION",
     (flags) => void refuses("DEVICE_SET_IRQS", { ...set, flags: flags }, "vfio_irq_set.flags"),
   );
-  test("booleans: one each", () => {
+  it("booleans: one each", () => {
     const flags = DATA_BOOL | ACTION_MASK;
     accepts("DEVICE_SET_IRQS", { ...set, argsz: 23, flags, count: 3, data: new Uint8Array(3) });
     refuses(
@@ -284,32 +280,32 @@ describe("DEVICE_SET_IRQS", () => {
       "vfio_irq_set.count",
     );
   });
-  test("start + count wraps", () =>
+  it("start + count wraps", () =>
     refuses("DEVICE_SET_IRQS", { ...set, start: 0xffff_ffff, count: 1 }, "vfio_irq_set.count"));
-  test.each([DATA_EVENTFD | ACTION_TRIGGER, DATA_NONE | ACTION_MASK, DATA_BOOL | ACTION_TRIGGER])(
+  it.each([DATA_EVENTFD | ACTION_TRIGGER, DATA_NONE | ACTION_MASK, DATA_BOOL | ACTION_TRIGGER])(
     "count zero with flags 0x%x",
     (flags) => void refuses("DEVICE_SET_IRQS", { ...set, flags, count: 0 }, "vfio_irq_set.count"),
   );
-  test("count zero, start not", () =>
+  it("count zero, start not", () =>
     refuses("DEVICE_SET_IRQS", { ...set, count: 0, start: 1 }, "vfio_irq_set.start"));
 });
 
 describe("region and DMA access", () => {
-  test("reads that end at 2^64 are fine, one more wraps", () => {
+  it("reads that end at 2^64 are fine, one more wraps", () => {
     accepts("REGION_READ", { offset: END - 4n, region: 0, count: 4 });
     refuses("REGION_READ", { offset: END - 4n, region: 0, count: 5 }, "vfio_user_region_access.offset");
     accepts("DMA_READ", { address: END - 4n, count: 4n });
     refuses("DMA_READ", { address: END - 4n, count: 5n }, "vfio_user_dma_region_access.address");
   });
 
-  test("writes that wrap", () => {
+  it("writes that wrap", () => {
     const data = new Uint8Array(2);
     const at = { offset: END - 1n, region: 0 };
     refuses("REGION_WRITE", { ...at, count: 2, data }, "vfio_user_region_access.offset");
     refuses("DMA_WRITE", { address: END - 1n, count: 2n, data }, "vfio_user_dma_region_access.address");
   });
 
-  test.each([0, 3, 5, 0xffff_ffff])("a write of 4 bytes that says %i", (count) => {
+  it.each([0, 3, 5, 0xffff_ffff])("a write of 4 bytes that says %i", (count) => {
     const bytes = encodeRequest("REGION_WRITE", 1, {
       offset: 0n,
       region: 0,
@@ -321,13 +317,13 @@ describe("region and DMA access", () => {
     expect(error).toMatchObject({ field: "vfio_user_region_access.count", value: String(count) });
   });
 
-  test("a DMA count of 2^64 - 1 with 4 bytes", () => {
+  it("a DMA count of 2^64 - 1 with 4 bytes", () => {
     const bytes = encodeRequest("DMA_WRITE", 1, { address: 0n, count: 4n, data: new Uint8Array(4) });
     new DataView(bytes.buffer).setBigUint64(HEADER_SIZE + 8, END - 1n, true);
     expect(refusal(() => decodeMessage(bytes)).field).toBe("vfio_user_dma_region_access.count");
   });
 
-  test("a DMA_WRITE's reply in the three forms in use: specification, libvfio-user, QEMU", () => {
+  it("a DMA_WRITE's reply in the three forms in use: specification, libvfio-user, QEMU", () => {
     const written = { address: 0x1000n, count: 4n };
     const whole = encodeReply("DMA_WRITE", 1, { written });
     expect(whole.length).toBe(HEADER_SIZE + 16);
@@ -338,7 +334,7 @@ describe("region and DMA access", () => {
     refusal(() => reply(new Uint8Array(11)));
   });
 
-  test("REGION_WRITE_MULTI: at most 8 bytes each, and as many as it says", () => {
+  it("REGION_WRITE_MULTI: at most 8 bytes each, and as many as it says", () => {
     const wr = { offset: 0n, region: 0, count: 8, data: new Uint8Array(8) };
     accepts("REGION_WRITE_MULTI", { wr_cnt: 2n, wrs: [wr, wr] });
     accepts("REGION_WRITE_MULTI", { wr_cnt: 0n, wrs: [] });
@@ -359,16 +355,16 @@ describe("DEVICE_FEATURE", () => {
   const refusesFeature = (field: string, ...args: Parameters<typeof feature>): void =>
     void refuses("DEVICE_FEATURE", feature(...args), field);
 
-  test("probing GET and SET together", () =>
+  it("probing GET and SET together", () =>
     accepts("DEVICE_FEATURE", feature(PROBE | GET | SET | Feature.MIG_DEVICE_STATE)));
-  test("features that are not known here pass: the device knows", () =>
+  it("features that are not known here pass: the device knows", () =>
     accepts("DEVICE_FEATURE", feature(GET | 999, 8)));
-  test("no operation", () => refusesFeature("vfio_user_device_feature.flags", Feature.MIGRATION));
-  test("GET and SET", () => refusesFeature("vfio_user_device_feature.flags", GET | SET | 1));
-  test("a reserved bit", () => refusesFeature("vfio_user_device_feature.flags", GET | (1 << 19) | 1));
-  test("the highest bit", () => refusesFeature("vfio_user_device_feature.flags", 0x8001_0001));
+  it("no operation", () => refusesFeature("vfio_user_device_feature.flags", Feature.MIGRATION));
+  it("GET and SET", () => refusesFeature("vfio_user_device_feature.flags", GET | SET | 1));
+  it("a reserved bit", () => refusesFeature("vfio_user_device_feature.flags", GET | (1 << 19) | 1));
+  it("the highest bit", () => refusesFeature("vfio_user_device_feature.flags", 0x8001_0001));
 
-  test.each([
+  it.each([
     ["MIGRATION", Feature.MIGRATION, 16],
     ["MIG_DEVICE_STATE", Feature.MIG_DEVICE_STATE, 16],
     ["MIG_DATA_SIZE", Feature.MIG_DATA_SIZE, 16],
@@ -378,9 +374,9 @@ describe("DEVICE_FEATURE", () => {
     refusesFeature("vfio_user_device_feature.argsz", GET | index, argsz - 1);
   });
 
-  test("argsz below the request itself", () =>
+  it("argsz below the request itself", () =>
     refusesFeature("vfio_user_device_feature.argsz", SET | Feature.MIG_DEVICE_STATE, 15, new Uint8Array(8)));
-  test("SET MIG_DEVICE_STATE without the state", () =>
+  it("SET MIG_DEVICE_STATE without the state", () =>
     refusesFeature(
       "vfio_user_device_feature_mig_state",
       SET | Feature.MIG_DEVICE_STATE,
@@ -392,7 +388,7 @@ describe("DEVICE_FEATURE", () => {
     FeatureDmaLoggingControl.encode({ page_size, num_ranges: ranges.length, reserved: 0, ranges });
   const START = SET | Feature.DMA_LOGGING_START;
 
-  test("DMA_LOGGING_START", () => {
+  it("DMA_LOGGING_START", () => {
     const struct = "vfio_user_device_feature_dma_logging";
     accepts("DEVICE_FEATURE", feature(START, 64, control(4096n, { iova: END - 4096n, length: 4096n })));
     accepts("DEVICE_FEATURE", feature(START, 64, control(4096n)));
@@ -404,7 +400,7 @@ describe("DEVICE_FEATURE", () => {
     refusesFeature(`${struct}_control.num_ranges`, START, 64, missing);
   });
 
-  test("DMA_LOGGING_REPORT", () => {
+  it("DMA_LOGGING_REPORT", () => {
     const REPORT = GET | Feature.DMA_LOGGING_REPORT;
     const struct = "vfio_user_device_feature_dma_logging_report";
     const report = (iova: bigint, length: bigint, page_size: bigint): Uint8Array =>
@@ -419,19 +415,19 @@ describe("DEVICE_FEATURE", () => {
     refusesFeature(`${struct}.length`, REPORT, 64, report(END - 1n, 2n, 4096n));
   });
 
-  test("a reply without the feature's data", () => {
+  it("a reply without the feature's data", () => {
     const bytes = raw(Command.DEVICE_FEATURE, new Uint8Array([16, 0, 0, 0, 1, 0, 1, 0, 1]), Type.REPLY);
     expect(refusal(() => decodeMessage(bytes)).field).toBe("vfio_user_device_feature_migration");
   });
 });
 
 describe("migration data", () => {
-  test("MIG_DATA_READ: argsz has room for all that is asked", () => {
+  it("MIG_DATA_READ: argsz has room for all that is asked", () => {
     accepts("MIG_DATA_READ", { argsz: 8 + 100, size: 100 });
     refuses("MIG_DATA_READ", { argsz: 8 + 99, size: 100 }, "vfio_user_mig_data.argsz");
   });
 
-  test("MIG_DATA_WRITE: size and data agree; argsz stands for a reply that has no payload", () => {
+  it("MIG_DATA_WRITE: size and data agree; argsz stands for a reply that has no payload", () => {
     accepts("MIG_DATA_WRITE", { argsz: 0, size: 3, data: new Uint8Array(3) });
     const bytes = encodeRequest("MIG_DATA_WRITE", 1, { argsz: 11, size: 3, data: new Uint8Array(3) });
     new DataView(bytes.buffer).setUint32(HEADER_SIZE + 4, 4, true);
@@ -440,14 +436,14 @@ describe("migration data", () => {
 });
 
 describe("values that do not fit", () => {
-  test.each([-1, 1.5, 2 ** 32, NaN])("%d in a u32", (argsz) => {
+  it.each([-1, 1.5, 2 ** 32, NaN])("%d in a u32", (argsz) => {
     const error = refusal(() =>
       encodeRequest("DEVICE_GET_INFO", 1, { argsz: 16, flags: argsz, num_regions: 0, num_irqs: 0 }),
     );
     expect(error.field).toBe("vfio_user_device_info.flags");
   });
 
-  test.each([-1n, END])("%d in a u64", (offset) => {
+  it.each([-1n, END])("%d in a u64", (offset) => {
     const error = refusal(() => encodeReply("REGION_WRITE", 1, { offset, region: 0, count: 0 }));
     expect(error.field).toBe("vfio_user_region_access.offset");
   });

@@ -13,6 +13,7 @@ export type StandardCapability =
   PmCapability | ExpressCapability | AfCapability | MsiCapability | MsixCapability | VendorSpecificCapability;
 /** Capabilities from 0x100 on, for PCI Express functions. */
 export type ExtendedCapability = AerCapability | DsnCapability;
+/** A capability of either list: in the first 256 bytes, or above (PCI Express). */
 export type CapabilityDeclaration = StandardCapability | ExtendedCapability;
 
 /** Declares the fields of a capability, all but its header. */

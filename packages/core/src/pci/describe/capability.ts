@@ -12,6 +12,7 @@ import {
 import { AF, MSI, MSIX, PM, STANDARD_NAMES, VENDOR } from "./standard.js";
 import { PciCapId, PciExtCapId } from "../registers.js";
 
+/** A capability as configuration space shows it. */
 export interface CapabilityDescription {
   /** Bytes from the start of configuration space. */
   readonly offset: number;

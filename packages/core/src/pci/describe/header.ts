@@ -49,6 +49,7 @@ export const STATUS: RegisterSpec = {
   ],
 };
 
+/** A BAR as configuration space shows it. */
 export interface BarDescription {
   /** BAR number. */
   readonly index: number;
@@ -64,6 +65,7 @@ export interface BarDescription {
   readonly size?: number;
 }
 
+/** The expansion ROM as configuration space shows it. */
 export interface RomDescription {
   readonly address?: string;
   /** The register's own enable bit. */

@@ -5,6 +5,7 @@
 
 export type FieldValue = boolean | number | string;
 
+/** A register in words: its value and its fields. */
 export interface RegisterDescription {
   /** As lspci names it, such as "DevCtl". */
   readonly name: string;

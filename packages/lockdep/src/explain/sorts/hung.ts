@@ -4,6 +4,7 @@ import { fromCaller, functionOf } from "../frames.js";
 import type { KernelLock, Report } from "../report.js";
 import { picture, type Sort } from "./sort.js";
 
+/** A task that the kernel has found waiting for too long. */
 export interface HungTask {
   readonly task: TaskName;
   readonly seconds: number;

@@ -15,6 +15,7 @@ import { waitContext, type WaitContextProblem } from "./wait-context.js";
 import { workqueue, type WorkqueueProblem } from "./workqueue.js";
 import type { BadUnlockProblem, RecursionProblem } from "../../problem.js";
 
+/** What a kernel's report says, told apart by `kind`. */
 export type SplatProblem =
   | KernelCycle
   | RecursionProblem

@@ -3,6 +3,7 @@ import { createServer as createTcpServer, type AddressInfo, type Server, type So
 import { createServer as createTlsServer, TLSSocket } from "node:tls";
 import { VfioError } from "@vfiokit/core";
 import { asVfioError } from "../../socket/errors.js";
+import { Admission } from "./admission.js";
 import { hostAndPort, isDeviceName, loopbackAddress, MAX_NAME } from "./address.js";
 import { zstd, type Codec } from "./compression.js";
 import type { ReceiverDevice } from "./device.js";
@@ -13,6 +14,7 @@ import { checkIdentity, MIN_TLS, refuseClient, type RemoteSecurity } from "./sec
 import { Slot } from "./slot.js";
 import { defaultTiming, type Timing } from "./timing.js";
 
+/** Where a receiver listens, whom it trusts, and which devices it fills. */
 export interface ReceiverOptions {
   readonly host: string;
   /** 0: any that is free. */
@@ -26,7 +28,7 @@ export interface ReceiverOptions {
   readonly resumeWindow_ms?: number | undefined;
   /** Bytes that a migration client may send ahead. Default 4 MiB. */
   readonly window?: number | undefined;
-  /** At a time, of all devices. Default 64. */
+  /** At a time, of all devices. Beyond it, who has said nothing makes way for the newest. Default 64. */
   readonly maxConnections?: number | undefined;
   readonly onEvent?: ((event: ReceiverEvent) => void) | undefined;
   readonly timing?: Partial<Timing> | undefined;
@@ -41,7 +43,7 @@ const MAX_RESUME_WINDOW_MS = 24 * 60 * 60 * 1000;
 export class Receiver {
   readonly #slots: ReadonlyMap<string, Slot>;
   readonly #timing: Timing;
-  readonly #connections = new Set<Socket>();
+  readonly #admission: Admission;
   readonly #served = new Set<Promise<void>>();
   #server: Server | undefined;
 
@@ -49,6 +51,10 @@ export class Receiver {
   constructor(private readonly options: ReceiverOptions) {
     if (options.security.kind === "tls") checkIdentity(options.security);
     this.#timing = { ...defaultTiming, ...options.timing };
+    this.#admission = new Admission(options.maxConnections ?? 64, (socket, why) => {
+      const message = `${peerOf(socket)}: a connection was turned away: ${why}`;
+      this.#report({ event: "refused", level: "warn", peer: peerOf(socket), message });
+    });
     const resumeWindow_ms = options.resumeWindow_ms ?? 30_000;
     if (!(resumeWindow_ms >= 0 && resumeWindow_ms <= MAX_RESUME_WINDOW_MS))
       throw new VfioError("EINVAL", `resume window ${resumeWindow_ms} ms: 0 to ${MAX_RESUME_WINDOW_MS}`);
@@ -74,15 +80,7 @@ export class Receiver {
   async listen(): Promise<{ readonly host: string; readonly port: number }> {
     const { security, port } = this.options;
     const server = security.kind === "tls" ? this.#tlsServer(security) : createTcpServer({ noDelay: true });
-    server.maxConnections = this.options.maxConnections ?? 64;
-    server.on("connection", (socket: Socket) => {
-      this.#connections.add(socket);
-      socket.on("close", () => this.#connections.delete(socket));
-    });
-    server.on("drop", () => {
-      const message = `a connection was turned away: there are ${server.maxConnections}`;
-      this.#report({ event: "refused", level: "warn", message });
-    });
+    server.on("connection", (socket: Socket) => this.#admission.enter(socket));
     server.on(security.kind === "tls" ? "secureConnection" : "connection", (socket: Socket) =>
       this.#accept(socket),
     );
@@ -103,9 +101,9 @@ export class Receiver {
     const last = new VfioError("ECONNRESET", "the receiver was ended");
     await Promise.all([...this.#slots.values()].map((slot) => slot.close(last)));
     // Those that were told so close by themselves, within a moment; nobody else has to be told anything.
-    const told = [...this.#connections].filter((socket) => socket.writableEnded && !socket.destroyed);
+    const told = [...this.#admission.connected].filter((socket) => socket.writableEnded && !socket.destroyed);
     const closed = told.map((socket) => once(socket, "close"));
-    for (const socket of this.#connections) if (!told.includes(socket)) socket.destroy();
+    for (const socket of this.#admission.connected) if (!told.includes(socket)) socket.destroy();
     await Promise.all([...closed, ...this.#served]);
   }
 
@@ -124,6 +122,8 @@ export class Receiver {
     server.on("tlsClientError", (error, socket) => {
       const message = `${peerOf(socket)}: no TLS connection: ${error.message.trim()}`;
       this.#report({ event: "refused", level: "warn", peer: peerOf(socket), message });
+      // A handshake that took too long leaves the connection open otherwise.
+      socket.destroy();
     });
     return server;
   }
@@ -155,6 +155,7 @@ export class Receiver {
       if (refusal !== undefined) throw new VfioError("EACCES", refusal);
       if (hello.version < 1)
         throw new VfioError("EPROTO", `version ${hello.version}: this side speaks ${VERSION}`);
+      this.#admission.accepted(socket);
       await this.#slot(hello.device).serve(frames, hello, peer);
     } catch (error) {
       const why = asVfioError(error);

@@ -21,6 +21,7 @@ import type { RemoteSecurity } from "./security.js";
 import { SendWindow } from "./send-window.js";
 import type { Timing } from "./timing.js";
 
+/** How to reach a receiver on another host. */
 export interface RemoteTargetOptions {
   readonly security: RemoteSecurity;
   /** Make the bytes smaller on the way, where both ends can. Default "none". */

@@ -162,14 +162,34 @@ describe("a connection that is no migration client's", () => {
     expect(await slow.next()).toBeUndefined();
   });
 
-  it("more of them than there is room for: the others go on", async () => {
+  it("more of them than there is room for: the longest silent makes way, and a client with something to say is served", async () => {
     await using all = await started({ maxConnections: 4 });
     const raws: Raw[] = [];
     for (let count = 0; count < 3; count++) raws.push(await Raw.to(all.port));
     using late = await Raw.to(all.port);
-    expect(await late.next()).toBeUndefined();
+    expect(await raws[0]!.next()).toBeUndefined();
     expect((await all.receiving.told("refused")).message).toMatch("turned away: there are 4");
+    late.send("HELLO", hello({ device: "nobody" }));
+    expect(await late.next()).toMatch("ENOENT: no device nobody");
     for (const raw of raws) raw[Symbol.dispose]();
+  });
+
+  it("64 of one address: no more than 8 stay, and a client with something to say is served", async () => {
+    await using all = await started();
+    const raws: Raw[] = [];
+    for (let count = 0; count < 64; count++) raws.push(await Raw.to(all.port));
+    await all.receiving.told("refused", 64 - 8);
+    using late = await Raw.to(all.port);
+    late.send("HELLO", hello({ device: "nobody" }));
+    expect(await late.next()).toMatch("ENOENT: no device nobody");
+    for (const raw of raws) raw[Symbol.dispose]();
+  });
+
+  it("only those who are connected and accepted, as many as there may be: another one is turned away", async () => {
+    await using all = await started({ maxConnections: 1 });
+    using late = await Raw.to(all.port);
+    expect(await late.next()).toBeUndefined();
+    expect((await all.receiving.told("refused")).message).toMatch("turned away: there are 1");
   });
 });
 

@@ -67,6 +67,26 @@ describe("with certificates of one authority", () => {
   });
 });
 
+it("a connection that never begins its handshake is closed when its time is over", async () => {
+  await using receiving = await Receiving.start(
+    { card: new FakeTarget() },
+    { security: receiver, timing: { hello_ms: 50 } },
+  );
+  const silent = connectTcp(receiving.port, "127.0.0.1");
+  await once(silent, "close");
+  expect((await receiving.told("refused")).message).toMatch(/no TLS connection: .*handshake timeout/i);
+});
+
+it("64 silent TCP connections do not lock the receiver: a migration client is served at once", async () => {
+  await using receiving = await start();
+  const silent = Array.from({ length: 64 }, () => connectTcp(receiving.port, "127.0.0.1"));
+  for (const socket of silent) socket.on("error", () => undefined);
+  await receiving.told("refused", 64 - 8);
+  (await receiving.connect({ security: migrationClient })).close();
+  await receiving.told("connected");
+  for (const socket of silent) socket.destroy();
+});
+
 describe("a migration client is refused, and told why", () => {
   it.each([
     [

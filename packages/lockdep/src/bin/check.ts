@@ -1,40 +1,17 @@
-import { problemGraph, toJson } from "@vfiokit/lockdep";
-import { checkScenario, formatFinding, toPromela, type ScenarioResult } from "@vfiokit/lockdep/protocol";
-import { Command, Option } from "commander";
-import { CommandError, UsageError } from "../errors.js";
-import { out } from "../output.js";
+import { problemGraph, toJson } from "../index.js";
+import { checkScenario, formatFinding, toPromela, type ScenarioResult } from "../protocol/index.js";
+import { CommandError, UsageError } from "./errors.js";
+import { out } from "./output.js";
 import { loadScenarios } from "./load.js";
-import { addPictureOptions, printPictures, type PictureOptions } from "./output.js";
+import { printPictures, type PictureOptions } from "./pictures.js";
 
 interface Options extends PictureOptions {
   readonly promela?: true;
   readonly scenario?: string;
 }
 
-/** `vfiokit lockdep check FILE…`: the verdict of lock protocols, and why. */
-export function checkCommand(): Command {
-  const command = new Command("check")
-    .description(
-      "Checks lock protocols in YAML or JSON: can tasks that take these locks in these orders deadlock?",
-    )
-    .argument("<file...>", "lock protocols")
-    .option("--scenario <name>", "only the scenario of this name")
-    .addOption(
-      new Option("--promela", "print the scenario as a model for SPIN").conflicts([
-        "svg",
-        "dot",
-        "mermaid",
-        "json",
-      ]),
-    )
-    .addHelpText(
-      "after",
-      '\nExit code 1 if a scenario\'s verdict is not the expected one ("clean", unless the file says otherwise).',
-    );
-  return addPictureOptions(command).action(check);
-}
-
-async function check(files: readonly string[], options: Options): Promise<void> {
+/** What `lockdep check` does. */
+export async function check(files: readonly string[], options: Options): Promise<void> {
   const chosen = loadScenarios(files, options.scenario);
   if (options.promela) {
     if (chosen.length > 1)

@@ -6,33 +6,18 @@ import {
   splatJson,
   symbolsIn,
   type ParseOptions,
-} from "@vfiokit/lockdep/explain";
-import { Command } from "commander";
-import { CommandError } from "../errors.js";
+} from "../explain/index.js";
+import { CommandError } from "./errors.js";
 import { symbolizer } from "./decode.js";
-import { addPictureOptions, printPictures, type PictureOptions } from "./output.js";
-import { err, out } from "../output.js";
+import { err, out } from "./output.js";
+import { printPictures, type PictureOptions } from "./pictures.js";
 
 interface Options extends PictureOptions {
   readonly decode?: string;
 }
 
-/** `vfiokit lockdep explain FILE|-`: lockdep's reports in a kernel log, in plain words. */
-export function explainCommand(): Command {
-  const command = new Command("explain")
-    .description(
-      "Finds lockdep's reports in a kernel log and says in plain words what is wrong, and what to change: also hung tasks, workqueue lockups, and sleeps where nothing may sleep.",
-    )
-    .argument("<file>", 'a kernel log, or "-" for standard input')
-    .option(
-      "--decode <vmlinux>",
-      "show file and line of every place, from this kernel's debugging information",
-    )
-    .addHelpText("after", "\nExit code 1 if the log has no such report.");
-  return addPictureOptions(command).action(explain);
-}
-
-async function explain(file: string, options: Options): Promise<void> {
+/** What `lockdep explain` does. */
+export async function explain(file: string, options: Options): Promise<void> {
   const log = read(file);
   const splats = parseKernelLog(log, decoding(log, options.decode));
   if (splats.length === 0) throw new CommandError(`${file}: no report of lockdep in it`);

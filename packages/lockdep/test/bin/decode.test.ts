@@ -1,12 +1,10 @@
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { scratch, Vfiokit } from "./vfiokit.js";
+import { lockdep, scratch } from "../support/command.js";
 
 const has = (program: string): boolean => spawnSync(program, ["--version"]).error === undefined;
 const tools = ["gcc", "nm", "addr2line"].every(has);
-const bin = fileURLToPath(new URL("../bin/vfiokit.js", import.meta.url));
 
 /** A program whose `outer` is nothing but a loop that is inlined from `inner`: lines 2 to 5. */
 const PROGRAM = `volatile int sink;
@@ -25,7 +23,7 @@ ffff01 (&l){+.+.}-{4:4}, at: ${symbol}
  #0: ffff01 (&l){+.+.}-{4:4}, at: ${symbol}
 `;
 
-describe.skipIf(!tools)("vfiokit lockdep explain --decode", () => {
+describe.skipIf(!tools)("lockdep explain --decode", () => {
   function built(folder: { file(name: string): string }): { program: string; start: bigint; size: bigint } {
     writeFileSync(folder.file("probe.c"), PROGRAM);
     const program = folder.file("probe");
@@ -43,36 +41,34 @@ describe.skipIf(!tools)("vfiokit lockdep explain --decode", () => {
     return { program, start: outer.at, size: next.at - outer.at };
   }
 
-  it("shows file and line, and the inlined function as part of its caller", async () => {
+  it("shows file and line, and the inlined function as part of its caller", () => {
     using folder = scratch();
     const { program, size } = built(folder);
     const log = folder.file("dmesg");
     writeFileSync(log, logOf(`outer+0x${(size / 2n).toString(16)}/0x${size.toString(16)}`));
-    const plain = await Vfiokit.run("lockdep", "explain", log);
+    const plain = lockdep(["explain", log]);
     expect(plain.stdout).not.toContain("probe.c");
-    const { stdout, stderr } = await Vfiokit.run("lockdep", "explain", log, "--decode", program);
+    const { stdout, stderr } = lockdep(["explain", log, "--decode", program]);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/Taken at: outer\+0x\w+\/0x\w+ \(\S*probe\.c:6\)/);
   });
 
-  it("a function of another size is another function, and stays as it is", async () => {
+  it("a function of another size is another function, and stays as it is", () => {
     using folder = scratch();
     const { program, size } = built(folder);
     const log = folder.file("dmesg");
     writeFileSync(log, logOf(`outer+0x1/0x${(size + 16n).toString(16)}`));
-    expect((await Vfiokit.run("lockdep", "explain", log, "--decode", program)).stdout).not.toContain(
-      "probe.c",
-    );
+    expect(lockdep(["explain", log, "--decode", program]).stdout).not.toContain("probe.c");
   });
 
-  it("a file that is no kernel, and one that is not there, are errors that name it", async () => {
+  it("a file that is no kernel, and one that is not there, are errors that name it", () => {
     using folder = scratch();
     const log = folder.file("dmesg");
     writeFileSync(log, logOf("outer+0x1/0x2"));
-    const wrong = await Vfiokit.run("lockdep", "explain", log, "--decode", log);
+    const wrong = lockdep(["explain", log, "--decode", log]);
     expect(wrong.code).toBe(1);
     expect(wrong.stderr).toContain(`error: ${log}: `);
-    const none = await Vfiokit.run("lockdep", "explain", log, "--decode", folder.file("none"));
+    const none = lockdep(["explain", log, "--decode", folder.file("none")]);
     expect(none).toMatchObject({ code: 1, stderr: `error: ${folder.file("none")}: no such file\n` });
   });
 
@@ -80,12 +76,10 @@ describe.skipIf(!tools)("vfiokit lockdep explain --decode", () => {
     using folder = scratch();
     const log = folder.file("dmesg");
     writeFileSync(log, logOf("outer+0x1/0x2"));
-    const { status, stdout, stderr } = spawnSync(
-      process.execPath,
-      [bin, "lockdep", "explain", log, "--decode", log],
-      { encoding: "utf8", env: { ...process.env, PATH: folder.file("nothing") } },
-    );
+    const { code, stdout, stderr } = lockdep(["explain", log, "--decode", log], {
+      env: { PATH: folder.file("nothing") },
+    });
     expect(stderr).toMatch(/^--decode needs nm and addr2line: install binutils.*\n$/);
-    expect({ status, stdout: stdout.includes("held lock freed!") }).toEqual({ status: 0, stdout: true });
+    expect({ code, explained: stdout.includes("held lock freed!") }).toEqual({ code: 0, explained: true });
   });
 });

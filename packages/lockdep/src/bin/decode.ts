@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import type { SourcePlace } from "@vfiokit/lockdep/explain";
-import { CommandError } from "../errors.js";
+import type { SourcePlace } from "../explain/index.js";
+import { CommandError } from "./errors.js";
 
 /** Outputs of nm for a kernel are tens of megabytes. */
 const MAX_BUFFER = 1 << 30;

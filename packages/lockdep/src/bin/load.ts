@@ -1,17 +1,14 @@
 import { readFileSync } from "node:fs";
-import { parseProtocol, ProtocolError, type Protocol, type Scenario } from "@vfiokit/lockdep/protocol";
-import { CommandError, UsageError } from "../errors.js";
+import { parseProtocol, ProtocolError, type Protocol, type Scenario } from "../protocol/index.js";
+import { CommandError, UsageError } from "./errors.js";
 
+/** A scenario, and the file that it is in. */
 export interface FileScenario {
   readonly file: string;
   readonly scenario: Scenario;
 }
 
-/**
- * The scenarios of lock protocol files.
- * @param name only those of this name
- * @throws CommandError for a file that cannot be read or is no lock protocol, UsageError if no scenario is called so
- */
+/** See `loadScenarios` of index.ts. */
 export function loadScenarios(files: readonly string[], name: string | undefined): readonly FileScenario[] {
   const all = files.flatMap((file) => load(file).scenarios.map((scenario) => ({ file, scenario })));
   const chosen = name === undefined ? all : all.filter(({ scenario }) => scenario.name === name);
