@@ -32,6 +32,7 @@ const device = {
   generation: 0,
   migratable: true,
   handOver: { phase: "given", id: HOSTILE },
+  faults: { count: 0, failed: false },
   set: [HOSTILE],
 };
 const handOver = {

@@ -1,7 +1,7 @@
 import { Socket } from "node:net";
 import { resolve } from "node:path";
-import { Listener, type Log } from "@vfiokit/user";
-import { SyscallError, type Fd } from "@vfiokit/user/linux";
+import type { Fd } from "@vfiokit/user/linux";
+import type { Listener, Log } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
 import { BufferedBackend } from "./buffered.js";
 import type { Chardev, ChardevKind } from "./chardev.js";
@@ -15,7 +15,7 @@ export const unix: ChardevKind = {
   name: "unix",
   argument: "PATH",
   summary: "listens at PATH, for one peer at a time",
-  open(argument, log): Chardev {
+  async open(argument, log): Promise<Chardev> {
     const path = resolve(argument);
     let peer: Socket | undefined;
     let sink: NodeSink | undefined;
@@ -55,7 +55,7 @@ export const unix: ChardevKind = {
       else socket.pause();
       backend.writable();
     };
-    const listener = listen(path, (level, message) => log[level](`chardev: ${message}`), connected);
+    const listener = await listen(path, (level, message) => log[level](`chardev: ${message}`), connected);
     return {
       backend,
       description: `unix ${path} (try: socat -,rawer UNIX-CONNECT:${path})`,
@@ -66,7 +66,9 @@ export const unix: ChardevKind = {
 };
 
 /** Listens at `path`, with mode 0600. A socket that a dead program left there is replaced. */
-function listen(path: string, ...rest: [log: Log, connected: (fd: Fd) => void]): Listener {
+async function listen(path: string, ...rest: [log: Log, connected: (fd: Fd) => void]): Promise<Listener> {
+  const { Listener } = await import("@vfiokit/user");
+  const { SyscallError } = await import("@vfiokit/user/linux");
   try {
     return new Listener(path, ...rest);
   } catch (error) {
