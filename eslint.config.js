@@ -98,6 +98,22 @@ export default defineConfig(
   },
   ...direction,
   {
+    // What peers and files say must not steer the terminal.
+    files: ["packages/cli/src/**", "packages/lockdep/src/bin/**"],
+    ignores: ["packages/lockdep/src/bin/output.ts"],
+    rules: {
+      "no-console": "error",
+      "no-restricted-properties": [
+        "error",
+        ...["stdout", "stderr"].map((property) => ({
+          object: "process",
+          property,
+          message: "Print by output.ts, which makes escapes visible.",
+        })),
+      ],
+    },
+  },
+  {
     files: noNode,
     ignores: ["packages/lockdep/src/node/**", "packages/explore/src/bin/**"],
     rules: {

@@ -207,7 +207,7 @@ describe.each([
     await using servers = await Servers.start();
     const then = inFlight ? "go on" : "wait";
     await using migrationClient = Program.start(
-      "client",
+      "migration-client",
       servers.from,
       servers.to,
       then,

@@ -1,7 +1,7 @@
 import { pino, type Level, type Logger } from "pino";
 import { LogSink } from "./log-sink.js";
+import { err, printableJson, shown } from "./output.js";
 import type { LogLevel } from "./shared/log-levels.js";
-import { Style } from "./style.js";
 
 const STDERR = 2;
 
@@ -14,8 +14,7 @@ const levelName = new Map<number, Level>(
 /** A log on standard error: a line of text each on a terminal, else JSON. */
 export function createLog(level: LogLevel): Logger {
   const options = { level, base: null };
-  const isTerminal = process.stderr.isTTY;
-  const form = isTerminal ? textOf : (line: string) => line;
+  const form = err.isTTY ? (line: string) => shown(textOf(line)) : printableJson;
   const sink = new LogSink(STDERR, (dropped) => form(droppedLine(dropped)));
   return pino(options, { write: (line: string) => sink.write(form(line)) });
 }
@@ -28,7 +27,7 @@ function droppedLine(dropped: number): string {
 
 /** "12:03:44 info  client connected pid=812" */
 function textOf(line: string): string {
-  const style = Style.of(process.stderr);
+  const { style } = err;
   const { time, level, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const clock = new Date(time as number).toTimeString().slice(0, 8);
   const name = levelName.get(level as number) ?? "";

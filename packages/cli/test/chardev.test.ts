@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   writeSync,
+  statSync,
 } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -130,6 +131,16 @@ describe("unix", () => {
     driver = undefined;
     await nextTurn();
     expect(existsSync(path)).toBe(false);
+  });
+
+  it("makes its socket for this user only, whatever the umask", async () => {
+    const before = process.umask(0);
+    try {
+      const { chardev } = await plug(`unix:${directory}/tty`);
+      expect(statSync(chardev.path!).mode & 0o777).toBe(0o600);
+    } finally {
+      process.umask(before);
+    }
   });
 
   it("does not take the socket of a program that listens there", async () => {

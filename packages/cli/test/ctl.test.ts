@@ -208,14 +208,16 @@ describe("vfiokit ctl", () => {
       expect(lines(await ctl("hand-over", "give", id))).toEqual([
         "phase   given",
         `id      ${id}`,
+        expect.stringMatching(/^since {3}\d{4}-\d\d-\d\dT[\d:.]+Z$/),
         "state   STOP",
         "resets  2",
       ]);
     }
-    expect(lines(await ctl("info"))).toContain(`hand-over  given ${id}`);
+    const info = lines(await ctl("info"));
+    expect(info).toContainEqual(expect.stringMatching(new RegExp(`^hand-over {2}given ${id} since 2`)));
     await expect(VfioUserClient.connect(socket)).rejects.toThrow();
     await server.says(
-      new RegExp(`was handed over \\(${id}\\).*vfiokit ctl ${socket} hand-over take-back ${id}`),
+      new RegExp(`was given away .*hand-over ${id}.*vfiokit ctl ${socket} hand-over take-back ${id}`),
       "stderr",
     );
     expect(lines(await ctl("hand-over", "take-back", id))).toEqual([

@@ -26,6 +26,20 @@ describe("vfiokit relay", () => {
     expect(moved.stdout).toContain(`${a} -> ${b}: migrated`);
     expect(moved.stderr).toMatch(/requests of the client waited for [\d.]+ ms at most/);
 
+    // It is no device, and its info is another.
+    const info = await Vfiokit.run("ctl", listen, "info");
+    expect(info).toMatchObject({ code: 0, stderr: "" });
+    expect(info.stdout).toMatch(
+      new RegExp(
+        `^relay at ${listen}\nserver +${b}\nclient +connected\nmove +none\nrequests +0 .*\nsnapshots +0\n$`,
+      ),
+    );
+    expect(JSON.parse((await Vfiokit.run("ctl", listen, "info", "--json")).stdout)).toMatchObject({
+      relay: true,
+      server: b,
+    });
+    expect((await Vfiokit.run("ctl", listen, "migration")).stdout).toContain("RUNNING");
+
     // The old server is not needed any more.
     await serverA.kill("SIGKILL");
     const id = new Uint8Array(2);

@@ -30,8 +30,10 @@ const BASE = [
   "cli/dist/version.js",
   "lockdep/dist/bin/errors.js",
   "lockdep/dist/bin/index.js",
+  "lockdep/dist/bin/output.js",
   "lockdep/dist/bin/run.js",
   "lockdep/dist/bin/style.js",
+  "lockdep/dist/visible/index.js",
 ];
 
 it.each([["--version"], ["--help"]])("vfiokit %s loads no command, and nothing of the devices", (option) => {

@@ -29,7 +29,6 @@ export type { SeenOrder } from "./graph.js";
 export type * from "./problem.js";
 export type { Frame } from "./stack.js";
 export { formatProblem } from "./report/text.js";
-export { visible } from "./report/visible.js";
 export { why } from "./report/why.js";
 export { problemGraph, type ProblemGraph } from "./report/graph.js";
 export { toDot } from "./report/dot.js";

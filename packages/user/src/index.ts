@@ -5,3 +5,4 @@ export * from "./relay/index.js";
 export * from "./migrate/index.js";
 export * from "./migrate/remote/index.js";
 export { controlPath, findControlSocket } from "./control/index.js";
+export { Listener } from "./socket/index.js";

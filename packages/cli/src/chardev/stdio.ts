@@ -9,6 +9,8 @@ export const stdio: ChardevKind = {
   name: "stdio",
   summary: "this terminal, or whatever standard input and output are",
   open(_argument, log): Chardev {
+    // The guest's own bytes, as they are: this terminal is its terminal.
+    // eslint-disable-next-line no-restricted-properties
     const { stdin, stdout } = process;
     if (stdin.isTTY) stdin.setRawMode(true); // the guest echoes and edits lines, not this terminal
 

@@ -1,7 +1,7 @@
-import { once } from "node:events";
-import { unlinkSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { Socket } from "node:net";
 import { resolve } from "node:path";
+import type { Fd } from "@vfiokit/user/linux";
+import type { Listener, Log } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
 import { BufferedBackend } from "./buffered.js";
 import type { Chardev, ChardevKind } from "./chardev.js";
@@ -29,18 +29,19 @@ export const unix: ChardevKind = {
         else peer?.pause();
       },
       close(rest) {
-        server.close();
+        listener.close();
         sink?.end(rest);
       },
     });
 
-    const server = createServer({ pauseOnConnect: true }, (socket) => {
+    const connected = (fd: Fd): void => {
       if (peer) {
         log.warn({ path }, "chardev: somebody is connected already, the second peer is turned away");
-        socket.destroy();
+        fd.close();
         return;
       }
       log.info({ path }, "chardev: peer connected");
+      const socket = new Socket({ fd: fd.release() });
       peer = socket;
       sink = new NodeSink(socket, () => backend.writable());
       socket.on("data", (bytes: Buffer) => backend.offer(bytes));
@@ -51,9 +52,10 @@ export const unix: ChardevKind = {
         sink = undefined;
       });
       if (reading) socket.resume();
+      else socket.pause();
       backend.writable();
-    });
-    await listen(server, path);
+    };
+    const listener = await listen(path, (level, message) => log[level](`chardev: ${message}`), connected);
     return {
       backend,
       description: `unix ${path} (try: socat -,rawer UNIX-CONNECT:${path})`,
@@ -63,25 +65,14 @@ export const unix: ChardevKind = {
   },
 };
 
-/** Listens at `path`. A socket that a dead program left there is replaced. */
-async function listen(server: Server, path: string): Promise<void> {
-  if (await isStale(path)) unlinkSync(path);
-  server.listen(path);
+/** Listens at `path`, with mode 0600. A socket that a dead program left there is replaced. */
+async function listen(path: string, ...rest: [log: Log, connected: (fd: Fd) => void]): Promise<Listener> {
+  const { Listener } = await import("@vfiokit/user");
+  const { SyscallError } = await import("@vfiokit/user/linux");
   try {
-    await once(server, "listening");
+    return new Listener(path, ...rest);
   } catch (error) {
-    throw new CommandError(`chardev unix:${path}: ${(error as NodeJS.ErrnoException).message}`);
+    if (!(error instanceof SyscallError)) throw error;
+    throw new CommandError(`chardev unix:${path}: ${error.message}`);
   }
-}
-
-/** A socket file that nobody listens at. */
-function isStale(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect(path);
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(false);
-    });
-    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED"));
-  });
 }

@@ -6,16 +6,19 @@ import {
   AdminClient,
   findControlSocket,
   handOverSteps,
+  keptAway,
+  RelayClient,
   type AdminCommand,
   type AdminRequest,
   type AdminResults,
   type HandOverStep,
+  type RelayStatus,
 } from "@vfiokit/user";
 import { CommandError, UsageError } from "../errors.js";
-import { Style } from "../style.js";
+import { out } from "../output.js";
 import { table } from "../shared/tables.js";
 import { timeoutOption } from "../shared/timeout.js";
-import { formatResult } from "./format.js";
+import { formatRelay, formatResult } from "./format.js";
 
 const commands: Readonly<Record<AdminCommand, string>> = {
   info: "the device, its client, its resets",
@@ -53,11 +56,16 @@ export function ctlCommand(): Command {
         { json, timeout }: Options,
       ) => {
         const request = requestOf(command, what, id);
-        const result = await ask(resolve(socket), request, 1000 * timeout);
-        const lines = json
-          ? [JSON.stringify(result)]
-          : formatResult(request.command, result, Style.of(process.stdout));
-        process.stdout.write(`${lines.join("\n")}\n`);
+        const path = resolve(socket);
+        const relay = command === "info" ? await relayAt(path, 1000 * timeout) : undefined;
+        const result = relay ?? (await ask(path, request, 1000 * timeout));
+        if (json) out.json(result);
+        else if (relay) out.lines(formatRelay(relay, out.style));
+        else out.lines(formatResult(request.command, result as AdminResults[AdminCommand], out.style));
+        // A device that was given away answers nobody else: how to have it back.
+        const kept =
+          !json && command === "info" && !relay && keptAwayOf(result as AdminResults["info"], socket);
+        if (kept) out.line(kept);
       },
     );
 }
@@ -114,6 +122,16 @@ function choose<T extends string>(
   const known = values.find((known) => known === value);
   if (known !== undefined) return known;
   throw new UsageError(`${command} needs ${name === "error" ? "an" : "a"} ${name}: ${values.join(", ")}`);
+}
+
+function keptAwayOf({ handOver }: AdminResults["info"], socket: string): string | undefined {
+  return handOver && keptAway(handOver, socket);
+}
+
+/** Of a relay, its own info; it passes everything else on to its server. */
+async function relayAt(path: string, timeoutMs: number): Promise<RelayStatus | undefined> {
+  using relay = await RelayClient.open(path, timeoutMs);
+  return await relay?.status(timeoutMs);
 }
 
 /** @throws CommandError, SyscallError, VfioError */

@@ -1,4 +1,4 @@
-import type { AdminCommand, AdminResults, TaskReport } from "@vfiokit/user";
+import type { AdminCommand, AdminResults, RelayStatus, TaskReport } from "@vfiokit/user";
 import type { Style } from "../style.js";
 import { bytes, table } from "../shared/tables.js";
 
@@ -16,9 +16,7 @@ const formatters: Formatters = {
       ["resets", `${info.generation}`],
       ...(info.faults.count > 0 ? [["exceptions", faultsOf(info)]] : []),
       ["migration", info.migratable ? "possible" : "not possible"],
-      ...(info.handOver?.id === undefined
-        ? []
-        : [["hand-over", `${info.handOver.phase} ${info.handOver.id}`]]),
+      ...(info.handOver?.id === undefined ? [] : [["hand-over", handOverOf(info.handOver)]]),
       ["hot reset", info.set.join(" ")],
     ]),
   ],
@@ -50,10 +48,12 @@ const formatters: Formatters = {
       ["session", sessionOpen ? "open" : "none"],
       ["resets", `${generation}`],
     ]),
-  "hand-over": ({ phase, id, wasReset, outcome, state, generation }) =>
+  "hand-over": ({ phase, id, to, since, wasReset, outcome, state, generation }) =>
     table([
       ["phase", `${phase}${wasReset ? ", and reset since" : ""}`],
       ...(id === undefined ? [] : [["id", id]]),
+      ...(to === undefined ? [] : [["to", to]]),
+      ...(since === undefined ? [] : [["since", since]]),
       ...(outcome === undefined ? [] : [["outcome", outcome]]),
       ["state", state],
       ["resets", `${generation}`],
@@ -67,6 +67,30 @@ export function formatResult<C extends AdminCommand>(
   style: Style,
 ): string[] {
   return formatters[command](result, style);
+}
+
+/** What a relay answers to info. */
+export function formatRelay(relay: RelayStatus, style: Style): string[] {
+  return [
+    style.bold(`relay at ${relay.listen}`),
+    ...table([
+      ["server", relay.server],
+      ["client", relay.connected ? "connected" : "none"],
+      ["move", relay.migrating ? "under way" : "none"],
+      ["requests", `${relay.underWay} without an answer of the server yet`],
+      ["snapshots", `${relay.snapshots}`],
+    ]),
+  ];
+}
+
+/** "given 0123… to /run/b.sock since 2026-…" */
+function handOverOf({ phase, id, to, since }: NonNullable<AdminResults["info"]["handOver"]>): string {
+  return [
+    phase,
+    id,
+    ...(to === undefined ? [] : ["to", to]),
+    ...(since === undefined ? [] : ["since", since]),
+  ].join(" ");
 }
 
 /** What the device's own code has thrown. */

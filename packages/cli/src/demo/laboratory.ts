@@ -1,6 +1,7 @@
 import { choose, designs, invariantNames, runLab, type LabReport } from "@vfiokit/lab";
 import { matrixTable } from "../lab/matrix.js";
 import type { Narrator } from "./narrator.js";
+import { err } from "../output.js";
 
 /** The design of this core: of the others it is known that they fail. */
 const OWN = "generation";
@@ -72,12 +73,12 @@ class Progress {
   private shown = 0;
 
   show(text: string): void {
-    if (!process.stderr.isTTY || performance.now() - this.shown < 100) return;
+    if (performance.now() - this.shown < 100) return;
     this.shown = performance.now();
-    process.stderr.write(`\r\x1b[K    ${text}`);
+    err.progress(`    ${text}`);
   }
 
   end(): void {
-    if (this.shown > 0) process.stderr.write("\r\x1b[K");
+    err.clearProgress();
   }
 }

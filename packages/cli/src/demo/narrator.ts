@@ -1,21 +1,21 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CommandError } from "../errors.js";
-import { Style } from "../style.js";
+import { out } from "../output.js";
 
 /** Between two chapters, on a terminal: time to read. */
 const PAUSE_MS = 700;
 
 /** Prints what happens, as it happens. */
 export class Narrator {
-  readonly style = Style.of(process.stdout);
+  readonly style = out.style;
   private chapters = 0;
 
   line(text = ""): void {
-    process.stdout.write(`${text}\n`);
+    out.text(`${text}\n`);
   }
 
   async chapter(title: string): Promise<void> {
-    if (this.chapters++ > 0 && process.stdout.isTTY) await sleep(PAUSE_MS);
+    if (this.chapters++ > 0 && out.isTTY) await sleep(PAUSE_MS);
     this.line(`\n${this.style.bold(title)}`);
   }
 

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
+import { out } from "../output.js";
 import { timeoutOption } from "../shared/timeout.js";
-import { Style } from "../style.js";
 import { formatReport } from "./format.js";
 import { inspect } from "./inspect.js";
 
@@ -13,7 +13,7 @@ export function infoCommand(): Command {
     .option("--json", "print everything as JSON")
     .action(async (socket: string, { json, timeout }: { json?: true; timeout: number }) => {
       const report = await inspect(resolve(socket), 1000 * timeout);
-      const lines = json ? [JSON.stringify(report, null, 2)] : formatReport(report, Style.of(process.stdout));
-      process.stdout.write(`${lines.join("\n")}\n`);
+      if (json) out.json(report, 2);
+      else out.lines(formatReport(report, out.style));
     });
 }

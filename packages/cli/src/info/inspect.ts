@@ -1,7 +1,7 @@
 import { RegionIndex, VfioError } from "@vfiokit/core";
 import { describeConfig, type ConfigDescription } from "@vfiokit/core/pci";
 import { DeviceFlags, RegionFlags } from "@vfiokit/core/host";
-import { VfioUserClient, type Limits as Negotiated } from "@vfiokit/user";
+import { AdminClient, controlPath, keptAway, VfioUserClient, type Limits as Negotiated } from "@vfiokit/user";
 import { Feature, capabilityDefaults } from "@vfiokit/user/wire";
 import { CommandError } from "../errors.js";
 import {
@@ -52,11 +52,24 @@ async function connect(path: string, timeoutMs: number): Promise<VfioUserClient>
     return await VfioUserClient.connect(path, { timeoutMs });
   } catch (error) {
     if (error instanceof VfioError && NO_ANSWER.has(error.code)) {
+      const kept = await whyKeptAway(path, timeoutMs);
+      if (kept !== undefined) throw new CommandError(`${path}: ${kept}`);
       throw new CommandError(
         `${path}: no answer (${error.code}). Is another client, such as QEMU, attached?`,
       );
     }
     throw error;
+  }
+}
+
+/** A server whose device is in a hand-over turns everybody away: its administrator is told why. */
+async function whyKeptAway(path: string, timeoutMs: number): Promise<string | undefined> {
+  try {
+    using admin = new AdminClient(controlPath(path));
+    const { handOver } = await admin.request({ command: "info" }, { timeoutMs });
+    return handOver && keptAway(handOver, path);
+  } catch {
+    return undefined; // nobody to ask
   }
 }
 

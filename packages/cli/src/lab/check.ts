@@ -4,7 +4,7 @@ import type { Scenario } from "@vfiokit/lockdep/protocol";
 import { loadScenarios, type FileScenario } from "@vfiokit/lockdep/bin";
 import { Command } from "commander";
 import { CommandError, UsageError } from "../errors.js";
-import { Style } from "../style.js";
+import { err, out } from "../output.js";
 import { parseBounds } from "./bounds.js";
 import { lines } from "./lines.js";
 import {
@@ -71,14 +71,14 @@ async function check(files: readonly string[], options: Options): Promise<void> 
       const counterexample = schedule === undefined ? undefined : await replayProtocol(scenario, schedule);
       const one = { file, result, counterexample };
       checked.push(one);
-      clearProgress();
-      if (!options.json) process.stdout.write(`${text(one, options).join("\n")}\n`);
+      err.clearProgress();
+      if (!options.json) out.lines(text(one, options));
     }
   } finally {
     process.off("SIGINT", onInterrupt);
-    clearProgress();
+    err.clearProgress();
   }
-  if (options.json) process.stdout.write(`${JSON.stringify(checked.map(toJson), null, 2)}\n`);
+  if (options.json) out.json(checked.map(toJson), 2);
   const failed = checked.filter(({ result }) => !isOk(result)).length;
   if (failed > 0) throw new CommandError(`${failed} of ${checked.length} scenarios fail`);
   const count = (wanted: ProtocolVerdict): number =>
@@ -104,8 +104,8 @@ async function replayOne(chosen: readonly FileScenario[], schedule: string, asJs
   const replayed = await replayProtocol(only!.scenario, schedule).catch((error: unknown) => {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   });
-  if (asJson) process.stdout.write(`${JSON.stringify(replayed, null, 2)}\n`);
-  else process.stdout.write(`${lines(replayed.lines, Style.of(process.stdout)).join("\n")}\n`);
+  if (asJson) out.json(replayed, 2);
+  else out.lines(lines(replayed.lines, out.style));
   if (replayed.verdict === "not-found") throw new CommandError("every task has ended");
 }
 
@@ -116,18 +116,18 @@ function isOk({ scenario, verdict }: ProtocolResult): boolean {
 }
 
 function text({ file, result, counterexample }: Checked, options: Options): string[] {
-  const style = Style.of(process.stdout);
+  const { style } = out;
   const { scenario, schedule } = result;
   const mark = isOk(result) ? style.green("ok") : style.red("FAILED");
-  const out = [`${mark} ${file}: ${scenario.name}: ${verdictText(result, options.bound)}`];
+  const told = [`${mark} ${file}: ${scenario.name}: ${verdictText(result, options.bound)}`];
   if (counterexample && schedule !== undefined) {
-    out.push(...lines(counterexample.lines, style).map((line) => `  ${line}`));
+    told.push(...lines(counterexample.lines, style).map((line) => `  ${line}`));
     const words = ["vfiokit", "lab", "check", file, "--scenario", scenario.name, "--replay", schedule];
-    out.push(`  ${style.dim(words.map(quoted).join(" "))}`);
+    told.push(`  ${style.dim(words.map(quoted).join(" "))}`);
   }
   const compared = comparison(result);
-  if (compared !== undefined) out.push(`  ${compared}`);
-  return out;
+  if (compared !== undefined) told.push(`  ${compared}`);
+  return told;
 }
 
 function verdictText(
@@ -203,10 +203,5 @@ const quoted = (word: string): string =>
 
 /** One line on a terminal, rewritten; nothing anywhere else. */
 function progress({ name }: Scenario, executions: number): void {
-  if (process.stderr.isTTY)
-    process.stderr.write(`\r\x1b[K${name}: ${executions.toLocaleString("en-US")} executions`);
-}
-
-function clearProgress(): void {
-  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  err.progress(`${name}: ${executions.toLocaleString("en-US")} executions`);
 }

@@ -1,5 +1,6 @@
 import { designs, invariantNames, invariants, subsets } from "@vfiokit/lab";
 import { Command } from "commander";
+import { out } from "../output.js";
 import { table } from "../shared/tables.js";
 import { chooseScenarios } from "./choice.js";
 
@@ -24,6 +25,6 @@ export function listCommand(): Command {
               ),
             ]
           : chooseScenarios(pattern).map(({ name }) => name);
-      process.stdout.write(`${lines.join("\n")}\n`);
+      out.lines(lines);
     });
 }

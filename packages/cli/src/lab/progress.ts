@@ -1,16 +1,17 @@
 import type { LabProgress } from "@vfiokit/lab";
 import { Presets, SingleBar } from "cli-progress";
+import { err } from "../output.js";
 
 /** A bar on a terminal, on stderr; nothing anywhere else. */
 export class ProgressBar implements Disposable {
   #bar: SingleBar | undefined;
 
   show({ done, total, executions, design }: LabProgress): void {
-    if (!process.stderr.isTTY) return;
+    if (!err.isTTY) return;
     if (!this.#bar) {
       this.#bar = new SingleBar(
         {
-          stream: process.stderr,
+          stream: err.stream,
           clearOnComplete: true,
           hideCursor: true,
           // Ctrl-C is the command's.

@@ -1,7 +1,7 @@
 import { replayCounterexample } from "@vfiokit/lab";
 import { Command } from "commander";
 import { CommandError, UsageError } from "../errors.js";
-import { Style } from "../style.js";
+import { out } from "../output.js";
 import { lines } from "./lines.js";
 
 /** `vfiokit lab replay COUNTEREXAMPLE`: what happens, line by line. */
@@ -18,7 +18,7 @@ async function replay(counterexample: string, options: { readonly json?: true })
   const replayed = await replayCounterexample(counterexample).catch((error: unknown) => {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   });
-  if (options.json) process.stdout.write(`${JSON.stringify(replayed, null, 2)}\n`);
-  else process.stdout.write(`${lines(replayed.lines, Style.of(process.stdout)).join("\n")}\n`);
+  if (options.json) out.json(replayed, 2);
+  else out.lines(lines(replayed.lines, out.style));
   if (replayed.violations.length === 0) throw new CommandError("nothing was violated");
 }

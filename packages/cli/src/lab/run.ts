@@ -2,7 +2,7 @@ import { exitCodeOf } from "@vfiokit/explore";
 import { replayCounterexample, runLab, type LabReport } from "@vfiokit/lab";
 import { Command } from "commander";
 import { CommandError, UsageError } from "../errors.js";
-import { Style } from "../style.js";
+import { err, out } from "../output.js";
 import { parseBounds, positive } from "./bounds.js";
 import { chooseDesigns, chooseScenarios } from "./choice.js";
 import { checkHtmlTarget, writeHtml } from "./html.js";
@@ -91,9 +91,9 @@ async function run(options: Options): Promise<void> {
     process.off("SIGINT", onInterrupt);
     process.off("SIGTERM", onInterrupt);
   }
-  if (options.json) process.stdout.write(`${JSON.stringify({ matrix: report.matrix }, null, 2)}\n`);
+  if (options.json) out.json({ matrix: report.matrix }, 2);
   else await print(report);
-  if (options.html !== undefined) process.stderr.write(`${await writeHtml(options.html, report, bounds)}\n`);
+  if (options.html !== undefined) err.line(await writeHtml(options.html, report, bounds));
   const own = Object.values(report.matrix[DEFAULT_DESIGN] ?? {});
   if (own.some(({ verdict }) => verdict === "fail")) throw new CommandError(`${DEFAULT_DESIGN} fails`);
   if (own.some(({ verdict }) => verdict === "unknown"))
@@ -114,14 +114,14 @@ async function run(options: Options): Promise<void> {
 async function share(target: RedisTarget): Promise<QueuedRun> {
   const { openRun } = await loadQueue(() => import("./queue/coordinator.js")); // not before it is needed: commands start quickly
   const run = await openRun(target);
-  process.stderr.write(`run ${run.id}: shared with every vfiokit lab worker --queue ${target.shown}\n`);
+  err.line(`run ${run.id}: shared with every vfiokit lab worker --queue ${target.shown}`);
   return run;
 }
 
 async function print(report: LabReport): Promise<void> {
-  const style = Style.of(process.stdout);
-  const out: string[] = matrixTable(report.matrix, style);
-  out.push(
+  const { style } = out;
+  const told: string[] = matrixTable(report.matrix, style);
+  told.push(
     "",
     `${report.executions.toLocaleString("en-US")} executions of ${report.scenarios} scenarios in ${(report.time / 1000).toFixed(1)} s. ` +
       "The numbers are executions; without a + behind them, there are no others that could differ.",
@@ -130,7 +130,7 @@ async function print(report: LabReport): Promise<void> {
     for (const [invariant, cell] of Object.entries(cells)) {
       if (cell.counterexample === undefined) continue;
       const finding = (report.findings[design] as Record<string, string>)[invariant] ?? "";
-      out.push(
+      told.push(
         "",
         style.bold(`${design}: ${invariant}`),
         finding,
@@ -138,10 +138,10 @@ async function print(report: LabReport): Promise<void> {
       );
       // What lockdep prints for an order of locks fills a screen: the line above says which.
       if (!cell.counterexample.endsWith("@warm-up"))
-        out.push(
+        told.push(
           ...lines((await replayCounterexample(cell.counterexample)).lines, style).map((line) => `  ${line}`),
         );
     }
   }
-  process.stdout.write(`${out.join("\n")}\n`);
+  out.lines(told);
 }

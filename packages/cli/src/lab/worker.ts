@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { positive } from "./bounds.js";
 import { loadQueue } from "./queue/load.js";
 import { parseRedisUrl } from "./queue/url.js";
+import { out } from "../output.js";
 
 /** `vfiokit lab worker`: explores parts of the runs of others. */
 export function workerCommand(): Command {
@@ -28,7 +29,7 @@ async function work(options: { readonly queue: string; readonly concurrency: str
     await serveRuns({
       target,
       concurrency,
-      say: (line) => process.stdout.write(`${line}\n`),
+      say: (line) => out.line(line),
       signal: end.signal,
     });
   } finally {

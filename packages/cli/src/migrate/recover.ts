@@ -10,6 +10,7 @@ import {
   type RemoteHandOver,
 } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
+import { out } from "../output.js";
 import { remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 import type { Ends } from "./ends.js";
 
@@ -31,13 +32,12 @@ export async function recoverEnds(ends: Ends, options: TlsOptions, json: boolean
   const target = isRemoteUrl(to) ? remoteSide(to, options) : localSide(to);
   const { id, steps, runs, message } = await recover(localSide(from), target);
   const headline = outcomes[runs](ends);
-  const lines = json
-    ? [JSON.stringify({ event: "recovered", id, runs, steps, message })]
-    : [
-        `${headline}: ${message}`,
-        ...steps.map(({ side, step }) => `  ${side === "source" ? from : to}: ${step}`),
-      ];
-  process.stdout.write(`${lines.join("\n")}\n`);
+  if (json) out.json({ event: "recovered", id, runs, steps, message });
+  else
+    out.lines([
+      `${headline}: ${message}`,
+      ...steps.map(({ side, step }) => `  ${side === "source" ? from : to}: ${step}`),
+    ]);
   if (runs === "neither" || runs === "undecided") throw new CommandError(headline);
 }
 

@@ -1,7 +1,7 @@
 import { SingleBar } from "cli-progress";
 import type { VfioError } from "@vfiokit/core";
 import type { MigrateError, MigrateEvent, MigratePhase, MigrateProgress, MigrateResult } from "@vfiokit/user";
-import { Style } from "../style.js";
+import { err, out } from "../output.js";
 import { bytes, table } from "../shared/tables.js";
 import { duration } from "../shared/units.js";
 
@@ -43,17 +43,17 @@ class JsonReporter implements Reporter {
   }
 
   #line(event: object): void {
-    process.stdout.write(`${JSON.stringify(event)}\n`);
+    out.json(event);
   }
 }
 
 /** A progress bar on a terminal's standard error, and what came out of it on standard output. */
 class TextReporter implements Reporter {
-  readonly #err = Style.of(process.stderr);
-  readonly #out = Style.of(process.stdout);
+  readonly #err = err.style;
+  readonly #out = out.style;
   readonly #bar = new SingleBar({
     format: "{phase} [{bar}] {moved} {rate} {details}",
-    stream: process.stderr,
+    stream: err.stream,
     hideCursor: true,
     clearOnComplete: true,
     barsize: 24,
@@ -80,7 +80,7 @@ class TextReporter implements Reporter {
         break;
       case "done":
         this.close();
-        process.stdout.write(`${this.#summary(event).join("\n")}\n`);
+        out.lines(this.#summary(event));
         break;
     }
   }
@@ -91,7 +91,7 @@ class TextReporter implements Reporter {
 
   note(text: string): void {
     this.close();
-    process.stderr.write(`${text}\n`);
+    err.line(text);
   }
 
   close(): void {
@@ -103,7 +103,7 @@ class TextReporter implements Reporter {
   }
 
   #progress(progress: MigrateProgress): void {
-    if (!process.stderr.isTTY) return;
+    if (!err.isTTY) return;
     const total = progress.bytes + (progress.remaining ?? 0);
     const shown = payload(progress);
     if (this.#bar.isActive) {
@@ -121,7 +121,7 @@ class TextReporter implements Reporter {
     return [
       headline + this.#out.green("migrated"),
       ...table([
-        ["  downtime", duration(result.downtime_ms)],
+        ["  downtime", duration(result.downtime_ms) + expected(result)],
         ["  in all", `${duration(result.total_ms)}${restarts}`],
         [
           "  sent",
@@ -142,6 +142,10 @@ const precopyEnds: Readonly<Record<MigrateResult["precopyEnd"], string>> = {
   "nothing-left": "no more could be sent",
   none: "",
 };
+
+function expected({ expectedDowntime_ms: ms }: MigrateResult): string {
+  return ms === undefined ? "" : `, expected ${duration(ms)} at most`;
+}
 
 /** What the progress bar shows. */
 export function payload(progress: MigrateProgress): Record<string, string> {

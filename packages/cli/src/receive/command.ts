@@ -10,9 +10,9 @@ import {
 } from "@vfiokit/user";
 import { VfioError } from "@vfiokit/core";
 import { CommandError, UsageError } from "../errors.js";
+import { out, printableJson, shown } from "../output.js";
 import { endSignal } from "../shared/signals.js";
 import { LogSink } from "../log-sink.js";
-import { Style } from "../style.js";
 import { parseSeconds } from "../shared/units.js";
 import { addTlsOptions, remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 
@@ -24,6 +24,8 @@ interface ReceiveOptions extends TlsOptions {
   readonly resumeWindow: number;
   readonly json?: true;
 }
+
+const STDOUT = 1;
 
 /** `vfiokit receive`. */
 export function receiveCommand(): Command {
@@ -118,7 +120,7 @@ function asListenError(error: unknown, { listen }: ReceiveOptions): unknown {
 /** Prints events; a standard output that nobody reads must not hold up the migrations. */
 function printer(json: boolean): (event: ReceiverEvent) => void {
   const form = json ? jsonOf : textOf;
-  const sink = new LogSink(process.stdout.fd, (dropped) => {
+  const sink = new LogSink(STDOUT, (dropped) => {
     const message = `${dropped} events were not printed: nobody read standard output`;
     return form({ event: "dropped", level: "warn", message });
   });
@@ -128,12 +130,12 @@ function printer(json: boolean): (event: ReceiverEvent) => void {
 type PrintedEvent = Omit<ReceiverEvent, "event"> & { readonly event: ReceiverEvent["event"] | "dropped" };
 
 function jsonOf({ level: _level, ...event }: PrintedEvent): string {
-  return `${JSON.stringify(event)}\n`;
+  return `${printableJson(JSON.stringify(event))}\n`;
 }
 
 function textOf({ level, device, message }: PrintedEvent): string {
-  const style = Style.of(process.stdout);
+  const { style } = out;
   const colour = level === "error" ? style.red : level === "warn" ? style.yellow : (text: string) => text;
   const where = device === undefined ? "" : `${style.bold(device)}: `;
-  return `${where}${colour(message)}\n`;
+  return `${shown(`${where}${colour(message)}`).replaceAll("\n", "\\n")}\n`;
 }

@@ -4,10 +4,10 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { controlPath, Relay, RelayControl, type OnLoss } from "@vfiokit/user";
 import { createLog, type Logger } from "../log.js";
 import { logLevels, type LogLevel } from "../shared/log-levels.js";
+import { out } from "../output.js";
 import { qemuDevice, shellLine } from "../shared/attach.js";
 import { endSignal } from "../shared/signals.js";
 import { parseSeconds } from "../shared/units.js";
-import { Style } from "../style.js";
 
 interface RelayCommandOptions {
   readonly listen: string;
@@ -99,7 +99,9 @@ async function relay(options: RelayCommandOptions): Promise<void> {
 function starter(command: string, log: Logger): () => void {
   return () => {
     log.info(`starting ${command}`);
-    const server = spawn(command, { shell: true, detached: true, stdio: ["ignore", 2, 2] });
+    // The server is not npm's, even where the relay is.
+    const { npm_lifecycle_event: _, ...env } = process.env;
+    const server = spawn(command, { shell: true, detached: true, stdio: ["ignore", 2, 2], env });
     server.on("error", (error) => log.error(`${command}: ${error.message}`));
     server.unref();
   };
@@ -107,12 +109,11 @@ function starter(command: string, log: Logger): () => void {
 
 function announce(listen: string, server: string, json: true | undefined): void {
   if (json) {
-    process.stdout.write(
-      `${JSON.stringify({ pid: process.pid, socket: listen, ctl: controlPath(listen), server, qemu: qemuDevice(listen) })}\n`,
-    );
+    const ctl = controlPath(listen);
+    out.json({ pid: process.pid, socket: listen, ctl, server, qemu: qemuDevice(listen) });
     return;
   }
-  const style = Style.of(process.stdout);
+  const { style } = out;
   const lines = [
     `${style.bold("relay")} at ${listen}`,
     `  ${style.dim("server")}  ${server}`,
@@ -122,5 +123,5 @@ function announce(listen: string, server: string, json: true | undefined): void 
     `To move the device: ${style.cyan(shellLine(["vfiokit", "migrate", listen, "TO"]))}`,
     "",
   ];
-  process.stdout.write(`${lines.join("\n")}\n`);
+  out.lines(lines);
 }

@@ -1,44 +1,78 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
-import { restoreImage } from "@vfiokit/user";
+import { checkImage, restoreImage, type EndpointDescription } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
-import { openImage } from "../shared/image-file.js";
-import { inspectImage, problemText } from "../shared/inspect-image.js";
+import { out } from "../output.js";
+import { inputName, KeptImage, openImage } from "../shared/image-input.js";
+import { inspectOpened, problemText } from "../shared/inspect-image.js";
 import { bytes } from "../shared/tables.js";
 import { timeoutOption } from "../shared/timeout.js";
+
+/** Bytes of a device's sections that are no memory, at most: what a device reads into its own. */
+const MAX_SECTIONS_BYTES = 256 * 1024 * 1024;
+/** Headers of records, for a byte of memory. */
+const OVERHEAD = 1 / 1024;
+
+interface RestoreOptions {
+  readonly dryRun?: true;
+  readonly json?: true;
+  /** Seconds. */
+  readonly timeout: number;
+}
 
 /** `vfiokit restore FILE SOCKET`. */
 export function restoreCommand(): Command {
   return new Command("restore")
-    .argument("<file>", "file written by vfiokit save")
+    .argument("<file>", "file written by vfiokit save; a FIFO, or -: standard input")
     .argument("<socket>", "path of the server's socket")
     .addOption(timeoutOption())
+    .option("--dry-run", "only check whether the device takes it")
     .option("--json", "print the result as one line of JSON")
-    .action(async (file: string, socket: string, { json, timeout }: { json?: true; timeout: number }) => {
+    .action(async (file: string, socket: string, options: RestoreOptions) => {
       const path = resolve(socket);
-      const { begin, problem } = await inspectImage(file);
-      // What is no stream of ours may be another server's, which alone can judge it.
-      const foreign = problem?.rule === "not-a-stream";
-      if (problem && !foreign)
-        throw new CommandError(`${file}: ${problemText(problem)}; ${path} is untouched`);
-      const { chunks } = await openImage(file);
-      const { bytes: size } = await restoreImage(
-        path,
-        chunks,
-        ({ identity }) => {
-          if (!begin || describeIdentity(begin.identity) === describeIdentity(identity)) return;
-          throw new CommandError(
-            `${file} is of another device: ${describeIdentity(begin.identity)}; ` +
-              `at ${path} is ${describeIdentity(identity)}, which is untouched`,
-          );
-        },
-        { timeoutMs: 1000 * timeout },
-      );
-      process.stdout.write(
-        json
-          ? `${JSON.stringify({ file: resolve(file), socket: path, bytes: size })}\n`
-          : `restored ${path}: ${bytes(size)}\n`,
-      );
+      const size = await restore(file, path, options.dryRun === true, 1000 * options.timeout);
+      const target = file === "-" ? file : resolve(file);
+      if (options.json)
+        out.json({ file: target, socket: path, bytes: size, ...(options.dryRun && { dryRun: true }) });
+      else if (options.dryRun) out.line(`${path} takes ${inputName(file)}: ${bytes(size)}`);
+      else out.line(`restored ${path}: ${bytes(size)}`);
     });
+}
+
+/** @returns bytes of the image */
+async function restore(file: string, path: string, dryRun: boolean, timeoutMs: number): Promise<number> {
+  await using image = await KeptImage.open(file);
+  let size = 0;
+  // Only a server of ours says what its streams are made of. What another one takes, it alone can judge.
+  let foreign = false;
+  const check = async (device: EndpointDescription): Promise<void> => {
+    foreign = device.stream === undefined;
+    if (!foreign) size = await checkKept(image, device);
+    else if (dryRun)
+      throw new CommandError(`${path} does not tell what it takes: only restoring would show it`);
+  };
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    yield* (foreign ? await openImage(file) : await image.again()).chunks;
+  }
+  const loaded = await restoreImage(path, chunks(), check, { dryRun, timeoutMs });
+  return dryRun ? size : loaded.bytes;
+}
+
+/** Reads the image to its end, and compares it with the device. @throws CommandError, VfioError: the device would not take it */
+async function checkKept(image: KeptImage, device: EndpointDescription): Promise<number> {
+  const memory = device.stream!.sections.reduce((sum, { size = 0 }) => sum + size, 0);
+  const limit = Math.ceil(memory * (1 + OVERHEAD)) + MAX_SECTIONS_BYTES;
+  const opened = await image.first(() => limit);
+  // What is wrong already will not get better, however much comes.
+  const { begin, problem, ...rest } = await inspectOpened(opened, ({ problem }) => problem === undefined);
+  const untouched = `${device.name} is untouched`;
+  if (problem) throw new CommandError(`${image.name}: ${problemText(problem)}; ${untouched}`);
+  if (begin && describeIdentity(begin.identity) !== describeIdentity(device.identity))
+    throw new CommandError(
+      `${image.name} is of another device: ${describeIdentity(begin.identity)}; ` +
+        `at ${device.name} is ${describeIdentity(device.identity)}, which is untouched`,
+    );
+  checkImage(image.name, { begin, ...rest }, device);
+  return rest.bytes;
 }

@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
 import { saveImage, type SavedImage } from "@vfiokit/user";
 import { chosenCompression, compressions, type CompressionName } from "../migrate/compression.js";
+import { err, out } from "../output.js";
 import { duration } from "../shared/units.js";
 import { endSignal } from "../shared/signals.js";
 import { bytes } from "../shared/tables.js";
@@ -20,18 +21,20 @@ interface SaveOptions {
 export function saveCommand(): Command {
   return new Command("save")
     .argument("<socket>", "path of the server's socket")
-    .argument("<file>", "file to write; replaced once it is complete")
+    .argument("<file>", "file to write; replaced once it is complete. A FIFO, or -: standard output")
     .addOption(new Option("--compression <how>", "compress the file").choices(compressions).default("auto"))
     .addOption(timeoutOption())
     .option("--json", "print the result as one line of JSON")
     .action(async (socket: string, file: string, options: SaveOptions) => {
       const path = resolve(socket);
       const codec = chosenCompression(options.compression) === "none" ? undefined : fileCodecs[0];
-      const image = await ImageFile.create(resolve(file), codec);
+      const target = file === "-" ? file : resolve(file);
+      const signal = cancelSignal();
+      const image = await ImageFile.create(target, codec, signal);
       let saved: SavedImage;
       try {
         saved = await saveImage(path, (chunk) => image.write(chunk), {
-          signal: cancelSignal(),
+          signal,
           timeoutMs: 1000 * options.timeout,
         });
         await image.commit();
@@ -40,13 +43,15 @@ export function saveCommand(): Command {
         throw error;
       }
       const { identity, bytes: size, paused_ms } = saved;
-      const report = { socket: path, file: resolve(file), bytes: size, fileBytes: image.size, paused_ms };
-      process.stdout.write(
-        options.json
-          ? `${JSON.stringify({ ...report, identity, compression: codec?.name ?? "none" })}\n`
-          : `saved ${describeIdentity(identity)}: ${bytes(size)}` +
-              `${codec ? `, ${bytes(image.size)} with ${codec.name}` : ""}; it was stopped for ${duration(paused_ms)}\n`,
-      );
+      const report = { socket: path, file: target, bytes: size, fileBytes: image.size, paused_ms };
+      // Standard output may be the image's.
+      const say = file === "-" ? err : out;
+      if (options.json) say.json({ ...report, identity, compression: codec?.name ?? "none" });
+      else
+        say.line(
+          `saved ${describeIdentity(identity)}: ${bytes(size)}` +
+            `${codec ? `, ${bytes(image.size)} with ${codec.name}` : ""}; it was stopped for ${duration(paused_ms)}`,
+        );
     });
 }
 

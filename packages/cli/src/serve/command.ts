@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { DmaAccessMode } from "@vfiokit/user/linux";
 import { devices, type ServedDevice } from "../devices.js";
 import { logLevels } from "../shared/log-levels.js";
 import type { ServeOptions } from "./serve.js";
@@ -33,6 +34,14 @@ function deviceCommand(device: ServedDevice): Command {
       new Option("--idle-power <state>", "power state while no client is connected; D3cold loses the state")
         .choices(["D0", "D3hot", "D3cold"])
         .default("D0"),
+    )
+    .addOption(
+      new Option(
+        "--dma-access <how>",
+        "reach the client's memory by mmap, or by pread and pwrite (file); auto maps what is sealed against shrinking",
+      )
+        .choices(["auto", "mmap", "file"] satisfies DmaAccessMode[])
+        .default("auto"),
     )
     .addOption(
       new Option(

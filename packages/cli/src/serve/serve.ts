@@ -4,10 +4,10 @@ import { controlPath } from "@vfiokit/user/control";
 import type { OpenedDevice, ServedDevice } from "../devices.js";
 import { UsageError } from "../errors.js";
 import { createLog } from "../log.js";
+import { err, out } from "../output.js";
 import { qemuFunctions, qemuMemory, shellLine } from "../shared/attach.js";
 import type { LogLevel } from "../shared/log-levels.js";
 import { endSignal } from "../shared/signals.js";
-import { Style } from "../style.js";
 import { ServedFunction, type Endpoint, type Policy } from "./served-function.js";
 import { surviveFaults } from "./survive-faults.js";
 
@@ -70,7 +70,7 @@ function announce(
   functions: readonly ServedFunction[],
   json: true | undefined,
 ): void {
-  const out = opened.usesStdout ? process.stderr : process.stdout;
+  const say = opened.usesStdout ? err : out;
   const sockets = functions.flatMap(({ endpoint }) => endpoint.socket ?? []);
   const qemu = qemuFunctions(sockets);
   if (json) {
@@ -83,10 +83,10 @@ function announce(
       ...opened.json,
       qemu: sockets.length === 0 ? undefined : [...qemuMemory, ...qemu.flat()],
     };
-    out.write(`${JSON.stringify(report)}\n`);
+    say.json(report);
     return;
   }
-  const style = Style.of(out);
+  const { style } = say;
   const [first] = functions as readonly [ServedFunction];
   const { socket } = first.endpoint;
   const lines = [
@@ -113,5 +113,5 @@ function announce(
     lines.push(`To administer it: ${style.cyan(shellLine(["vfiokit", "ctl", target, "info"]))}`);
   }
   if (socket !== undefined) lines.push("");
-  out.write(`${lines.join("\n")}\n`);
+  say.lines(lines);
 }

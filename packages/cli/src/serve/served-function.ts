@@ -1,7 +1,7 @@
 import { PciDevice, type DeviceSet, type IdlePower, type PciDeviceDefinition } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
 import { AdminServer, DeviceAdmin } from "@vfiokit/user/admin";
-import { memfdMemory } from "@vfiokit/user/linux";
+import { memfdMemory, type DmaAccessMode } from "@vfiokit/user/linux";
 import { VfioUserServer } from "@vfiokit/user/server";
 import type { Logger } from "../log.js";
 
@@ -14,8 +14,9 @@ export interface Endpoint {
   readonly ctl: string | undefined;
 }
 
-/** What becomes of a device without a client. */
+/** How a device meets its client, and what becomes of it without one. */
 export interface Policy {
+  readonly dmaAccess: DmaAccessMode;
   readonly onDisconnect: "keep" | "reset";
   readonly idlePower: IdlePower;
   /** Exceptions of its code after which the device has failed. */
@@ -51,6 +52,7 @@ export class ServedFunction {
       ...(socket !== undefined && { socketPath: socket }),
       ...(fd !== undefined && { fd }),
       onDisconnect: policy.onDisconnect,
+      dmaAccess: policy.dmaAccess,
       strictUnmap: policy.strictUnmap === true,
       log: report,
     });

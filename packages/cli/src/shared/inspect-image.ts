@@ -1,5 +1,5 @@
 import { StreamInspector, type StreamDescription, type StreamProblem } from "@vfiokit/core/migration";
-import { openImage } from "./image-file.js";
+import { openImage, type OpenedImage } from "./image-input.js";
 
 export interface ImageDescription extends StreamDescription {
   /** What the file is compressed with; undefined: not at all. */
@@ -8,9 +8,19 @@ export interface ImageDescription extends StreamDescription {
 
 /** Reads the image in a file to its end; "-" is standard input. @throws CommandError: it cannot be read */
 export async function inspectImage(file: string): Promise<ImageDescription> {
-  const { chunks, codec } = await openImage(file);
+  return inspectOpened(await openImage(file), () => true);
+}
+
+/** @param goOn called after each chunk with what is known by then: false ends it there */
+export async function inspectOpened(
+  { chunks, codec }: OpenedImage,
+  goOn: (description: StreamDescription) => boolean,
+): Promise<ImageDescription> {
   const inspector = new StreamInspector();
-  for await (const chunk of chunks) inspector.push(chunk);
+  for await (const chunk of chunks) {
+    inspector.push(chunk);
+    if (!goOn(inspector.description)) return { ...inspector.description, compression: codec };
+  }
   return { ...inspector.finish(), compression: codec };
 }
 

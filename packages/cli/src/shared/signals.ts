@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { constants } from "node:os";
+import { signalWhenParentDies } from "@vfiokit/user/linux";
 
 /** A terminal that is gone (SIGHUP) ends a server as SIGTERM and Ctrl-C do: QEMU's own programs do the same. */
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -9,6 +11,7 @@ const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
  */
 export function endSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
+    if (parentIsShell() && !signalWhenParentDies(constants.signals.SIGTERM)) resolve("SIGTERM");
     let first = true;
     for (const signal of SIGNALS) {
       process.on(signal, () => {
@@ -18,4 +21,17 @@ export function endSignal(): Promise<NodeJS.Signals> {
       });
     }
   });
+}
+
+/**
+ * `npx vfiokit …` and npm's scripts run a command by "sh -c". npm passes SIGTERM on to that shell, which ends, and not to
+ * what it runs.
+ */
+function parentIsShell(): boolean {
+  if (process.env["npm_lifecycle_event"] === undefined) return false;
+  try {
+    return /^[^\0]*sh\0-c\0/.test(readFileSync(`/proc/${process.ppid}/cmdline`, "latin1"));
+  } catch {
+    return false;
+  }
 }

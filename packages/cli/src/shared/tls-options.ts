@@ -3,7 +3,7 @@ import { Option, type Command } from "commander";
 import { VfioError } from "@vfiokit/core";
 import { checkIdentity, type RemoteSecurity } from "@vfiokit/user";
 import { CommandError, UsageError } from "../errors.js";
-import { Style } from "../style.js";
+import { err } from "../output.js";
 
 /** What `addTlsOptions` adds to a command's options. */
 export interface TlsOptions {
@@ -71,6 +71,5 @@ function withFile(error: VfioError, options: TlsOptions): CommandError {
 }
 
 function warn(message: string): void {
-  const style = Style.of(process.stderr);
-  process.stderr.write(`${style.red("warning:")} ${message}\n`);
+  err.line(`${err.style.red("warning:")} ${message}`);
 }

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { CommandError } from "../errors.js";
-import { Style } from "../style.js";
+import { out } from "../output.js";
 import { formatImage, jsonOfImage } from "./format.js";
 import { inspectImage } from "../shared/inspect-image.js";
 
@@ -11,10 +11,8 @@ export function streamCommand(): Command {
     .option("--json", "print everything as JSON")
     .action(async (file: string, { json }: { json?: true }) => {
       const image = await inspectImage(file);
-      const lines = json
-        ? [JSON.stringify(jsonOfImage(image), null, 2)]
-        : formatImage(image, Style.of(process.stdout));
-      process.stdout.write(`${lines.join("\n")}\n`);
+      if (json) out.json(jsonOfImage(image), 2);
+      else out.lines(formatImage(image, out.style));
       if (!image.valid) throw new CommandError(`${file}: a device would refuse this stream`);
     });
 }

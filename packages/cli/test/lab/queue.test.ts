@@ -64,7 +64,9 @@ describeWithRedis("vfiokit lab run --queue", () => {
       const code = await run.ended;
       await events.close();
       await Promise.all(hired);
-      expect({ code, stdout: run.stdout }).toEqual({ code: 0, stdout: (await one).stdout });
+      // How many executions it takes can differ: what an event touches may be found out later, and then it begins anew.
+      const said = (text: string): string => text.replace(/"executions": \d+/g, "");
+      expect({ code, stdout: said(run.stdout) }).toEqual({ code: 0, stdout: said((await one).stdout) });
       console.log(`${killed} workers killed, ${lost} parts done again`);
       expect(lost).toBeGreaterThan(0);
       expect(await redis.keys()).toEqual([]);
@@ -81,7 +83,7 @@ describeWithRedis("vfiokit lab run --queue", () => {
       await runId(run);
       expect(await redis.keys()).not.toEqual([]);
       run.child.kill("SIGINT");
-      expect(await run.ended).toBe(1);
+      expect(await run.ended).toBe(3);
       expect(run.stderr).toMatch(/interrupted: the verdicts are of what was run until then/);
       expect(JSON.parse(run.stdout)).toMatchObject({
         matrix: { generation: { "no-deadlock": { executions: 0, exhausted: false } } },

@@ -1,11 +1,25 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  appendFileSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
 import { createGunzip, createGzip } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describeStream } from "@vfiokit/core/migration";
+import { crc32c } from "../../../core/src/migration/crc32c.js";
 import { VfioUserClient } from "@vfiokit/user";
 import { hasZstd } from "../../src/migrate/compression.js";
 import type { FileCodec } from "../../src/shared/codecs.js";
 import { CONTAINER_HEADER, containerCodec, encodeContainerHeader } from "../../src/shared/container.js";
-import { ImageFile, openImage } from "../../src/shared/image-file.js";
+import { ImageFile } from "../../src/shared/image-file.js";
+import { openImage } from "../../src/shared/image-input.js";
 import { scratch, Vfiokit } from "../vfiokit.js";
 import { fillCard, phaseOf, serveCard, sumOfCard } from "./card.js";
 
@@ -104,17 +118,98 @@ describe("vfiokit save, restore, stream", () => {
     await serial.kill("SIGTERM");
   }, 60_000);
 
-  it("what no vfiokit has written goes to the device, which refuses it and runs on", async () => {
+  it("what no vfiokit has written is refused, and the device runs on", async () => {
     const before = await fillCard(other, 11);
     const foreign = dir.file("foreign");
     writeFileSync(foreign, "libvfio-user's own");
     const { code, stderr } = await Vfiokit.run("restore", foreign, other);
     expect([code, stderr]).toEqual([
       1,
-      expect.stringMatching(/the image is refused, and the device runs on as it was/),
+      expect.stringMatching(
+        /foreign: .*is no vfiokit migration stream \(not-a-stream\); \S+\/other is untouched/,
+      ),
     ]);
     expect(await sumOfCard(other)).toBe(before);
     expect(await phaseOf(other)).toEqual(RUNNING);
+  }, 60_000);
+
+  it("restore from a FIFO and from standard input: the input is read once", async () => {
+    const fifo = dir.file("fifo");
+    execFileSync("mkfifo", [fifo]);
+    await fillCard(other, 13);
+    await using restoring = Vfiokit.start(["restore", fifo, other]);
+    const written = writeFile(fifo, readFileSync(image));
+    expect(await restoring.ended).toBe(0);
+    await written;
+    expect(await sumOfCard(other)).toBe(sum);
+    rmSync(fifo);
+
+    await fillCard(other, 13);
+    await using piped = Vfiokit.start(["restore", "-", other]);
+    piped.stdin.end(readFileSync(image));
+    expect(await piped.ended).toBe(0);
+    expect(await sumOfCard(other)).toBe(sum);
+  }, 60_000);
+
+  it("restore from what has no end, or is damaged after a while, ends, and the device is untouched", async () => {
+    const before = await fillCard(other, 17);
+    expect((await Vfiokit.run("restore", "/dev/zero", other)).stderr).toMatch(
+      /^error: \/dev\/zero: .*not-a-stream/,
+    );
+    // Another image follows the first, and another: more than the device can have.
+    await using endless = Vfiokit.start(["restore", "-", other]);
+    endless.stdin.on("error", () => undefined);
+    const bytes = readFileSync(image);
+    const begins = bytes.subarray(0, bytes.length - 30);
+    const feeding = setInterval(() => endless.stdin.write(begins), 1);
+    expect(await endless.ended).toBe(1);
+    clearInterval(feeding);
+    expect(endless.stderr).toBe(
+      "error: standard input: more than 257.0 MiB, which no image of the device has\n",
+    );
+    expect(await sumOfCard(other)).toBe(before);
+    expect(await phaseOf(other)).toEqual(RUNNING);
+  }, 60_000);
+
+  it("restore into a device of another layout: section, field and both shapes; --dry-run says the same", async () => {
+    const large = dir.file("large");
+    await using server = await serveCard(large, "--size", "2M");
+    const text = `error: EINVAL: section memory: size is 1048576 bytes in ${image} and 2097152 bytes at ${large}\n`;
+    expect(await Vfiokit.run("restore", image, large)).toMatchObject({ code: 1, stderr: text });
+    expect(await Vfiokit.run("restore", image, large, "--dry-run")).toMatchObject({ code: 1, stderr: text });
+    expect(await phaseOf(large)).toEqual(RUNNING);
+    expect(await server.kill("SIGTERM")).toBe(0);
+  }, 60_000);
+
+  it("--dry-run: what it says is what restoring does, and it does nothing", async () => {
+    const before = await fillCard(other, 19);
+    const dry = await Vfiokit.run("restore", image, other, "--dry-run");
+    expect([dry.code, dry.stdout]).toEqual([0, expect.stringMatching(/other takes \S+image: 1\.\d MiB\n$/)]);
+    expect(await sumOfCard(other)).toBe(before);
+    expect(await Vfiokit.run("restore", image, other)).toMatchObject({ code: 0 });
+    expect(await sumOfCard(other)).toBe(sum);
+  }, 60_000);
+
+  it("stream: version 0 of a section is none, and so is what follows compressed data", async () => {
+    const bytes = readFileSync(image);
+    const at = bytes.indexOf("SECT");
+    bytes.writeUInt32LE(0, at + 12);
+    // Each record's checksum begins with that of BEGN: docs/migration-stream.md.
+    const length = bytes.readUInt32LE(at + 8);
+    const seed = bytes.readUInt32LE(at - 4);
+    bytes.writeUInt32LE(crc32c(bytes, seed, at, at + 12 + length), at + 12 + length);
+    writeFileSync(dir.file("zero"), bytes);
+    const { code, stdout } = await Vfiokit.run("stream", dir.file("zero"));
+    expect([code, stdout]).toEqual([1, expect.stringMatching(/section \S+ has version 0/)]);
+    if (!hasZstd) return;
+    const small = dir.file("trailing");
+    expect(await Vfiokit.run("save", card, small, "--compression", "zstd")).toMatchObject({ code: 0 });
+    appendFileSync(small, "garbage");
+    const trailing = await Vfiokit.run("stream", small);
+    expect([trailing.code, trailing.stderr]).toEqual([
+      1,
+      expect.stringMatching(/bytes follow the end of what is compressed/),
+    ]);
   }, 60_000);
 
   it("a server with another client: nothing is written", async () => {
@@ -123,6 +218,61 @@ describe("vfiokit save, restore, stream", () => {
     expect([code, stderr]).toEqual([1, expect.stringMatching(/another client is connected/)]);
     expect(readdirSync(dir.path)).not.toContain("none");
   });
+
+  it("save replaces no FIFO, no device, no folder and no socket: a FIFO and standard output get the image", async () => {
+    const fifo = dir.file("fifo");
+    execFileSync("mkfifo", [fifo]);
+    const reader = readFile(fifo);
+    const { code, stdout, stderr } = await Vfiokit.run("save", card, fifo, "--compression", "none");
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(/^saved /);
+    expect(describeStream(await reader).valid).toBe(true);
+    expect(statSync(fifo).isFIFO()).toBe(true);
+    rmSync(fifo);
+
+    await using piped = Vfiokit.start(["save", card, "-", "--compression", "none"]);
+    const pieces: Buffer[] = [];
+    piped.child.stdout!.on("data", (bytes: Buffer) => pieces.push(bytes));
+    expect(await piped.ended).toBe(0);
+    expect(describeStream(Buffer.concat(pieces)).valid).toBe(true);
+    expect(piped.stderr).toMatch(/^saved /);
+
+    for (const [target, kind] of [
+      [dir.path, "directory"],
+      ["/dev/null", "device"],
+      [other, "socket"],
+    ] as const) {
+      const refused = await Vfiokit.run("save", card, target);
+      expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(`^error: .* is a ${kind}: `)]);
+    }
+    expect(statSync("/dev/null").isCharacterDevice()).toBe(true);
+    expect(await phaseOf(other)).toEqual(RUNNING);
+  }, 60_000);
+
+  it("save to a FIFO that nobody reads waits, and can be interrupted", async () => {
+    const fifo = dir.file("fifo");
+    execFileSync("mkfifo", [fifo]);
+    await using saving = Vfiokit.start(["save", card, fifo]);
+    await expect
+      .poll(() => readFileSync(`/proc/${saving.child.pid!}/status`, "latin1"))
+      .toContain("S (sleeping)");
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect(saving.child.exitCode).toBeNull();
+    expect(await saving.kill("SIGINT")).toBe(1);
+    expect(saving.stderr).toMatch(/^error: \S+fifo: SIGINT\n$/);
+    rmSync(fifo);
+  }, 60_000);
+
+  it("save through a link writes what it points to, beside a partial file of somebody with the same process id", async () => {
+    const [target, link] = [dir.file("target"), dir.file("link")];
+    writeFileSync(target, "the old one");
+    symlinkSync(target, link);
+    writeFileSync(dir.file(".target.1.partial"), "left by another container's process 1");
+    expect(await Vfiokit.run("save", card, link)).toMatchObject({ code: 0 });
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(statSync(target).size).toBeGreaterThan(1000);
+    for (const name of ["target", "link", ".target.1.partial"]) rmSync(dir.file(name));
+  }, 60_000);
 
   it("a file that cannot be written, or is not there", async () => {
     expect(await Vfiokit.run("save", card, `${dir.path}/no/such/folder`)).toMatchObject({ code: 1 });
@@ -177,7 +327,7 @@ describe("an image file", () => {
     const file = await ImageFile.create(dir.file("image"), codec);
     for (let at = 0; at < stream.length; at += 70_000) await file.write(stream.subarray(at, at + 70_000));
     // Not there before it is complete.
-    expect(readdirSync(dir.path)).toEqual([`.image.${process.pid}.partial`]);
+    expect(readdirSync(dir.path)).toEqual([expect.stringMatching(/^\.image\.[0-9a-f-]{36}\.partial$/)]);
     await file.commit();
     expect(readdirSync(dir.path)).toEqual(["image"]);
     expect(statSync(dir.file("image")).size).toBe(file.size);
@@ -199,6 +349,19 @@ describe("an image file", () => {
     using dir = scratch();
     writeFileSync(dir.file("image"), Buffer.concat([encodeContainerHeader(1), Buffer.from("no gzip")]));
     await expect(contents(dir.file("image"))).rejects.toThrow(/image: incorrect header check/);
+  });
+
+  it("with bytes behind its end: says how many", async () => {
+    using dir = scratch();
+    const file = await ImageFile.create(dir.file("image"), gzip);
+    await file.write(stream);
+    await file.commit();
+    for (const garbage of [Buffer.from("garbage!"), Buffer.alloc(3_000_000, 7)]) {
+      writeFileSync(dir.file("more"), Buffer.concat([readFileSync(dir.file("image")), garbage]));
+      await expect(contents(dir.file("more"))).rejects.toThrow(
+        /more: (incorrect header check|\d+ bytes follow)/,
+      );
+    }
   });
 
   it("of a later version, of an unknown codec, or cut in its header: says so", async () => {

@@ -42,10 +42,33 @@ describe("vfiokit migrate", { timeout: 60_000 }, () => {
     const { code, stdout, stderr } = await Vfiokit.run("migrate", servers.a, servers.b);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(
-      /^\S+\/a -> \S+\/b: migrated\n {2}downtime +[\d.]+ m?s\n {2}in all +\S.*\n {2}sent +1\.\d MiB, .* of it while/,
+      /^\S+\/a -> \S+\/b: migrated\n {2}downtime +[\d.]+ m?s, expected [\d.]+ [mµ]?s at most\n {2}in all +\S.*\n {2}sent +1\.\d MiB, .* of it while/,
     );
     expect(await sumOfCard(servers.b)).toBe(servers.sum);
     expect(await phaseOf(servers.a)).toEqual({ phase: "given", state: "STOP" });
+  });
+
+  it("a device that was given away says to whom, when, and how to have it back: in info, ctl info and errors", async () => {
+    await using servers = await twoServers();
+    expect(await Vfiokit.run("migrate", servers.a, servers.b)).toMatchObject({ code: 0 });
+    const given = new RegExp(
+      `given away to ${servers.b} at \\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z in hand-over ([0-9a-f]{32})\\. To use it here ` +
+        `again, as after a reset: (vfiokit ctl ${servers.a} hand-over discard \\1)`,
+    );
+    for (const args of [
+      ["info", servers.a],
+      ["save", servers.a, `${servers.a}.image`],
+      ["migrate", servers.a, servers.b],
+    ]) {
+      const { code, stderr } = await Vfiokit.run(...args);
+      expect([code, stderr]).toEqual([1, expect.stringMatching(given)]);
+    }
+    const { code, stdout } = await Vfiokit.run("ctl", servers.a, "info");
+    expect(code).toBe(0);
+    expect(stdout).toContain(`to ${servers.b} since `);
+    const [, , command] = given.exec(stdout)!;
+    expect(await Vfiokit.run(...command!.split(" ").slice(1))).toMatchObject({ code: 0 });
+    expect(await Vfiokit.run("info", servers.a)).toMatchObject({ code: 0 });
   });
 
   it("--json: an event a line", async () => {
@@ -205,7 +228,7 @@ describe("vfiokit migrate --recover", { timeout: 60_000 }, () => {
     expect([(await phaseOf(a)).phase, (await phaseOf(b)).phase]).toEqual(["given", "prepared"]);
     // Neither can be used meanwhile, and whoever tries hears why.
     const { stderr } = await Vfiokit.run("migrate", b, a);
-    expect(stderr).toMatch(/b: the device is prepared in hand-over .*--recover FROM TO/);
+    expect(stderr).toMatch(/b: the device waits since .* for the end of hand-over .*--recover FROM TO/);
     const { code, stdout } = await Vfiokit.run("migrate", "--recover", a, b);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^\S+\/b runs: .*\n {2}\S+\/b: activate\n$/)]);
     expect(await sumOfCard(b)).toBe(servers.sum);

@@ -34,6 +34,10 @@ export interface HandOverStatus {
   readonly phase: HandOverPhase;
   /** Of the hand-over under way, in `prepared` and `given`: 32 hexadecimal digits. */
   readonly id?: string;
+  /** Who it was given to, where the migration client has said so. */
+  readonly to?: string;
+  /** Since when it has been `prepared` or `given`: ISO 8601, UTC. */
+  readonly since?: string;
   /** The device was reset since: a prepared image is lost. */
   readonly wasReset: boolean;
 }
@@ -42,6 +46,8 @@ interface Current {
   readonly phase: "prepared" | "given";
   readonly id: string;
   readonly generation: number;
+  readonly to: string | undefined;
+  readonly since: string;
 }
 
 /** How many ended hand-overs are remembered: one that is asked about later has become "never heard of". */
@@ -102,7 +108,8 @@ export class HandOver {
   status(): HandOverStatus {
     const current = this.#current.value;
     if (!current) return { phase: "none", wasReset: false };
-    return { phase: current.phase, id: current.id, wasReset: this.#wasReset(current) };
+    const { phase, id, to, since } = current;
+    return { phase, id, ...(to !== undefined && { to }), since, wasReset: this.#wasReset(current) };
   }
 
   /** How hand-over `id` ended here. Undefined: it has not, or was never heard of. */
@@ -177,10 +184,11 @@ export class HandOver {
 
   /**
    * The source, the commit point: the device is stopped for good, until `takeBack`.
+   * @param to the target's name, for whoever asks later
    * @throws VfioError ECANCELED: it is not as its image has it, for a reset or its client's end came between; or `id` was
    *   taken back. EINVAL: `id` was not made for a hand-over from here. EBUSY: another one is under way
    */
-  async give(task: Task, id: string): Promise<void> {
+  async give(task: Task, id: string, to?: string): Promise<void> {
     await this.#step(task, id, async (aborted) => {
       if (this.#assertFree(id, "given")) return;
       this.#refuseEnded(id, "give");
@@ -195,7 +203,7 @@ export class HandOver {
       assertSaved();
       await migration.goTo(task, MigrationState.STOP, aborted);
       assertSaved(); // a reset after the arc: this check and what follows are one step
-      this.#begin("given", id);
+      this.#begin("given", id, to);
     });
   }
 
@@ -223,10 +231,16 @@ export class HandOver {
   }
 
   /** From here on, only a step of this hand-over makes the device run. The device is in STOP. */
-  #begin(phase: "prepared" | "given", id: string): void {
+  #begin(phase: "prepared" | "given", id: string, to?: string): void {
     this.device.holdFunction();
     this.migration.held = true;
-    this.#current.value = { phase, id, generation: this.device.generation };
+    this.#current.value = {
+      phase,
+      id,
+      generation: this.device.generation,
+      to,
+      since: new Date().toISOString(),
+    };
   }
 
   #end(id: string, outcome: HandOverOutcome): void {

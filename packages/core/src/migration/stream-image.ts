@@ -194,13 +194,15 @@ function parseSection(body: DataView, format: number, fail: Fail): SectionHeader
   if ((flags & ~known) !== 0) {
     throw fail("malformed", `section ${name} has unknown flags 0x${flags.toString(16)}`);
   }
+  const version = body.getUint32(SectionOffset.VERSION, true);
+  if (version === 0) throw fail("malformed", `section ${name} has version 0: versions begin with 1`);
   const size = body.getBigUint64(SectionOffset.SIZE, true);
   if (size > BigInt(Number.MAX_SAFE_INTEGER)) {
     throw fail("too-large", `section ${name} of ${size.toString()} bytes: more than 2^53`);
   }
   return {
     name,
-    version: body.getUint32(SectionOffset.VERSION, true),
+    version,
     optional: (flags & SECTION_OPTIONAL) !== 0,
     paged: (flags & SECTION_MEMORY) !== 0,
     size: Number(size),

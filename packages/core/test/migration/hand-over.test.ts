@@ -39,10 +39,11 @@ describe("a hand-over", () => {
     expect(seen(from)).toMatchObject({ phase: "none", state: STOP_COPY, running: false });
     expect(seen(to)).toMatchObject({ phase: "none", state: STOP, running: false });
     await to.handOver.prepare(to.task, id);
-    expect(to.handOver.status()).toEqual({ phase: "prepared", id, wasReset: false });
+    const since = expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) as unknown;
+    expect(to.handOver.status()).toEqual({ phase: "prepared", id, since, wasReset: false });
     expect(seen(to)).toMatchObject({ state: STOP, running: false, value: VALUE });
-    await from.handOver.give(from.task, id);
-    expect(from.handOver.status()).toEqual({ phase: "given", id, wasReset: false });
+    await from.handOver.give(from.task, id, "to");
+    expect(from.handOver.status()).toEqual({ phase: "given", id, to: "to", since, wasReset: false });
     expect(seen(from)).toMatchObject({ state: STOP, running: false });
     await to.handOver.activate(to.task, id);
     expect(to.handOver.status()).toEqual({ phase: "none", wasReset: false });

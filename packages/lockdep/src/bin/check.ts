@@ -1,9 +1,9 @@
 import { problemGraph, toJson } from "../index.js";
 import { checkScenario, formatFinding, toPromela, type ScenarioResult } from "../protocol/index.js";
 import { CommandError, UsageError } from "./errors.js";
-import { Style } from "./style.js";
+import { out } from "./output.js";
 import { loadScenarios } from "./load.js";
-import { printPictures, type PictureOptions } from "./output.js";
+import { printPictures, type PictureOptions } from "./pictures.js";
 
 interface Options extends PictureOptions {
   readonly promela?: true;
@@ -18,12 +18,12 @@ export async function check(files: readonly string[], options: Options): Promise
       throw new UsageError(
         `a model has one scenario, and here are ${chosen.length}: choose one by --scenario`,
       );
-    process.stdout.write(toPromela(chosen[0]!.scenario));
+    out.text(toPromela(chosen[0]!.scenario));
     return;
   }
   const results = chosen.map(({ file, scenario }) => ({ file, result: checkScenario(scenario) }));
   const problems = results.flatMap(({ result }) => result.findings.map((finding) => finding.problem));
-  if (options.json) process.stdout.write(`${JSON.stringify(results.map(resultJson), null, 2)}\n`);
+  if (options.json) out.json(results.map(resultJson), 2);
   else if (!(await printPictures(options, problems.map(problemGraph)))) printText(results);
   const failed = results.filter(({ result }) => !result.ok).length;
   if (failed > 0)
@@ -31,13 +31,13 @@ export async function check(files: readonly string[], options: Options): Promise
 }
 
 function printText(results: readonly { file: string; result: ScenarioResult }[]): void {
-  const style = Style.of(process.stdout);
+  const { style } = out;
   for (const { file, result } of results) {
     const { scenario, verdict, ok, findings } = result;
     const mark = ok ? style.green("ok") : style.red("FAILED");
     const expected = ok ? "" : `, expected ${scenario.expect ?? "clean"}`;
-    process.stdout.write(`${mark} ${file}: ${scenario.name}: ${verdict}${expected}\n`);
-    for (const finding of findings) process.stdout.write(`${formatFinding(finding)}\n`);
+    out.line(`${mark} ${file}: ${scenario.name}: ${verdict}${expected}`);
+    for (const finding of findings) out.text(`${formatFinding(finding)}\n`);
   }
 }
 

@@ -1,6 +1,5 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { visible } from "../index.js";
 import type { SourcePlace } from "../explain/index.js";
 import { CommandError } from "./errors.js";
 
@@ -19,7 +18,7 @@ export function symbolizer(
   vmlinux: string,
   symbols: readonly string[],
 ): ((symbol: string) => readonly SourcePlace[] | undefined) | undefined {
-  if (!existsSync(vmlinux)) throw new CommandError(`${visible(vmlinux)}: no such file`);
+  if (!existsSync(vmlinux)) throw new CommandError(`${vmlinux}: no such file`);
   const names = run("nm", ["-n", "--defined-only", vmlinux], vmlinux);
   if (names === undefined) return undefined;
   const addresses = addressesOf(names, symbols);
@@ -44,9 +43,8 @@ function run(program: string, args: readonly string[], file: string, input = "")
     input,
   });
   if (error && (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-  if (error) throw new CommandError(`${program}: ${visible(error.message)}`);
-  if (status !== 0)
-    throw new CommandError(`${visible(file)}: ${visible(stderr.trim().split("\n")[0] ?? "")}`);
+  if (error) throw new CommandError(`${program}: ${error.message}`);
+  if (status !== 0) throw new CommandError(`${file}: ${stderr.trim().split("\n")[0] ?? ""}`);
   return stdout;
 }
 

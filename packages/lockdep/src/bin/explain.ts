@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { visible } from "../index.js";
 import {
   explainSplat,
   parseKernelLog,
@@ -10,7 +9,8 @@ import {
 } from "../explain/index.js";
 import { CommandError } from "./errors.js";
 import { symbolizer } from "./decode.js";
-import { printPictures, type PictureOptions } from "./output.js";
+import { err, out } from "./output.js";
+import { printPictures, type PictureOptions } from "./pictures.js";
 
 interface Options extends PictureOptions {
   readonly decode?: string;
@@ -20,22 +20,22 @@ interface Options extends PictureOptions {
 export async function explain(file: string, options: Options): Promise<void> {
   const log = read(file);
   const splats = parseKernelLog(log, decoding(log, options.decode));
-  if (splats.length === 0) throw new CommandError(`${visible(file)}: no report of lockdep in it`);
+  if (splats.length === 0) throw new CommandError(`${file}: no report of lockdep in it`);
   if (options.json) {
-    process.stdout.write(`${JSON.stringify(splats.map(splatJson), null, 2)}\n`);
+    out.json(splats.map(splatJson), 2);
     return;
   }
   const graphs = splats.flatMap((splat) => splatGraph(splat) ?? []);
   if (await printPictures(options, graphs)) return;
-  process.stdout.write(splats.map(explainSplat).join("\n"));
+  out.text(splats.map(explainSplat).join("\n"));
 }
 
 function decoding(log: string, vmlinux: string | undefined): ParseOptions {
   if (vmlinux === undefined) return {};
   const symbolize = symbolizer(vmlinux, symbolsIn(log));
   if (symbolize) return { symbolize };
-  process.stderr.write(
-    "--decode needs nm and addr2line: install binutils (apt install binutils, dnf install binutils). Places stay as they are.\n",
+  err.line(
+    "--decode needs nm and addr2line: install binutils (apt install binutils, dnf install binutils). Places stay as they are.",
   );
   return {};
 }
@@ -44,6 +44,6 @@ function read(file: string): string {
   try {
     return readFileSync(file === "-" ? 0 : file, "utf8");
   } catch (error) {
-    throw new CommandError(visible((error as Error).message));
+    throw new CommandError((error as Error).message);
   }
 }

@@ -7,6 +7,7 @@ import type { Command } from "commander";
 import type { FileScenario } from "./load.js";
 
 export { CommandError, ExitCode, UsageError } from "./errors.js";
+export { err, out, Output, printableJson, shown } from "./output.js";
 export { runCommandLine } from "./run.js";
 export { Style } from "./style.js";
 export type { FileScenario } from "./load.js";

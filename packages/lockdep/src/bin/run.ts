@@ -1,6 +1,6 @@
 import type { Command, CommanderError } from "commander";
 import { CommandError, ExitCode } from "./errors.js";
-import { Style } from "./style.js";
+import { err, out } from "./output.js";
 
 /**
  * Runs a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, or what the error says. What went wrong is a line on standard
@@ -13,13 +13,20 @@ export async function runCommandLine(
   isExpected: (error: Error) => boolean = () => false,
 ): Promise<number> {
   for (const command of everyCommand(program))
-    command.exitOverride().showHelpAfterError("(--help shows how to use it)");
+    command
+      .exitOverride()
+      .showHelpAfterError("(--help shows how to use it)")
+      .configureOutput({ writeOut: (text) => out.text(text), writeErr: (text) => err.text(text) });
+  // A file that has grown to its limit is an error of the write then, and no end without a word.
+  process.on("SIGXFSZ", () => undefined);
+  let code: number = ExitCode.OK;
   try {
     await program.parseAsync(argv);
-    return ExitCode.OK;
   } catch (error) {
-    return explain(error, isExpected);
+    code = explain(error, isExpected);
   }
+  await out.flushed();
+  return out.failure ? ExitCode.FAILURE : code;
 }
 
 /** commander inherits these settings only for commands made by `.command()`. */
@@ -32,15 +39,21 @@ function explain(error: unknown, isExpected: (error: Error) => boolean): number 
     // It has been printed already; help and version arrive here too, with 0.
     return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
   }
-  const style = Style.of(process.stderr);
-  if (error instanceof CommandError || (error instanceof Error && isExpected(error))) {
-    process.stderr.write(`${style.red("error:")} ${error.message}\n`);
+  const { red } = err.style;
+  if (
+    error instanceof CommandError ||
+    (error instanceof Error && (isExpected(error) || isSystemError(error)))
+  ) {
+    err.line(`${red("error:")} ${error.message}`);
     return error instanceof CommandError ? error.exitCode : ExitCode.FAILURE;
   }
-  process.stderr.write(
-    `${style.red("internal error:")} ${error instanceof Error ? error.stack : String(error)}\n`,
-  );
+  err.text(`${red("internal error:")} ${error instanceof Error ? error.stack : String(error)}\n`);
   return ExitCode.FAILURE;
+}
+
+/** ENOSPC, EACCES … as Node throws them. */
+function isSystemError(error: Error): boolean {
+  return "syscall" in error && typeof error.syscall === "string";
 }
 
 /** By its code, not by its class: the program's commander may be another copy than ours. */

@@ -1,3 +1,10 @@
+/**
+ * Marks a colour in text that `Output` has yet to print. What a peer or a file says is printed with its escapes made
+ * visible, and cannot tell this process's mark.
+ */
+const MARK = `\ufdd0${crypto.randomUUID()}:`;
+const MARKED = new RegExp(`${MARK}(\\d+)\ufdd1`, "g");
+
 /** Colours where somebody can see them: on a terminal, unless NO_COLOR is set (https://no-color.org). */
 export class Style {
   private constructor(private readonly on: boolean) {}
@@ -14,6 +21,11 @@ export class Style {
   readonly cyan = (text: string) => this.paint(36, 39, text);
 
   private paint(start: number, end: number, text: string): string {
-    return this.on && text !== "" ? `\x1b[${start}m${text}\x1b[${end}m` : text;
+    return this.on && text !== "" ? `${MARK}${start}\ufdd1${text}${MARK}${end}\ufdd1` : text;
   }
+}
+
+/** Has a terminal show the colours of `Style`. */
+export function coloured(text: string): string {
+  return text.replaceAll(MARKED, "\x1b[$1m");
 }

@@ -1,4 +1,4 @@
-import { visible } from "../report/visible.js";
+import { visible } from "../visible/index.js";
 
 /** A line as the kernel meant it: without what carried it here, and without its indentation, which mails lose. */
 export interface LogLine {

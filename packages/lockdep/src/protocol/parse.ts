@@ -43,7 +43,13 @@ const WANTS: Partial<Record<Op, LockSpec["kind"]>> = {
  * @throws ProtocolError
  */
 export function parseProtocol(text: string, file: string): Protocol {
-  return new Reader(text, file).protocol();
+  try {
+    return new Reader(text, file).protocol();
+  } catch (error) {
+    // The stack's end, in the YAML parser or in the schema's validator, which go down with the text.
+    if (error instanceof RangeError) throw new ProtocolError(file, 1, 1, "nested too deeply");
+    throw error;
+  }
 }
 
 /** Keywords that only say that something inside them is wrong. */
@@ -68,7 +74,7 @@ class Reader {
   }
 
   protocol(): Protocol {
-    const json: unknown = this.#document.toJS();
+    const json = this.#toJson();
     const { valid, errors } = new Validator(PROTOCOL_SCHEMA as object, "2020-12", false).validate(json);
     if (!valid) this.#refuse(errors, json);
     const scenarios = (json as FileJson).scenarios.map((scenario, i): Scenario => {
@@ -95,6 +101,17 @@ class Reader {
       };
     });
     return { file: this.file, scenarios };
+  }
+
+  /** A few lines of aliases of aliases can stand for more than any memory holds: the parser counts them. */
+  #toJson(): unknown {
+    try {
+      return this.#document.toJS();
+    } catch (error) {
+      if (error instanceof ReferenceError)
+        throw new ProtocolError(this.file, 1, 1, `aliases: ${error.message}`);
+      throw error;
+    }
   }
 
   #task(

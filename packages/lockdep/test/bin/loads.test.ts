@@ -34,7 +34,8 @@ it("lockdep --help loads neither the locks nor what the commands need", () => {
   expect(own.sort()).toEqual(
     [
       "bin/lockdep.js",
-      ...["command", "errors", "main", "run", "style"].map((name) => `dist/bin/${name}.js`),
+      ...["command", "errors", "main", "output", "run", "style"].map((name) => `dist/bin/${name}.js`),
+      "dist/visible/index.js",
     ].sort(),
   );
 });

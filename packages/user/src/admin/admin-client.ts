@@ -1,5 +1,6 @@
-import { ControlClient, type ControlCallOptions } from "../control/index.js";
+import { checked, ControlClient, type ControlCallOptions } from "../control/index.js";
 import type { AdminCommand, AdminRequest, AdminResults } from "./protocol.js";
+import { resultSchemas } from "./results.js";
 
 /** A connection to a device's control socket. */
 export class AdminClient implements Disposable {
@@ -19,7 +20,8 @@ export class AdminClient implements Disposable {
     request: AdminRequest<C>,
     options: Pick<ControlCallOptions, "timeoutMs"> = {},
   ): Promise<AdminResults[C]> {
-    return (await this.#control.request(request, options)) as unknown as AdminResults[C];
+    const result = await this.#control.request(request, options);
+    return checked<AdminResults[AdminCommand]>(resultSchemas[request.command], result) as AdminResults[C];
   }
 
   close(): void {

@@ -2,6 +2,7 @@ import { VfioError, type PciDevice } from "@vfiokit/core";
 import {
   migrationStateName,
   type HandOver,
+  type HandOverStatus,
   type Migration,
   type MigrationStateName,
   type StreamLayout,
@@ -52,7 +53,7 @@ export class DeviceAdmin {
       faults: device.faults,
       generation: device.generation,
       migratable: device.migration !== undefined,
-      ...(handOver && { handOver: { phase: handOver.phase, ...(handOver.id && { id: handOver.id }) } }),
+      ...(handOver && { handOver: withoutReset(handOver) }),
       set: device.set.devices.map(({ name }) => name),
     };
   }
@@ -135,10 +136,12 @@ export class DeviceAdmin {
   async handOver(request: HandOverRequest, signal?: AbortSignal): Promise<HandOverReport> {
     const { handOver } = this.#migratable();
     if (request.step !== "status") {
-      const { step, id } = request;
+      const { step, id, to } = request;
       this.#assertPresent();
       await this.#run("hand-over", signal, (task) =>
-        handOver[step === "take-back" ? "takeBack" : step](task, id),
+        step === "give"
+          ? handOver.give(task, id, to)
+          : handOver[step === "take-back" ? "takeBack" : step](task, id),
       );
     }
     const outcome = request.id === undefined ? undefined : handOver.outcomeOf(request.id);
@@ -207,6 +210,10 @@ export class DeviceAdmin {
       this.#tasks.delete(task);
     }
   }
+}
+
+function withoutReset({ wasReset: _, ...rest }: HandOverStatus): Omit<HandOverStatus, "wasReset"> {
+  return rest;
 }
 
 function hex4(value: number): string {

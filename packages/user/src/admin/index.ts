@@ -1,6 +1,7 @@
 export { AdminClient } from "./admin-client.js";
 export { AdminServer, type AdminServerOptions } from "./admin-server.js";
 export { DeviceAdmin, type ServingDevice } from "./device-admin.js";
+export { keptAway } from "./hand-over-text.js";
 export type {
   AdminCommand,
   AdminFailure,

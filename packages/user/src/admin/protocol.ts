@@ -8,6 +8,7 @@ import {
   isHandOverId,
   type HandOverOutcome,
   type HandOverPhase,
+  type HandOverStatus,
   type MigrationStateName,
   type StreamLayout,
 } from "@vfiokit/core/migration";
@@ -50,7 +51,12 @@ export type AdminRequest<C extends AdminCommand = AdminCommand> = C extends "inj
 
 /** Without an id, `status` does not look for the outcome of a hand-over. */
 export type HandOverRequest =
-  { readonly step: HandOverStep; readonly id: string } | { readonly step: "status"; readonly id?: string };
+  | {
+      readonly step: HandOverStep;
+      readonly id: string;
+      /** Of `give`: the target's name. */ readonly to?: string;
+    }
+  | { readonly step: "status"; readonly id?: string };
 
 /** What each step does: docs/migration.md, "Hand-over". */
 export const handOverSteps = ["prepare", "activate", "discard", "give", "take-back", "status"] as const;
@@ -79,7 +85,7 @@ export interface DeviceStatus {
   readonly generation: number;
   readonly migratable: boolean;
   /** Of a device that can be migrated. */
-  readonly handOver?: { readonly phase: HandOverPhase; readonly id?: string };
+  readonly handOver?: Omit<HandOverStatus, "wasReset">;
   /** Names of the functions that a hot reset resets. */
   readonly set: readonly string[];
 }
@@ -102,6 +108,10 @@ export interface HandOverReport {
   readonly phase: HandOverPhase;
   /** Of the hand-over under way: in `prepared` and `given`. */
   readonly id?: string;
+  /** Who it was given to, where the migration client has said so. */
+  readonly to?: string;
+  /** Since when: ISO 8601, UTC. */
+  readonly since?: string;
   /** It was reset since `prepare`, whose image is lost, or since `give`. */
   readonly wasReset: boolean;
   /** How the hand-over that was asked about has ended here, where it has, and is remembered. */
@@ -137,6 +147,13 @@ const handOverId: FieldRule = {
   optional: ({ step }) => step === "status",
 };
 
+const MAX_TARGET = 1024;
+const target: FieldRule = {
+  rule: `the target's name, of give: at most ${MAX_TARGET} characters`,
+  holds: (value) => value.length <= MAX_TARGET,
+  optional: () => true,
+};
+
 /** The fields of each request beside `command`. */
 const fields: Readonly<Record<AdminCommand, Readonly<Record<string, FieldRule>>>> = {
   info: {},
@@ -149,7 +166,7 @@ const fields: Readonly<Record<AdminCommand, Readonly<Record<string, FieldRule>>>
   tasks: {},
   migration: {},
   stream: {},
-  "hand-over": { step: oneOf(handOverSteps), id: handOverId },
+  "hand-over": { step: oneOf(handOverSteps), id: handOverId, to: target },
 };
 
 const lookingOnly: ReadonlySet<AdminCommand> = new Set(["info", "tasks", "migration", "stream"]);

@@ -3,6 +3,7 @@ import { connectUnix } from "../linux/index.js";
 import { failureIn, MAX_REPLY, parseObject, type ControlFailure, type JsonObject } from "./json.js";
 import { LineSocket } from "./line-socket.js";
 
+/** How a request to a control socket is made. */
 export interface ControlCallOptions {
   /** Default: as long as it takes. */
   readonly timeoutMs?: number;

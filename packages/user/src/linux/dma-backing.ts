@@ -1,10 +1,23 @@
-import { fstatSync, readFileSync } from "node:fs";
+import { fstatSync, readFileSync, statfsSync } from "node:fs";
 import { VfioError } from "@vfiokit/core";
 import type { DmaBacking } from "@vfiokit/core/host";
 import type { Fd } from "./fd.js";
 import { errno, libc } from "./libc.js";
+import { isSealedAgainstShrinking } from "./memfd.js";
 import { canMap, Mapping, requireFile } from "./mapping.js";
 import { getSystemErrorName } from "node:util";
+
+/** statfs(2) */
+const HUGETLBFS_MAGIC = 0x958458f6;
+
+/**
+ * How a client's memory is accessed. "mmap" is fast, but a client that shrinks an unsealed file afterwards ends this
+ * process with SIGBUS; "file" copies with pread and pwrite, where the same is an error of that one access; "auto" maps
+ * only files that are sealed against shrinking.
+ */
+export const dmaAccessModes = ["auto", "mmap", "file"] as const;
+/** How a device reaches its client's memory: `serve --dma-access`. */
+export type DmaAccessMode = (typeof dmaAccessModes)[number];
 
 const F_GETFL = 3;
 
@@ -27,11 +40,7 @@ export interface BackingOptions {
   /** Bytes. */
   readonly length: number;
   readonly writable: boolean;
-  /**
-   * "mmap" is fast, but a client that shrinks an unsealed file afterwards ends this process with SIGBUS;
-   * "file" copies with pread and pwrite, where the same is an error of that one access.
-   */
-  readonly access: "mmap" | "file";
+  readonly access: DmaAccessMode;
 }
 
 /**
@@ -41,10 +50,12 @@ export interface BackingOptions {
  */
 export function createBacking(fd: Fd, options: BackingOptions): DmaBacking {
   const { offset, length, writable } = options;
+  const mapped = options.access === "mmap" || (options.access === "auto" && isSealedAgainstShrinking(fd));
   // More than can be mapped: correct, if slower.
-  if (options.access === "file" || !canMap(length)) {
+  if (!mapped || !canMap(length)) {
     try {
-      requireFile(fd, offset, length);
+      requireFile(fd, offset, length, writable);
+      requirePwrite(fd);
       return new FileBacking(SharedFile.of(fd), offset, length);
     } catch (error) {
       fd.close();
@@ -164,4 +175,14 @@ class FileBacking implements DmaBacking {
 function requireInside(offset: number, count: number, length: number): void {
   if (offset < 0 || offset + count > length)
     throw new VfioError("EFAULT", `${count} bytes at ${offset}: the map has ${length} bytes`);
+}
+
+/** @throws VfioError EINVAL: files of hugetlbfs can be mapped only */
+function requirePwrite(fd: Fd): void {
+  if (statfsSync(`/proc/self/fd/${fd.number}`).type !== HUGETLBFS_MAGIC) return;
+  throw new VfioError(
+    "EINVAL",
+    "the client's memory is of hugetlbfs, which pwrite cannot write: it has to be sealed against shrinking, or the " +
+      "server told to map it (--dma-access mmap)",
+  );
 }

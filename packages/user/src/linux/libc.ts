@@ -20,6 +20,9 @@ export const libc = {
   close: lib.func("int close(int)") as (fd: number) => number,
   /** Variadic in C; with an integer argument its calling convention is that of a fixed one. */
   fcntl: lib.func("int fcntl(int, int, int)") as (fd: number, command: number, argument: number) => number,
+  flock: lib.func("int flock(int, int)") as (fd: number, operation: number) => number,
+  /** Variadic as well. */
+  prctl: lib.func("int prctl(int, unsigned long)") as (option: number, argument: number) => number,
   read: lib.func("int64_t read(int, void *, size_t)") as (fd: number, into: Pointer, count: number) => number,
   write: lib.func("int64_t write(int, const void *, size_t)") as (
     fd: number,

@@ -4,7 +4,7 @@ import { VfioError } from "@vfiokit/core";
 import koffi from "koffi";
 import { detach } from "./detach.js";
 import type { Fd } from "./fd.js";
-import { errno, libc, SyscallError } from "./libc.js";
+import { check, errno, libc, SyscallError } from "./libc.js";
 
 const PROT_READ = 1;
 const PROT_WRITE = 2;
@@ -12,6 +12,12 @@ const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
 const MAP_NORESERVE = 0x4000;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+const F_GETFL = 3;
+const O_PATH = 0o10000000;
+const O_ACCMODE = 3;
+const O_RDONLY = 0;
+const O_WRONLY = 1;
 
 const PAGE_SIZE = 4096;
 
@@ -84,7 +90,7 @@ export class Mapping implements Disposable {
    * @throws SyscallError from mmap
    */
   static ofFile(fd: Fd, { offset = 0, length, writable }: MapOptions): Mapping {
-    requireFile(fd, offset, length);
+    requireFile(fd, offset, length, writable);
     if (!canMap(length))
       throw new VfioError(
         "ENOMEM",
@@ -115,17 +121,35 @@ export class Mapping implements Disposable {
   }
 }
 
-/** @throws VfioError EINVAL, unless `fd` is a regular file that holds `length` bytes at `offset`. */
-export function requireFile(fd: Fd, offset: number, length: number): void {
+/** @throws VfioError EINVAL, unless `fd` is a regular file that holds `length` bytes at `offset`, and is open for them. */
+export function requireFile(fd: Fd, offset: number, length: number, writable: boolean): void {
   if (!Number.isSafeInteger(offset) || offset < 0 || offset % PAGE_SIZE !== 0)
     throw new VfioError("EINVAL", `file offset ${offset}: no multiple of ${PAGE_SIZE}`);
   if (!Number.isSafeInteger(length) || length < 1)
     throw new VfioError("EINVAL", `mapping length ${length}: at least 1`);
   const stat = fstatSync(fd.number);
+  requireAccess(fd, writable);
   if (!stat.isFile()) throw new VfioError("EINVAL", "the descriptor to map is no regular file");
   if (offset + length > stat.size)
     throw new VfioError(
       "EINVAL",
       `a mapping of ${length} bytes at ${offset}: the file has ${stat.size} bytes`,
     );
+}
+
+/**
+ * mmap would refuse it with EACCES; pread and pwrite would do so at the device's first access, when nobody can be told.
+ * @throws VfioError EINVAL: it is not open for reading, or not for writing where the device is to write
+ */
+function requireAccess(fd: Fd, writable: boolean): void {
+  const flags = check(libc.fcntl(fd.number, F_GETFL, 0), "fcntl(F_GETFL)");
+  const refuse = (how: string) =>
+    new VfioError(
+      "EINVAL",
+      `the descriptor to map is open ${how}: the device needs O_RDWR, or O_RDONLY to read only`,
+    );
+  if (flags & O_PATH) throw refuse("with O_PATH, for no access at all");
+  const mode = flags & O_ACCMODE;
+  if (mode === O_WRONLY) throw refuse("for writing only");
+  if (writable && mode === O_RDONLY) throw refuse("for reading only, and the device may write");
 }

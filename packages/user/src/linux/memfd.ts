@@ -8,6 +8,7 @@ import { Mapping } from "./mapping.js";
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
 
 /** What can no longer be done to a memfd (fcntl(2), F_ADD_SEALS). */
 export const Seal = { SEAL: 1, SHRINK: 2, GROW: 4, WRITE: 8, FUTURE_WRITE: 16 } as const;
@@ -29,6 +30,13 @@ export function createMemfd(name: string, size: number, seals = Seal.SHRINK | Se
     fd.close();
     throw error;
   }
+}
+
+/** Whether nobody can make the file shorter: a touch of its mapping is then never beyond its end (SIGBUS). */
+export function isSealedAgainstShrinking(fd: Fd): boolean {
+  // EINVAL of a file that cannot have seals.
+  const seals = libc.fcntl(fd.number, F_GET_SEALS, 0);
+  return seals >= 0 && (seals & Seal.SHRINK) !== 0;
 }
 
 /** Shared memory: a memfd, mapped. */

@@ -1,6 +1,8 @@
 import { lstatSync, unlinkSync, fchmodSync } from "node:fs";
 import { constants as osConstants } from "node:os";
+import { dirname } from "node:path";
 import { Fd } from "./fd.js";
+import { withFolderLocked } from "./folder-lock.js";
 import { check, EAGAIN, errno, libc, SyscallError } from "./libc.js";
 
 const AF_UNIX = 1;
@@ -38,15 +40,19 @@ export class UnixListener implements Disposable {
    */
   constructor(path: string, backlog = 16) {
     const address = unixAddress(path);
-    removeStaleSocket(path);
     this.path = path;
     this.fd = unixSocket();
     try {
       // bind gives the file the mode of the socket's own inode, so there is no moment with another mode.
       fchmodSync(this.fd.number, 0o600);
-      check(libc.bind(this.fd.number, address, address.length), "bind", path);
-      this.#inode = lstatSync(path).ino;
-      check(libc.listen(this.fd.number, backlog), "listen", path);
+      // Until it listens, others take it for a dead one: two servers that start at once would both replace the same.
+      this.#inode = withFolderLocked(dirname(path), () => {
+        removeStaleSocket(path);
+        check(libc.bind(this.fd.number, address, address.length), "bind", path);
+        const { ino } = lstatSync(path);
+        check(libc.listen(this.fd.number, backlog), "listen", path);
+        return ino;
+      });
     } catch (error) {
       this.fd.close();
       throw error;

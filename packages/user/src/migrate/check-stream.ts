@@ -1,5 +1,5 @@
 import { VfioError } from "@vfiokit/core";
-import type { DeclaredSection } from "@vfiokit/core/migration";
+import type { DeclaredSection, StreamDescription } from "@vfiokit/core/migration";
 import type { EndpointDescription } from "./endpoint.js";
 
 /**
@@ -28,6 +28,37 @@ export function checkStream(source: EndpointDescription, target: EndpointDescrip
     );
   }
   return doubts;
+}
+
+/**
+ * Whether a device takes an image, as far as it says what its streams are made of.
+ * @param name the image's, for messages
+ * @throws VfioError EINVAL: it does not: the field and what it is in both, for a section with the section
+ */
+export function checkImage(
+  name: string,
+  { begin, sections }: Pick<StreamDescription, "begin" | "sections">,
+  device: EndpointDescription,
+): void {
+  const fail = (field: string, here: string | number, there: string | number) =>
+    new VfioError("EINVAL", `${field} is ${here} in ${name} and ${there} at ${device.name}`);
+  if (!begin || !device.stream) return;
+  if (begin.format > device.stream.format)
+    throw fail("the stream's format", begin.format, device.stream.format);
+  const known = new Map(device.stream.sections.map((section) => [section.name, section]));
+  for (const section of sections) {
+    const { name, version, size, optional } = section;
+    const other = known.get(name);
+    // What is optional and new is left out.
+    if (optional && (!other || version > other.version)) continue;
+    if (!other) throw fail(`section ${name}`, `version ${version} of ${size} bytes`, "unknown");
+    if (version > other.version) throw fail(`section ${name}: version`, version, `at most ${other.version}`);
+    if (other.size !== undefined && size !== other.size)
+      throw fail(`section ${name}: size`, `${size} bytes`, `${other.size} bytes`);
+  }
+  for (const { name, size } of device.stream.sections)
+    if (size !== undefined && !sections.some((section) => section.name === name))
+      throw fail(`section ${name}`, "missing", `memory of ${size} bytes`);
 }
 
 function bytesOf(section: DeclaredSection | undefined): string {

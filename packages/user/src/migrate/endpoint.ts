@@ -39,9 +39,10 @@ export interface MigrationSource {
   read(): Promise<Uint8Array>;
   /**
    * The commit: from here on the device is stopped for good, whoever comes and goes, until `takeBack`.
+   * @param to the target's name, for whoever asks the source later
    * @throws VfioError ECANCELED: it was reset since the image was made
    */
-  give(id: string): Promise<void>;
+  give(id: string, to?: string): Promise<void>;
   /** Undoes `give`: runs again. Only when the target certainly has not been activated. */
   takeBack(id: string): Promise<void>;
   close(): void;

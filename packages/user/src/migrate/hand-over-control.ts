@@ -77,11 +77,12 @@ export class HandOverControl implements Disposable {
   }
 
   /**
+   * @param to of `give`: the target's name
    * @throws EndpointGoneError: the server has ended; VfioError: what the device answers; ETIMEDOUT: nobody knows whether
    *   it was done
    */
-  step(step: HandOverAction, id: string): Promise<HandOverReport> {
-    return this.#ask({ command: "hand-over", step, id });
+  step(step: HandOverAction, id: string, to?: string): Promise<HandOverReport> {
+    return this.#ask({ command: "hand-over", step, id, ...(to !== undefined && { to }) });
   }
 
   /** Drops the state that was given away in hand-over `id`, by a reset, and lets the device run again without it. */

@@ -8,6 +8,9 @@ import { pump } from "./pump.js";
 /** A round with a source that does not tell how much there is: it ends when there is nothing more, or here. Bytes. */
 const BLIND_ROUND = 256 * 1024 * 1024;
 
+/** Steps and questions of a stop, for one question of pre-copy. */
+const STEPS_PER_QUESTION = 3;
+
 /** Milliseconds between two "progress" events. */
 const PROGRESS_EVERY = 200;
 
@@ -16,6 +19,8 @@ export class ImageCopy {
   readonly meter: Meter;
   precopyEnd: PrecopyEnd = "none";
   stopCopyBytes = 0;
+  /** What the stop was expected to take, when it began; undefined where nothing told. Milliseconds. */
+  expectedDowntime: number | undefined;
   /** When the source was told to stop. */
   stoppedAt = 0;
   /** Nobody accesses the device: `beforeStop` was called, and the source has not run since. */
@@ -45,6 +50,7 @@ export class ImageCopy {
     await target.begin();
     await course.point("target-ready");
     if (precopy) await this.#precopy();
+    this.expectedDowntime = precopy ? this.meter.expectedDowntime : undefined;
 
     await course.enter("stop");
     this.held = true;
@@ -93,7 +99,7 @@ export class ImageCopy {
         event: "warning",
         message:
           `pre-copy has ended without reaching --max-downtime ${options.maxDowntime_ms} ms: ` +
-          `${expected === undefined ? "an unknown time" : `${Math.ceil(expected)} ms`} is expected`,
+          `${expected === undefined ? "an unknown time" : `${Math.ceil(Number(expected.toFixed(3)))} ms`} is expected`,
       });
   }
 
@@ -117,7 +123,7 @@ export class ImageCopy {
         return point ? point.then(wait) : wait();
       },
       written: (bytes) => {
-        meter.bytes += bytes;
+        meter.sent(bytes);
         const now = this.clock.now();
         if (now - this.#progressAt < PROGRESS_EVERY) return;
         this.#progressAt = now;
@@ -127,10 +133,12 @@ export class ImageCopy {
   }
 
   async #remaining(): Promise<number | undefined> {
-    const { source, course } = this;
-    return remainingBytes(
-      course.phase === "precopy" ? await source.precopy() : undefined,
-      await source.dataSize(),
-    );
+    const { source, course, meter, clock } = this;
+    const askedAt = clock.now();
+    const precopy = course.phase === "precopy";
+    const remaining = remainingBytes(precopy ? await source.precopy() : undefined, await source.dataSize());
+    // Two or three messages to and fro; stopping has STOP_COPY, such a question, the hand-over's three steps.
+    if (precopy) meter.steps_ms = Math.max(meter.steps_ms, STEPS_PER_QUESTION * (clock.now() - askedAt));
+    return remaining;
   }
 }

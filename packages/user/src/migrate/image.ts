@@ -59,19 +59,21 @@ export async function saveImage(
 
 /**
  * Loads an image into the device that is served at `path`, which then runs on it.
- * @param check looks at the device before anything is done to it, and throws to refuse
+ * @param check looks at the device, and at the image, before anything is done to the device, and throws to refuse
+ * @param options dryRun: that is all
  * @throws VfioError EBUSY: the server has another client; EINVAL: the device refuses the image, and runs on untouched;
  *   what `check` and `image` throw
  */
 export async function restoreImage(
   path: string,
   image: AsyncIterable<Uint8Array>,
-  check: (device: EndpointDescription) => void = () => undefined,
-  options: LocalEndOptions = {},
+  check: (device: EndpointDescription) => void | Promise<void> = () => undefined,
+  options: LocalEndOptions & { readonly dryRun?: boolean } = {},
 ): Promise<{ readonly bytes: number }> {
-  const end = await LocalEnd.connect(path, options, true);
+  const end = await LocalEnd.connect(path, options, options.dryRun !== true);
   try {
-    check(await migratable(end));
+    await check(await migratable(end));
+    if (options.dryRun) return { bytes: 0 };
     const { migration } = end.client;
     await end.named(migration.setState("RESUMING"));
     let bytes = 0;

@@ -3,6 +3,7 @@ export { decideRecovery, type RecoveryAction, type RecoveryStep, type SideState 
 export { localSide, recover, type RecoverySide } from "./recover.js";
 export type { EndpointDescription, MigrationSource, MigrationTarget, PrecopyProgress } from "./endpoint.js";
 export { EndpointGoneError, MigrateError } from "./errors.js";
+export { checkImage } from "./check-stream.js";
 export { restoreImage, saveImage, type SavedImage } from "./image.js";
 export type { LocalEndOptions } from "./local-end.js";
 export { LocalSource } from "./local-source.js";

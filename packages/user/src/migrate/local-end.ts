@@ -1,7 +1,7 @@
 import { RegionIndex, VfioError } from "@vfiokit/core";
 import { PciHeader } from "@vfiokit/core/pci";
 import type { DeviceIdentity, MigrationStateName } from "@vfiokit/core/migration";
-import type { HandOverReport } from "../admin/index.js";
+import { keptAway, type HandOverReport } from "../admin/index.js";
 import { ReplyError, VfioUserClient } from "../client/index.js";
 import { Feature } from "../wire/index.js";
 import type { EndpointDescription } from "./endpoint.js";
@@ -81,8 +81,8 @@ export class LocalEnd {
   }
 
   /** A step of the hand-over; `otherwise` with a server that takes no part in it. */
-  async step(step: HandOverAction, id: string, otherwise: () => Promise<void>): Promise<void> {
-    if (this.control) await this.control.step(step, id);
+  async step(step: HandOverAction, id: string, otherwise: () => Promise<void>, to?: string): Promise<void> {
+    if (this.control) await this.control.step(step, id, to);
     else await this.named(otherwise());
   }
 
@@ -141,10 +141,6 @@ function otherClient(path: string): VfioError {
   );
 }
 
-function handOverPending(path: string, { phase, id }: HandOverReport): VfioError {
-  return new VfioError(
-    "EBUSY",
-    `${path}: the device is ${phase} in hand-over ${id}, which was not finished. To finish it: ` +
-      `vfiokit migrate --recover FROM TO`,
-  );
+function handOverPending(path: string, status: HandOverReport): VfioError {
+  return new VfioError("EBUSY", `${path}: ${keptAway(status, path) ?? "in a hand-over"}`);
 }

@@ -45,8 +45,8 @@ export class LocalSource implements MigrationSource, Disposable {
     return this.end.named(this.end.client.migration.read());
   }
 
-  give(id: string): Promise<void> {
-    return this.end.step("give", id, () => this.end.client.migration.setState("STOP"));
+  give(id: string, to?: string): Promise<void> {
+    return this.end.step("give", id, () => this.end.client.migration.setState("STOP"), to);
   }
 
   takeBack(id: string): Promise<void> {

@@ -4,6 +4,13 @@ import type { MigrateClock, MigrateProgress } from "./options.js";
 /** Bytes below which the time that they took is that of a message, and says nothing of a rate. */
 const MEASURABLE = 64 * 1024;
 
+/** A rate is measured over at least so many milliseconds: shorter ones are those of a few messages. */
+const SAMPLE_MS = 5;
+/** Samples that are kept: of the last rounds, as a device and its host are now. */
+const SAMPLES = 200;
+/** How much slower than usual the rest may be sent: by twice the spread, as 1 in 40 samples is. */
+const SPREADS = 2;
+
 /** Counts what is sent, and says from it what stopping would cost. */
 export class Meter {
   /** Bytes sent, of all images. */
@@ -17,6 +24,12 @@ export class Meter {
   #sending = 0;
   #begun = { at: 0, bytes: 0 };
   #busy = false;
+  /** Bytes per millisecond, the oldest first. */
+  readonly #samples: number[] = [];
+  /** Begins with the first bytes of a round: the wait for those is not the rate's. */
+  #sample: { readonly at: number; readonly bytes: number } | undefined;
+  /** Milliseconds that stopping takes beside what is sent: its questions and steps. */
+  steps_ms = 0;
 
   constructor(private readonly clock: MigrateClock) {}
 
@@ -32,6 +45,7 @@ export class Meter {
   begin(remaining: number | undefined): void {
     this.remaining = remaining;
     this.#begun = { at: this.clock.now(), bytes: this.bytes };
+    this.#sample = undefined;
     this.#busy = true;
   }
 
@@ -52,17 +66,45 @@ export class Meter {
     this.remaining = remaining;
   }
 
+  /** So many bytes were sent. */
+  sent(bytes: number): void {
+    this.bytes += bytes;
+    const now = this.clock.now();
+    this.#sample ??= { at: now, bytes: this.bytes };
+    const elapsed = now - this.#sample.at;
+    if (elapsed < SAMPLE_MS) return;
+    if (this.#samples.length === SAMPLES) this.#samples.shift();
+    this.#samples.push((this.bytes - this.#sample.bytes) / elapsed);
+    this.#sample = { at: now, bytes: this.bytes };
+  }
+
+  /** Bytes per second that the rest is sent with at least, by how much the rate varied so far. */
+  get slowRate(): number | undefined {
+    const { rate } = this;
+    const samples = this.#samples;
+    if (rate === undefined || samples.length < 2) return rate;
+    const mean = samples.reduce((sum, one) => sum + one, 0) / samples.length;
+    const variance = samples.reduce((sum, one) => sum + (one - mean) ** 2, 0) / (samples.length - 1);
+    const slow = Math.max(mean - SPREADS * Math.sqrt(variance), Math.min(...samples));
+    return rate * Math.min(1, slow / mean);
+  }
+
   /** Bytes per second; undefined before enough was sent to tell. */
   get rate(): number | undefined {
     const sending = this.#sending + (this.#busy ? this.clock.now() - this.#begun.at : 0);
     return this.bytes >= MEASURABLE && sending > 0 ? (this.bytes / sending) * 1000 : undefined;
   }
 
-  /** Milliseconds that the rest would take; undefined before enough was sent to tell, and where the source does not tell. */
+  /**
+   * Milliseconds that a stop would take, by the measured rate, its spread, and the time that a step takes; undefined before
+   * enough was sent to tell, and where the source does not tell.
+   */
   get expectedDowntime(): number | undefined {
-    const { rate, left } = this;
-    if (left === 0) return 0;
-    return rate === undefined || left === undefined ? undefined : (left / rate) * 1000;
+    const { slowRate, left } = this;
+    if (left === 0) return this.steps_ms;
+    return slowRate === undefined || left === undefined
+      ? undefined
+      : (left / slowRate) * 1000 + this.steps_ms;
   }
 
   /** Bytes still to be sent: the last estimate, less what was sent since. */

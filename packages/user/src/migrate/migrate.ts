@@ -62,6 +62,7 @@ class Migrating {
       const failure = await failureOf(() => this.#course.hooks.afterActivate?.());
       if (failure !== undefined)
         this.onEvent({ event: "warning", message: `the target runs, but: ${reasonOf(failure)}` });
+      this.#warnOfDowntime(downtime);
     }
     const { meter, precopyEnd, stopCopyBytes } = this.#copy;
     const result: MigrateResult = {
@@ -73,6 +74,7 @@ class Migrating {
       restarts: this.#restarts,
       precopyEnd,
       downtime_ms: downtime,
+      expectedDowntime_ms: this.#copy.expectedDowntime,
       total_ms: this.#clock.now() - begunAt,
     };
     await this.#course.enter("done");
@@ -201,10 +203,21 @@ class Migrating {
     if (failure !== undefined) this.#warn(`the source runs, but: ${reasonOf(failure)}`);
   }
 
+  /** Said only where it was promised: pre-copy that has ended otherwise has warned already. */
+  #warnOfDowntime(downtime: number): void {
+    const { maxDowntime_ms } = this.options;
+    const { precopyEnd, expectedDowntime } = this.#copy;
+    if (precopyEnd !== "converged" || downtime <= maxDowntime_ms) return;
+    this.#warn(
+      `the downtime was ${downtime.toFixed(1)} ms, more than --max-downtime ${maxDowntime_ms} ms: ` +
+        `${(expectedDowntime ?? 0).toFixed(1)} ms was expected`,
+    );
+  }
+
   /** The commit point. @throws VfioError: the source has refused, and is not given away; MigrateError */
   async #give(): Promise<void> {
     try {
-      await this.source.give(this.#id);
+      await this.source.give(this.#id, this.#names.target);
     } catch (error) {
       if (error instanceof EndpointGoneError) this.#warnOfTakeOver(error);
       else if (isAnswer(error)) throw error;

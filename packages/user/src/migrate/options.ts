@@ -116,5 +116,7 @@ export interface MigrateResult {
   readonly precopyEnd: PrecopyEnd;
   /** From the moment the source was told to stop until the target ran. */
   readonly downtime_ms: number;
+  /** What it was expected to be, when the source was stopped; undefined without pre-copy, and where the source does not tell. */
+  readonly expectedDowntime_ms: number | undefined;
   readonly total_ms: number;
 }

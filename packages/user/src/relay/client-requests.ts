@@ -1,4 +1,4 @@
-import { Errno, VfioError } from "@vfiokit/core";
+import { Errno, RegionIndex, VfioError } from "@vfiokit/core";
 import type { Log } from "../server/options.js";
 import type { Inbox, MessageSocket } from "../socket/index.js";
 import {
@@ -12,6 +12,7 @@ import {
   Header,
   HEADER_SIZE,
   HeaderFlags,
+  RegionAccess,
   refusalText,
 } from "../wire/index.js";
 import { ConfigShadow } from "./config-shadow.js";
@@ -27,6 +28,11 @@ export class ClientRequests {
   readonly config = new ConfigShadow();
   /** Requests of the client that may have changed the device since this was last set to false. */
   touched = false;
+  /**
+   * The device has lost its state, and the client is being told: until it resets the device, what it writes to it is meant
+   * for another state. A byte for the far end would be sent with the speed and width of power-on.
+   */
+  lost = false;
 
   constructor(
     private readonly client: MessageSocket,
@@ -42,6 +48,10 @@ export class ClientRequests {
     const { view, head } = inbox;
     const cmd = view.getUint16(head + Header.offset.cmd, true);
     this.touched = true;
+    if (this.lost && this.#isMeantForLost(cmd, view, head)) {
+      this.refuse("EIO");
+      return;
+    }
     if (cmd === Command.REGION_WRITE) this.config.note(inbox.bytes, view, head, size);
     if (isStateful(cmd)) {
       this.#forwardStateful(link, size, busy);
@@ -54,6 +64,16 @@ export class ClientRequests {
     } else {
       link.main.pass(inbox, head, size, link.inFlight.add(inbox, size));
     }
+  }
+
+  /** Writes to BARs. Configuration space goes on: by it the client finds out what became of the device. */
+  #isMeantForLost(cmd: number, view: DataView, head: number): boolean {
+    if (cmd === Command.DEVICE_RESET) this.lost = false;
+    if (cmd === Command.REGION_WRITE_MULTI) return true;
+    return (
+      cmd === Command.REGION_WRITE &&
+      view.getUint32(head + HEADER_SIZE + RegionAccess.offset.region, true) !== RegionIndex.CONFIG
+    );
   }
 
   #forwardStateful(link: ServerLink, size: number, busy: boolean): void {

@@ -14,6 +14,8 @@ export interface DeviceShape {
   readonly capabilities: Capabilities;
 }
 
+/** Regions of a device, and its irq indices: VFIO's PCI devices have 9 and 5, and a few of their own. */
+const MAX_INDICES = 256;
 /** Room for the capabilities of any region. */
 const REGION_ARGSZ = 4096;
 /** Flags of a region that the client was told. */
@@ -27,6 +29,9 @@ export async function shapeOf(link: ServerLink): Promise<DeviceShape> {
     num_regions: 0,
     num_irqs: 0,
   });
+  for (const field of ["num_regions", "num_irqs"] as const)
+    if (info[field] > MAX_INDICES)
+      throw new VfioError("EPROTO", `${link.path}: ${field} is ${info[field]}: at most ${MAX_INDICES}`);
   const regions = Array.from({ length: info.num_regions }, async (_, index) => {
     const request = { argsz: REGION_ARGSZ, flags: 0, index, cap_offset: 0, size: 0n, offset: 0n };
     const { flags, size } = await link.call("DEVICE_GET_REGION_INFO", request);
@@ -41,12 +46,14 @@ export async function shapeOf(link: ServerLink): Promise<DeviceShape> {
     });
     return { flags, count };
   });
+  // Awaited as one: the server may go at any of them.
+  const [ofRegions, ofIrqs] = await Promise.all([Promise.all(regions), Promise.all(irqs)]);
   return {
     numRegions: info.num_regions,
     numIrqs: info.num_irqs,
     deviceFlags: info.flags,
-    regions: await Promise.all(regions),
-    irqs: await Promise.all(irqs),
+    regions: ofRegions,
+    irqs: ofIrqs,
     capabilities: withinLimits(link.capabilities),
   };
 }

@@ -143,7 +143,9 @@ async function takeOver(
     return;
   }
   log("warn", `${link.path} goes on with ${what}: state was lost (--on-loss ${onLoss})`);
-  if (onLoss === "error") reportError(session, log);
+  if (onLoss !== "error") return;
+  session.requests.lost = true;
+  reportError(session, log);
 }
 
 /** @returns false: there is none, or the device does not take it, and is as after a reset */

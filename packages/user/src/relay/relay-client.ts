@@ -1,10 +1,11 @@
 import { VfioError } from "@vfiokit/core";
-import { ControlClient, controlSocketOf } from "../control/index.js";
+import { checked, ControlClient, controlSocketOf } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
 import type { MigrateEvent } from "../migrate/index.js";
 import { moveError, type RemoteMoveOptions } from "./control-protocol.js";
 import type { MoveResult } from "./move.js";
 import type { RelayStatus } from "./relay.js";
+import { checkedEvent, checkedMove, relayStatus } from "./results.js";
 
 /** A connection to a relay's control socket. */
 export class RelayClient implements Disposable {
@@ -27,7 +28,8 @@ export class RelayClient implements Disposable {
       throw error;
     }
     try {
-      if ("relay" in (await client.status(timeoutMs))) return client;
+      await client.status(timeoutMs);
+      return client;
     } catch (error) {
       if (!(error instanceof VfioError) || error.code === "ETIMEDOUT") throw error;
     }
@@ -37,7 +39,7 @@ export class RelayClient implements Disposable {
 
   /** @throws VfioError ECONNRESET: it is gone; ETIMEDOUT */
   async status(timeoutMs = 10_000): Promise<RelayStatus> {
-    return (await this.control.request({ command: "info" }, { timeoutMs })) as unknown as RelayStatus;
+    return checked(relayStatus, await this.control.request({ command: "info" }, { timeoutMs }));
   }
 
   /**
@@ -57,12 +59,12 @@ export class RelayClient implements Disposable {
     };
     const moved = this.control.request(
       { command: "migrate", to, options },
-      { onEvent: (event) => onEvent(event as MigrateEvent), errorOf: moveError },
+      { onEvent: (event) => onEvent(checkedEvent(event)), errorOf: moveError },
     );
     if (signal?.aborted) cancel();
     signal?.addEventListener("abort", cancel);
     try {
-      return (await moved) as unknown as MoveResult;
+      return checkedMove(await moved);
     } finally {
       signal?.removeEventListener("abort", cancel);
     }

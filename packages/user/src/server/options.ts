@@ -1,4 +1,5 @@
 import { VfioError } from "@vfiokit/core";
+import type { DmaAccessMode } from "../linux/index.js";
 
 /** How severe a line of the log is. */
 export type LogLevel = "error" | "warn" | "info" | "debug";
@@ -22,10 +23,10 @@ export interface ServerOptions {
   /** Offer a second socket for DMA messages to clients that can use one. Default true. */
   readonly twinSocket?: boolean;
   /**
-   * How to reach the client's memory: "mmap" (default) is fast; with "file" a client that shrinks its memory's
-   * file after mapping it fails that access, and does not end this process by SIGBUS.
+   * How to reach the client's memory: "mmap" is fast; with "file" a client that shrinks its memory's file after mapping it
+   * fails that access, and does not end this process by SIGBUS. "auto" (default) maps what is sealed against that.
    */
-  readonly dmaAccess?: "mmap" | "file";
+  readonly dmaAccess?: DmaAccessMode;
   /**
    * DMA_UNMAP takes exactly one map, as vfio-user's text has it. Default false, as Linux's type1v2: a range may cover
    * several whole maps, which QEMU relies on with an IOMMU.
@@ -52,7 +53,7 @@ export interface ConnectionSettings {
   readonly maxMsgFds: number;
   readonly maxDataXferSize: number;
   readonly twinSocket: boolean;
-  readonly dmaAccess: "mmap" | "file";
+  readonly dmaAccess: DmaAccessMode;
   readonly strictUnmap: boolean;
   readonly dmaTimeout: number;
   readonly versionTimeout: number;
@@ -66,7 +67,7 @@ export function settingsOf(options: ServerOptions): ConnectionSettings {
     maxMsgFds: options.maxMsgFds ?? 16,
     maxDataXferSize: options.maxDataXferSize ?? 1024 * 1024,
     twinSocket: options.twinSocket ?? true,
-    dmaAccess: options.dmaAccess ?? "mmap",
+    dmaAccess: options.dmaAccess ?? "auto",
     strictUnmap: options.strictUnmap ?? false,
     dmaTimeout: options.dmaTimeout ?? 5000,
     versionTimeout: options.versionTimeout ?? 10_000,

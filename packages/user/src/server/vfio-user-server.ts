@@ -2,6 +2,7 @@ import { VfioError, type PciDevice } from "@vfiokit/core";
 import type { Task } from "@vfiokit/lockdep";
 import { Fd, peerCredentials } from "../linux/index.js";
 import { Listener, OneClient } from "../socket/index.js";
+import { keptAway } from "../admin/hand-over-text.js";
 import { Connection } from "./connection.js";
 import { settingsOf, type ConnectionSettings, type ServerOptions } from "./options.js";
 
@@ -78,14 +79,8 @@ export class VfioUserServer {
 
   /** Why a hand-over keeps new clients away, and what ends that. A device that it keeps in STOP is of no use to them. */
   #handedOver(): string | undefined {
-    const { phase, id } = this.device.handOver?.status() ?? { phase: "none" };
-    if (phase === "none") return undefined;
-    const ctl = (step: string) =>
-      `vfiokit ctl ${this.options.socketPath ?? "SOCKET"} hand-over ${step} ${id}`;
-    return phase === "given"
-      ? `the device was handed over (${id}). If it certainly does not run elsewhere: ${ctl("take-back")}`
-      : `the device waits for the end of hand-over ${id}. If it certainly does not run elsewhere: ` +
-          `${ctl("activate")}, or ${ctl("discard")}`;
+    const status = this.device.handOver?.status();
+    return status && keptAway(status, this.options.socketPath ?? "SOCKET");
   }
 
   #serve(fd: Fd): Connection {

@@ -17,6 +17,9 @@ export interface SocketEvents {
   onEnd(reason: VfioError): void;
 }
 
+/** Bytes of a first message, which is VERSION, at most: whoever sends it has agreed on nothing yet. */
+const MAX_FIRST = 4096;
+
 /** Up to this many bytes a loop copies faster than a view of them is made. */
 const SHORT = 64;
 
@@ -43,7 +46,7 @@ export class MessageSocket {
   constructor(
     private readonly fd: Fd,
     readonly name: string,
-    maxMessage: number,
+    private readonly maxMessage: number,
     maxFds: number,
     private readonly events: SocketEvents,
   ) {
@@ -70,9 +73,13 @@ export class MessageSocket {
     return this.outbox.blocked;
   }
 
-  /** Ends the connection if `expected` ("VERSION") has not come by then. Undefined: it has. */
+  /**
+   * Ends the connection if `expected` ("VERSION") has not come by then, or is longer than that ever is. Undefined: it has
+   * come.
+   */
   expect(expected: string, withinMs: number | undefined): void {
     clearTimeout(this.#deadline);
+    this.inbox.maxMessage = withinMs === undefined ? this.maxMessage : Math.min(MAX_FIRST, this.maxMessage);
     if (withinMs === undefined) return;
     const late = new VfioError("ETIMEDOUT", `no ${expected} within ${withinMs} ms`);
     this.#deadline = setTimeout(() => this.#end(late), withinMs);

@@ -209,10 +209,12 @@ describe("hand-over", () => {
     const { instance } = await admin.handOver({ step: "status" });
     const id = newHandOverId(instance);
     await device.migration!.setState(task, MigrationState.STOP_COPY);
-    const given = { phase: "given", id, wasReset: false, state: "STOP", generation: 0, instance };
-    expect(await admin.handOver({ step: "give", id })).toEqual(given);
+    const since = expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) as unknown;
+    const to = "/run/b.sock";
+    const given = { phase: "given", id, to, since, wasReset: false, state: "STOP", generation: 0, instance };
+    expect(await admin.handOver({ step: "give", id, to })).toEqual(given);
     expect(await admin.handOver({ step: "status", id })).toEqual(given);
-    expect(admin.info().handOver).toEqual({ phase: "given", id });
+    expect(admin.info().handOver).toEqual({ phase: "given", id, to, since });
     const ended = { phase: "none", wasReset: false, outcome: "taken back", state: "RUNNING" };
     expect(await admin.handOver({ step: "take-back", id })).toMatchObject(ended);
     await expect(admin.handOver({ step: "activate", id })).rejects.toThrow(

@@ -1,5 +1,5 @@
 import { constants } from "node:buffer";
-import { ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import { constants as fsConstants, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import {
   createBacking,
   createMemfd,
@@ -46,6 +46,58 @@ describe("Fd", () => {
     const byte = Buffer.alloc(1);
     readSync(twin.number, byte, 0, 1, 0);
     expect(byte.toString()).toBe("x");
+  });
+});
+
+describe("a client's memory", () => {
+  const whole = { offset: 0, length: PAGE, writable: true } as const;
+
+  it.each(["auto", "mmap", "file"] as const)(
+    "--dma-access %s: descriptors that are open for something else are refused (O_PATH, O_WRONLY, O_RDONLY)",
+    (access) => {
+      using memory = createMemfd("guest", PAGE);
+      const again = (flags: number) => new Fd(openSync(`/proc/self/fd/${memory.number}`, flags));
+      const O_PATH = 0o10000000;
+      const backing = (flags: number, writable: boolean) =>
+        createBacking(again(flags), { ...whole, writable, access }).release();
+      expect(() => backing(O_PATH, false)).toThrow("EINVAL: the descriptor to map is open with O_PATH");
+      expect(() => backing(fsConstants.O_WRONLY, false)).toThrow("is open for writing only");
+      expect(() => backing(fsConstants.O_WRONLY, true)).toThrow("is open for writing only");
+      expect(() => backing(fsConstants.O_RDONLY, true)).toThrow("is open for reading only");
+      backing(fsConstants.O_RDONLY, false);
+      backing(fsConstants.O_RDWR, true);
+    },
+  );
+
+  it("auto: maps what nobody can shrink, and nothing else", () => {
+    const mapped = (seals: number) => {
+      const backing = createBacking(createMemfd("guest", PAGE, seals), { ...whole, access: "auto" });
+      const { bytes } = backing;
+      const yes = bytes !== undefined;
+      backing.release();
+      return yes;
+    };
+    expect(mapped(Seal.SHRINK)).toBe(true);
+    expect(mapped(Seal.SHRINK | Seal.GROW | Seal.SEAL)).toBe(true);
+    expect(mapped(Seal.GROW)).toBe(false);
+    expect(mapped(0)).toBe(false);
+    const file = new Fd(openSync(import.meta.filename, "r"));
+    const backing = createBacking(file, { ...whole, length: 100, writable: false, access: "auto" });
+    expect(backing.bytes).toBeUndefined();
+    backing.release();
+  });
+
+  it("auto: a client that shrinks its file fails its own access, and ends nobody by SIGBUS", () => {
+    using memory = createMemfd("guest", 2 * PAGE, 0);
+    const backing = createBacking(memory.duplicate(), { ...whole, length: 2 * PAGE, access: "auto" });
+    backing.write(PAGE, Uint8Array.of(7));
+    ftruncateSync(memory.number, PAGE);
+    const byte = new Uint8Array(1);
+    expect(() => backing.read(PAGE, byte)).toThrow(
+      "EFAULT: the client's memory: its file has become shorter",
+    );
+    backing.read(0, byte);
+    backing.release();
   });
 });
 
@@ -103,7 +155,7 @@ describe("Mapping", () => {
     expect(reader.bytes[5]).toBe(10);
     reader.bytes[PAGE] = 77;
     expect(writer.bytes[PAGE]).toBe(0);
-    expect(() => Mapping.ofFile(readOnly, { length: PAGE, writable: true })).toThrow("EACCES");
+    expect(() => Mapping.ofFile(readOnly, { length: PAGE, writable: true })).toThrow("open for reading only");
   });
 
   it("is detached when it is unmapped: a late touch finds nothing and a late copy throws", () => {

@@ -8,7 +8,10 @@ import {
   existsSync,
   renameSync,
 } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import {
   connectUnix,
   createMemfd,
@@ -48,6 +51,40 @@ describe("UnixListener", () => {
     const buffer = new StableBuffer(16);
     expect(new Receiver(buffer).receive(server, 0, 16)).toBe(5);
     expect(text(buffer.bytes, 5)).toBe("hello");
+  });
+
+  it("of servers that start at once where a dead one's socket lies, one gets it and the others are told", async () => {
+    const module = fileURLToPath(new URL("../../dist/linux/index.js", import.meta.url));
+    const program = `
+      import { UnixListener } from ${JSON.stringify(module)};
+      process.stdout.write("ready\\n");
+      process.stdin.once("data", (path) => {
+        try {
+          globalThis.listener = new UnixListener(path.toString());
+          process.stdout.write("listens\\n");
+        } catch (error) {
+          process.stdout.write(error.code + "\\n");
+        }
+      });`;
+    const servers = Array.from({ length: 6 }, () =>
+      spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["pipe", "pipe", "inherit"] }),
+    );
+    try {
+      for (const server of servers) await once(server.stdout, "data");
+      const path = freshPath();
+      spawnSync(process.execPath, [
+        "-e",
+        `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 9))`,
+      ]);
+      expect(existsSync(path)).toBe(true);
+      for (const server of servers) server.stdin.write(path);
+      const said = await Promise.all(servers.map((server) => once(server.stdout, "data")));
+      const words = said.map((chunk) => String(chunk).trim()).sort();
+      expect(words).toEqual([...Array<string>(5).fill("EADDRINUSE"), "listens"]);
+      connectUnix(path).close();
+    } finally {
+      for (const server of servers) server.kill("SIGKILL");
+    }
   });
 
   it("makes a socket that only its user may connect to, whatever the umask", () => {

@@ -88,7 +88,9 @@ describe("between two vfio-user servers", () => {
     await cards.migrate();
     await expect(LocalSource.connect(cards.from.path)).rejects.toMatchObject({
       code: "EBUSY",
-      message: expect.stringMatching(/given in hand-over [0-9a-f]{32}.*--recover/) as unknown,
+      message: expect.stringMatching(
+        /given away to .*to.* at .* in hand-over [0-9a-f]{32}.*--recover/,
+      ) as unknown,
     });
     await expect(VfioUserClient.connect(cards.from.path)).rejects.toThrow();
   });

@@ -65,6 +65,42 @@ describe("pre-copy rounds", () => {
     ]);
   });
 
+  it("a rate that varies: the slower of it is what a stop is expected to have", async () => {
+    const { result, of } = await migrated({ maxDowntime_ms: 120 }, (source) => {
+      oneIn(10)(source);
+      const read = source.read.bind(source);
+      let count = 0;
+      source.read = () => {
+        source.clock = { ...source.clock!, msPerChunk: count++ % 2 === 0 ? 5 : 15 };
+        return read();
+      };
+    });
+    const { remaining, rate_Bps, expectedDowntime_ms } = of("round")[0]!;
+    const usual = (remaining! / rate_Bps!) * 1000;
+    expect(expectedDowntime_ms! / usual).toBeGreaterThan(1.3);
+    // By the mean alone it would have been stopped after the first round, and taken longer than that.
+    expect(usual).toBeLessThan(120);
+    expect(result).toMatchObject({ rounds: 2, precopyEnd: "converged" });
+    expect(result.expectedDowntime_ms).toBeLessThanOrEqual(120);
+    expect(result.downtime_ms).toBeLessThanOrEqual(120);
+  });
+
+  it("a stop that takes longer than was promised says so, with what was expected", async () => {
+    const { result, of } = await migrated({ maxDowntime_ms: 100 }, (source) => {
+      oneIn(10)(source);
+      const read = source.read.bind(source);
+      source.read = () => {
+        if (source.state === "STOP_COPY") source.clock = { ...source.clock!, msPerChunk: 50 };
+        return read();
+      };
+    });
+    expect(result).toMatchObject({ precopyEnd: "converged", expectedDowntime_ms: 90 });
+    expect(result.downtime_ms).toBeGreaterThan(400);
+    expect(of("warning").map(({ message }) => message)).toEqual([
+      `the downtime was ${result.downtime_ms.toFixed(1)} ms, more than --max-downtime 100 ms: 90.0 ms was expected`,
+    ]);
+  });
+
   it("a generous limit: the first round is the last", async () => {
     const { result } = await migrated({ maxDowntime_ms: 100 }, oneIn(10));
     expect(result).toMatchObject({ rounds: 1, precopyEnd: "converged" });

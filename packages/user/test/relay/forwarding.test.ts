@@ -6,7 +6,7 @@ import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { RegionFlags } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
-import { encodeRequest, HeaderFlags, Header } from "@vfiokit/user/wire";
+import { Command, encodeRequest, HeaderFlags, Header } from "@vfiokit/user/wire";
 import type { VfioUserClient } from "../../src/client/index.js";
 import {
   BAR_MEMORY,
@@ -247,3 +247,17 @@ async function connectSoon(
     }
   }
 }
+
+it("more than 4 KiB before a version is agreed on: the relay ends that connection, and serves the next client", async () => {
+  const place = new Place();
+  const server = await place.server();
+  place.relay(server.path);
+  const client = connectRaw(place.relayPath);
+  await client.send(
+    Header.encode({ msg_id: 1, cmd: Command.VERSION, msg_size: 4097, flags: 0, error_no: 0 }),
+  );
+  expect(await client.nextOrEnd()).toBeUndefined();
+  client.close();
+  const next = await place.client();
+  expect((await next.getInfo()).numRegions).toBeGreaterThan(0);
+});

@@ -323,3 +323,25 @@ describe("the state of the device", () => {
     expect(seen).toEqual([1]);
   });
 });
+
+describe("--on-loss error", () => {
+  it("no garbled byte: what is written for the lost state reaches no device until the client resets it", async () => {
+    const { place, a, client } = await setup({ onLoss: "error" });
+    await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(1));
+    await kill(place, a);
+    // Some wait for the next server, others are written when it is there.
+    const waiting = [2, 3].map((v) => client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(v)));
+    const next = await place.serverAt(a.path);
+    for (const write of waiting) await expect(write).rejects.toMatchObject({ code: "EIO" });
+    await expect(client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(4))).rejects.toMatchObject({ code: "EIO" });
+    // It can be looked at, and its configuration written.
+    expect(await value(client)).toBe(0);
+    await client.regionWrite(CONFIG, PciHeader.COMMAND, Uint8Array.of(PciCommand.MEMORY, 0));
+    expect(await command(client)).toBe(PciCommand.MEMORY);
+    expect(next.fn.writes).toEqual([]);
+    await client.reset();
+    await client.regionWrite(CONFIG, PciHeader.COMMAND, Uint8Array.of(PciCommand.MEMORY, 0));
+    await client.regionWrite(BAR_REGISTERS, VALUE, bytesOf(5));
+    expect(next.fn.writes).toEqual(["0=5/4"]);
+  });
+});

@@ -124,7 +124,7 @@ describe("before a version is agreed on", () => {
     ["unterminated", '{"capabilities":{}}'],
     ["a capability of another type", '{"capabilities":{"max_msg_fds":"8"}}\0'],
     ["a negative limit", '{"capabilities":{"max_data_xfer_size":-1}}\0'],
-    ["nested without end", "[".repeat(60_000) + "\0"],
+    ["nested without end", "[".repeat(4000) + "\0"],
     ["no UTF-8", "{\xff}\0"],
   ])("JSON that is %s: EINVAL, closed", async (_what, text) => {
     await expectError(raw({ payload: [0, 0, 1, 0, ...Buffer.from(text, "latin1")] }), EINVAL);
@@ -152,6 +152,18 @@ describe("before a version is agreed on", () => {
   it("descriptors on VERSION: closed, and the version agreed on", async () => {
     using fd = createMemfd("stray", 4096);
     const reply = await fixture.client.exchange(raw({ payload: [0, 0, 1, 0] }), [fd.number, fd.number]);
+    expect(reply.flags).toBe(Type.REPLY);
+    await expectAlive();
+  });
+
+  it("more than 4 KiB before a version is agreed on: EMSGSIZE, closed, before they have come", async () => {
+    // The header alone has come.
+    await expectError(raw({ size: 4097 }), EMSGSIZE);
+    await expectClosed();
+    await fixture.close();
+    await open(false);
+    const padded = Buffer.from(`{"capabilities":{"x":"${"y".repeat(4096 - 16 - 4 - 26)}"}}\0`);
+    const reply = await fixture.client.exchange(raw({ payload: [0, 0, 1, 0, ...padded] }));
     expect(reply.flags).toBe(Type.REPLY);
     await expectAlive();
   });

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { Queue, QueueEvents } from "bullmq";
 import type { Elsewhere, LabPart, LabPartResult } from "@vfiokit/lab";
 import { CommandError } from "../../errors.js";
+import { err } from "../../output.js";
 import { version } from "../../version.js";
 import { connect, connectionOf } from "./redis.js";
 import { announce, HEARTBEAT, PREFIX, queueName, retract, stillThere, sweep, type Run } from "./runs.js";
@@ -127,8 +128,7 @@ export async function openRun(target: RedisTarget): Promise<QueuedRun> {
       const closed = Promise.all([events.close(), queue.close()]).catch(ignore);
       if (removed) await closed;
       redis.disconnect();
-      if (!removed)
-        process.stderr.write(`run ${run.id} could not be removed from Redis: a worker will do so\n`);
+      if (!removed) err.line(`run ${run.id} could not be removed from Redis: a worker will do so`);
     },
   };
 }
