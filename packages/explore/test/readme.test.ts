@@ -40,3 +40,33 @@ it("the README's example of exploreParts runs, with several jobs in one process"
   expect(report).toMatchObject({ verdict: "proved", exhausted: true });
   expect(report.executions).toBeGreaterThan(10);
 });
+
+it("the README's example of x.watch finds a seat that is sold twice, in a class that is not changed", async () => {
+  const [, code] = /```ts\n(const shop = x\.watch[^]*?)```/.exec(readme)!;
+  class Shop {
+    readonly stock = new Map([["seat", 1]]);
+    readonly sold: string[] = [];
+    async buy(what: string, pay: () => Promise<void>): Promise<void> {
+      const left = this.stock.get(what) ?? 0;
+      if (left === 0) return;
+      await pay();
+      this.stock.set(what, left - 1);
+      this.sold.push(what);
+    }
+  }
+  // eslint-disable-next-line @typescript-eslint/no-implied-eval -- it is the README's
+  const program = new Function("x", "Shop", `${code!}\nreturn shop;`) as (
+    x: exploration.Exploration,
+    shop: typeof Shop,
+  ) => Shop;
+  const report = await exploration.explore(
+    (x) => {
+      const shop = program(x, Shop);
+      x.finally(() => {
+        if (shop.sold.length !== 1) throw new Error(`sold ${shop.sold.length} of 1`);
+      });
+    },
+    { plainFields: "none" },
+  );
+  expect(report.failures.map(({ message }) => message)).toEqual(["sold 2 of 1"]);
+});

@@ -13,7 +13,10 @@ export function matrixTable(matrix: Matrix, style: Style): string[] {
     ]),
   ]);
   return rows.map((row) =>
-    row.replaceAll(/FAIL/g, style.red("FAIL")).replaceAll(/\bpass\b/g, style.green("pass")),
+    row
+      .replaceAll(/FAIL/g, style.red("FAIL"))
+      .replaceAll(/\bpass\b/g, style.green("pass"))
+      .replaceAll(/\bunknown\b/g, style.yellow("unknown")),
   );
 }
 

@@ -22,6 +22,11 @@ writeFileSync(
 export function fine(x) {
   for (const name of ["ann", "bob"]) x.task(name, async () => x.step());
 }
+export function foreign(x) {
+  x.task("ann", async () => {
+    await null;
+  });
+}
 export const limit = 3;
 `,
 );
@@ -38,6 +43,16 @@ it("explores every exported function, and the worst verdict is the exit code", (
   expect(stdout).toContain("fine: PROVED");
   expect(run(file, "--only", "fine")).toMatchObject({ code: 0, stderr: "" });
   expect(run(file, "--only", "fine", "--max-executions", "1")).toMatchObject({ code: 3, stderr: "" });
+});
+
+it("ends with 4 where something was met that cannot be explored, and says where", () => {
+  const { code, stdout, stderr } = run(file, "--only", "foreign");
+  expect({ code, stderr }).toEqual({ code: 4, stderr: "" });
+  expect(stdout).toMatch(/^foreign: UNKNOWN/m);
+  expect(stdout).toMatch(/ann .*bodies\.mjs:\d+/);
+  const [report] = JSON.parse(run(file, "--only", "foreign", "--json").stdout) as [{ verdict: string }];
+  expect(report.verdict).toBe("unknown");
+  expect(run(file).code).toBe(1); // "lost" fails: that is worse
 });
 
 it("prints reports as JSON, and replays the schedule that a failure came with", () => {
@@ -59,7 +74,7 @@ it("says what is wrong with a command line, and exits with 2", () => {
   });
   expect(run(file, "--replay", "0")).toEqual({
     ...wrong,
-    stderr: "error: --replay: there are 2 bodies; choose one by --only\n",
+    stderr: "error: --replay: there are 3 bodies; choose one by --only\n",
   });
   expect(run(file, "--max-executions", "many")).toMatchObject(wrong);
   expect(run(file, "--fast")).toMatchObject(wrong);

@@ -32,7 +32,8 @@ function cellHtml(cell: Cell | undefined, design: string, invariant: Invariant):
   if (!cell) return '<td class="none">not looked at</td>';
   const { verdict, executions, exhausted, counterexample } = cell;
   const counted = `<small>${executions.toLocaleString("en-US")} <br>${exhausted ? "exhausted" : "bounded"}</small>`;
-  if (verdict === "pass") return `<td class="pass"><span class="verdict">pass</span>${counted}</td>`;
+  if (verdict !== "fail")
+    return `<td class="${verdict}"><span class="verdict">${verdict}</span>${counted}</td>`;
   const fails = '<span class="verdict">FAIL</span>';
   if (counterexample === undefined) return `<td class="fail">${fails}${counted}</td>`;
   const label = `${design} fails ${invariant}: show the counterexample`;

@@ -6,6 +6,7 @@ const LIGHT = `
   --page: #ffffff; --text: #1b1f24; --muted: #57606a; --line: #d0d7de; --panel: #f6f8fa;
   --link: #0550ae; --focus: #0969da; --now: #fff4ce;
   --pass: #116329; --pass-back: #e6f6ea; --fail: #a40e26; --fail-back: #ffebe9; --cycle: #cf222e;
+  --unknown: #704d00; --unknown-back: #fff4ce;
   --c0: #b6d4fe; --c0-edge: #0550ae; --c1: #c4ecc9; --c1-edge: #116329; --c2: #fbd6b1; --c2-edge: #953800;
   --c3: #e3d0fb; --c3-edge: #6639ba; --c4: #fdd0e6; --c4-edge: #99286e; --c5: #b8ebe6; --c5-edge: #0c5f5a;
   --c6: #f3e4a1; --c6-edge: #704d00; --c7: #d8dee4; --c7-edge: #424a53;`;
@@ -14,6 +15,7 @@ const DARK = `
   --page: #0d1117; --text: #e6edf3; --muted: #9da7b3; --line: #30363d; --panel: #161b22;
   --link: #79c0ff; --focus: #58a6ff; --now: #3a2f0b;
   --pass: #7ee787; --pass-back: #0f2417; --fail: #ffa198; --fail-back: #35151a; --cycle: #ff7b72;
+  --unknown: #e3b341; --unknown-back: #3a2f0b;
   --c0: #123a6b; --c0-edge: #79c0ff; --c1: #12442a; --c1-edge: #7ee787; --c2: #5a2f0c; --c2-edge: #ffa657;
   --c3: #3d2a69; --c3-edge: #d2a8ff; --c4: #5c1f45; --c4-edge: #ff9bce; --c5: #0d4744; --c5-edge: #76e3ea;
   --c6: #4d3c06; --c6-edge: #e3b341; --c7: #373e47; --c7-edge: #b1bac4;`;
@@ -57,6 +59,8 @@ th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.7rem; }
 .pass .verdict { color: var(--pass); }
 .fail { background: var(--fail-back); }
 .fail .verdict, .fail a { color: var(--fail); }
+.unknown { background: var(--unknown-back); }
+.unknown .verdict { color: var(--unknown); }
 .none { color: var(--muted); }
 
 .design { padding: 1.25rem 0; border-top: 1px solid var(--line); }
@@ -128,7 +132,7 @@ ${Array.from({ length: 8 }, (_, i) => `.c${i} { background: var(--c${i}); border
   .lanes .lane { min-width: 0; }
   tr, figure { break-inside: avoid; }
   h2, h3, h4, summary { break-after: avoid; }
-  .bar, .key, .pass, .fail { print-color-adjust: exact; }
+  .bar, .key, .pass, .fail, .unknown { print-color-adjust: exact; }
 }
 `;
 }

@@ -19,6 +19,7 @@ const model: ReportModel = {
           counterexample: "locked/ioctl@0",
         },
         "no-crash": { verdict: "pass", executions: 2, exhausted: false },
+        "all-paths": { verdict: "unknown", executions: 3, exhausted: true },
       },
     },
     findings: { locked: { "no-deadlock": HOSTILE } },
@@ -69,6 +70,8 @@ describe("the HTML report", () => {
     const row = (name: string): string => new RegExp(`<tr><th scope="row">${name}<.*</tr>`).exec(html)![0];
     expect(row("no-deadlock")).toMatch(/<td class="fail">.*FAIL.*11,936 <br>exhausted/);
     expect(row("no-crash")).toMatch(/<td class="pass">.*pass.*2 <br>bounded/);
+    expect(row("all-paths")).toMatch(/<td class="unknown"><span class="verdict">unknown<.*3 <br>exhausted/);
+    expect(html).toMatch(/^\.unknown \.verdict \{/m);
     expect(row("no-cycle")).toMatch(/<td class="none">not looked at<\/td>/);
     expect(html).toContain("at most 2 executions of a scenario");
   });

@@ -208,6 +208,29 @@ bash/11 is leaving the kernel with locks still held!
     expect(text).toContain("&mm->mmap_lock at data_read+0x5/0x9");
   });
 
+  it("a sleep in copy_from_user under a spinlock: the function that copies is named, and not __might_fault", () => {
+    const text = words(`
+BUG: sleeping function called from invalid context at include/linux/uaccess.h:162
+in_atomic(): 1, irqs_disabled(): 0, non_block: 0, pid: 321, name: qemu
+preempt_count: 1, expected: 0
+1 lock held by qemu/321:
+ #0: ffff01 (&dev->lock){+.+.}-{2:2}, at: data_open+0x2/0x9
+CPU: 0 PID: 321 Comm: qemu Not tainted 6.1.0 #1
+Call Trace:
+ <TASK>
+ dump_stack_lvl+0x1/0x9
+ __might_resched+0x1/0x9
+ __might_fault+0x1/0x9
+ _copy_from_user+0x1/0x9
+ data_write+0x5/0x9
+ vfs_write+0x1/0x9
+ </TASK>
+`);
+    expect(text).not.toContain("might_fault");
+    expect(text).toContain("Where: data_write+0x5/0x9 and vfs_write+0x1/0x9");
+    expect(text).toContain("Held: &dev->lock (data_open+0x2/0x9).");
+  });
+
   it("the same report twice, from a console and a dmesg, is explained once", () => {
     const console_ = splat("abba");
     const dmesg = console_.replaceAll(/^/gm, "[   58.257433] ");
