@@ -1,4 +1,5 @@
-import { cellName, keysName, type Watch } from "./watch.js";
+import { cellName, keysName } from "./cell-name.js";
+import type { Watch } from "./watch.js";
 
 type Collection = Map<unknown, unknown> | Set<unknown>;
 type Callback = (value: unknown, key: unknown, collection: unknown) => void;

@@ -1,4 +1,5 @@
-import { cellName, keysName, type Watch } from "./watch.js";
+import { cellName, keysName } from "./cell-name.js";
+import type { Watch } from "./watch.js";
 
 const SEARCHES: ReadonlySet<PropertyKey> = new Set(["includes", "indexOf", "lastIndexOf"]);
 

@@ -1,4 +1,5 @@
 import type { Thread } from "./thread.js";
+import { cellName, keysName } from "./cell-name.js";
 import { collectionHandler } from "./watch-collections.js";
 import { fieldsHandler, seeThrough } from "./watch-fields.js";
 import { classNameOf, contentOf, kindOf, mayHide, type Kind } from "./watch-kind.js";
@@ -281,15 +282,6 @@ export class Watch {
     );
   }
 }
-
-/** A field's name, as in `account.owner`, `list[3]`, `prices[apple]`. */
-export function cellName(object: object, name: string, key: string): string {
-  const isField = !(object instanceof Map || object instanceof Set) && !/^\d|^Symbol\(/.test(key);
-  return isField ? `${name}.${key}` : `${name}[${key}]`;
-}
-
-/** Which fields there are. */
-export const keysName = (name: string): string => `keys(${name})`;
 
 function freshKind(kind: Kind): Kind {
   return kind === "cells" ? "whole" : kind;

@@ -42,7 +42,7 @@ it("the README's example of exploreParts runs, with several jobs in one process"
 });
 
 it("the README's example of x.watch finds a seat that is sold twice, in a class that is not changed", async () => {
-  const [, code] = /```ts\n(const shop = x\.watch[^]*?)```/.exec(readme)!;
+  const [, code] = /```js\n(const shop = x\.watch[^]*?)```/.exec(readme)!;
   class Shop {
     readonly stock = new Map([["seat", 1]]);
     readonly sold: string[] = [];

@@ -7,8 +7,8 @@ import { runPlain } from "./plain.js";
 import { formatProgram } from "./program.js";
 import { compare } from "./runner.js";
 
-/** In CI by lot, so that each run tries other programs. */
-const SEED = Number(process.env["ORACLE_SEED"] ?? (process.env["CI"] ? Math.floor(Math.random() * 1e9) : 1));
+/** The same each time: what is new is found by `npm run fuzz:explore`, and not by whoever changes something else. */
+const SEED = Number(process.env["ORACLE_SEED"] ?? 1);
 const PROGRAMS = Number(process.env["ORACLE_PROGRAMS"] ?? 2000);
 
 describe("the enumerator", () => {
