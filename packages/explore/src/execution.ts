@@ -25,6 +25,7 @@ import { Footprint } from "./footprint.js";
 import { isPlatformCallback } from "./identity.js";
 import { Names } from "./names.js";
 import type { Detail, Needs } from "./needs.js";
+import { Signals } from "./signals.js";
 import { stuckFailure } from "./stuck.js";
 import type { Pending, Thread } from "./thread.js";
 import { nextTurn } from "./turn.js";
@@ -100,11 +101,7 @@ export class Execution implements Scheduler {
   readonly #threads = new Set<Thread>();
   readonly #byTask = new Map<Task, Thread>();
   readonly #names = new Names();
-  readonly #signals = new Map<AbortSignal, string>();
-  /** Mutexes for which tasks have waited that a signal can cancel. */
-  readonly #cancellable = new Map<AbortSignal, Set<string>>();
-  /** Signals that were aborted by whom nobody saw: before anything of them was known. */
-  readonly #unobserved = new Set<AbortSignal>();
+  readonly #signals: Signals;
   /** Mutexes of detail 0 that are taken: since which event. */
   readonly #taken = new Map<string, number>();
   #active: Thread | undefined;
@@ -142,6 +139,12 @@ export class Execution implements Scheduler {
     private readonly plainFields: PlainFields,
     awaits: AwaitsAre,
   ) {
+    this.#signals = new Signals(needs, {
+      touch: (name, writes) => this.#footprint.add(name, writes),
+      touchEverything: () => this.#footprint.addEverything(),
+      needQueue: (lock) => this.#need(lock, 2),
+      isSettingUp: () => this.#settingUp,
+    });
     const identity = this.#sharesAnything || awaits === "points" ? needs.tryIdentify() : undefined;
     if (!identity) return;
     this.#awaits = new Awaits(identity, {
@@ -217,7 +220,7 @@ export class Execution implements Scheduler {
     const thread = this.#thread(task);
     thread.mustEnd = true;
     this.#begets = true;
-    if (task.signal) this.#watch(task.signal, `abort(${thread.key})`);
+    if (task.signal) this.#signals.watch(task.signal, `abort(${thread.key})`);
     const go = (): void =>
       this.#then(
         run(),
@@ -251,16 +254,7 @@ export class Execution implements Scheduler {
   async run(pick: Picker, options: RunOptions): Promise<void> {
     schedule(this);
     this.#awaits?.begin();
-    const { prototype } = AbortController;
-    const abort = Object.getOwnPropertyDescriptor(prototype, "abort")!;
-    const onAbort = (signal: AbortSignal): void => this.#aborts(signal);
-    Object.defineProperty(prototype, "abort", {
-      ...abort,
-      value(this: AbortController, reason?: unknown) {
-        onAbort(this.signal);
-        (abort.value as (reason?: unknown) => void).call(this, reason);
-      },
-    });
+    const stopObserving = this.#signals.observe();
     try {
       await nextTurn();
       while (!this.again && (options.keepGoing || this.failures.length === 0)) {
@@ -293,7 +287,7 @@ export class Execution implements Scheduler {
         for (const [{ name }, label] of this.#drifted)
           this.unknown.add(`${name} awaits something that is not explored, after ${label}`);
       this.#threads.clear();
-      Object.defineProperty(prototype, "abort", abort);
+      stopObserving();
       schedule(undefined);
       this.watch.end();
     }
@@ -510,50 +504,13 @@ export class Execution implements Scheduler {
     });
   }
 
-  /** Names a signal, and notes who aborts it. */
-  #watch(signal: AbortSignal, name = "abort*"): void {
-    if (this.#signals.has(signal)) return;
-    this.#signals.set(signal, name);
-    if (!signal.aborted) signal.addEventListener("abort", () => this.#aborted(signal, name), { once: true });
-    else {
-      this.needs.abort(name);
-      if (!this.#settingUp) this.#unobserved.add(signal);
-    }
-  }
-
-  /** A signal that no wait has looked at yet: one may, in another order. Or one that somebody has aborted before. */
-  #aborts(signal: AbortSignal): void {
-    const name = this.#signals.get(signal);
-    if (name === undefined) this.#footprint.add("abort*", true);
-    else if (signal.aborted) this.#footprint.add(name, false);
-  }
-
-  #aborted(signal: AbortSignal, name: string): void {
-    this.#footprint.add(name, true);
-    this.#footprint.add("abort*", true); // others may follow it (AbortSignal.any)
-    this.needs.abort(name);
-    for (const lock of this.#cancellable.get(signal) ?? []) this.#need(lock, 2);
-  }
-
-  /** The wait can be cancelled: if somebody does so, the queue is to be explored. */
-  #mayCancel(signal: AbortSignal, lock: string): void {
-    this.#watch(signal);
-    if (this.needs.isAborted(this.#signals.get(signal)!)) {
-      this.#need(lock, 2);
-      return;
-    }
-    const locks = this.#cancellable.get(signal);
-    if (locks) locks.add(lock);
-    else this.#cancellable.set(signal, new Set([lock]));
-  }
-
   // lockdep's Scheduler.
 
   arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void> {
     const key = this.#names.of(lock);
     const what = verb ?? VERBS.get(access) ?? (lock instanceof RwSemaphore ? "write" : "lock");
     if (lock.detail < 2) {
-      for (const each of [task.signal, options?.signal]) if (each) this.#mayCancel(each, key);
+      for (const each of [task.signal, options?.signal]) if (each) this.#signals.mayCancel(each, key);
       if (options?.timeoutMs !== undefined) this.#need(key, 2); // the time runs in the queue
     }
     const detail = this.#detail(lock, key);
@@ -613,12 +570,7 @@ export class Execution implements Scheduler {
   }
 
   lookingAtSignals(task: Task, signal: AbortSignal | undefined): void {
-    for (const each of [task.signal, signal]) {
-      if (!each) continue;
-      this.#watch(each);
-      this.#footprint.add(this.#signals.get(each)!, false);
-      if (this.#unobserved.has(each)) this.#footprint.addEverything();
-    }
+    for (const each of [task.signal, signal]) if (each) this.#signals.lookAt(each);
   }
 
   preempt(task: Task): Promise<void> {
