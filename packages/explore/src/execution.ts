@@ -160,12 +160,13 @@ export class Execution implements Scheduler {
   /**
    * Somebody could tell whether the thread has gone on after an `await`. Not if it has used nothing in its present piece
    * but a mutex that is its own now, and has let nobody begin: then it makes no difference whether what follows comes at
-   * once.
+   * once. (After a timer it does: the next one may be due.)
    */
   #mayBeMet(thread: Thread): boolean {
     if (this.#sharesAnything || this.#outside || thread !== this.#active || this.#begets) return true;
     if (this.watch.mayUseUnseen(thread)) return true;
-    const took = this.events.at(-1)?.took;
+    const last = this.events.at(-1);
+    const took = last?.timer ? undefined : last?.took;
     return [...this.#footprint.touched.keys()].some((object) => object !== took);
   }
 

@@ -384,4 +384,19 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
       lock("m0", { do: "cancel", signal: "k0" }),
     ),
   ],
+  [
+    "a time limit that is over when a once's runner has woken, and has not gone on yet",
+    program(
+      false,
+      [
+        { do: "take", lock: "o0", mode: "once", skip: 1, caught: false, limit: 2 },
+        { do: "made", lock: "o0", caught: false },
+      ],
+      [
+        { do: "take", lock: "o0", mode: "once", skip: 2, caught: false },
+        { do: "sleep", ms: 1 },
+        { do: "made", lock: "o0", caught: false },
+      ],
+    ),
+  ],
 ];
