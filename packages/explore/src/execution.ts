@@ -527,9 +527,10 @@ export class Execution implements Scheduler {
     if (thread.waiting ?? thread.pending) return;
     const key = this.#names.of(lock);
     const detail = this.#detail(lock, key);
-    // A refusal tells what the lock was like: that can have changed before the task goes on.
-    const refused = failed || !holds(task, lock);
-    if (detail < (refused ? 1 : 2)) this.#goesOn(undefined);
+    // What was thrown is caught at once. A promise's refusal tells what the lock was like, and that can have changed
+    // before the task goes on.
+    const least = holds(task, lock) ? 2 : 1;
+    if (failed || detail < least) this.#goesOn(undefined);
     else return this.#park(thread, { label: `resume(${key})` });
   }
 

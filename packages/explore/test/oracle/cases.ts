@@ -399,4 +399,17 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
       ],
     ),
   ],
+  [
+    "what a lock throws is caught before any timer can fire",
+    program(
+      false,
+      [take("r1", "write", 0, { caught: true, limit: 1 })],
+      [
+        take("r1", "recursive", 3, { caught: true }),
+        take("r1", "read", 1, { caught: true }),
+        release("r1", "read"),
+        release("r1", "recursive"),
+      ],
+    ),
+  ],
 ];
