@@ -403,7 +403,7 @@ export const CASES: readonly (readonly [symptom: string, program: Program])[] = 
     "what a lock throws is caught before any timer can fire",
     program(
       false,
-      [take("r1", "write", 0, { caught: true, limit: 1 })],
+      [{ do: "take", lock: "r1", mode: "write", skip: 0, caught: true, limit: 1 }],
       [
         take("r1", "recursive", 3, { caught: true }),
         take("r1", "read", 1, { caught: true }),
