@@ -119,18 +119,7 @@ describe(
     /** What writes a file. */
     const writers: readonly string[][] = [
       ["save", card, "FILE", "--compression", "none"],
-      [
-        "lab",
-        "run",
-        "--scenario",
-        "quick",
-        "--bound",
-        "executions=1",
-        "--design",
-        "generation",
-        "--html",
-        "FILE",
-      ],
+      ["lab", "run", "--scenario", "quick", "--design", "generation", "--html", "FILE"],
       ["serve", "serial", "--socket-path", at("s"), "--chardev", "file:FILE"],
     ];
     const inPath = (args: readonly string[], file: string) => args.map((word) => word.replace("FILE", file));
@@ -213,15 +202,7 @@ describe(
       ["lockdep", "check", PROTOCOL, "--json"],
       ["lockdep", "explain", LOG],
       ["lab", "list"],
-      [
-        "lab",
-        "check",
-        PROTOCOL,
-        "--scenario",
-        "ioctl-reset, callback after memory_lock",
-        "--bound",
-        "executions=1",
-      ],
+      ["lab", "check", PROTOCOL, "--scenario", "ioctl-reset, callback after memory_lock"],
       ["migrate", card, card, "--dry-run", "--json"],
     ];
     it.each(speakers.map((args) => [args]))(

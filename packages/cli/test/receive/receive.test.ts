@@ -167,7 +167,7 @@ describe("vfiokit receive and vfiokit migrate", () => {
     expect(await Vfiokit.run("migrate", all.b, all.a)).toMatchObject({ code: 0 });
     expect(await look()).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining("was not finished") as string,
+      stderr: expect.stringContaining("was given away to") as string,
     });
     expect(await phaseOf(all.b)).toEqual(GIVEN);
   });
