@@ -1,7 +1,10 @@
 import type { Socket } from "node:net";
 
-/** Connections of one address that have not said yet, with a certificate that is accepted, what they want. */
-const MAX_STRANGERS_PER_ADDRESS = 8;
+/**
+ * Connections of one address that have not said yet, with a certificate that is accepted, what they want. A host that moves
+ * fifty devices at once has as many; the rest of all connections is left for others.
+ */
+const MAX_STRANGERS_PER_ADDRESS = 56;
 
 /**
  * Who may be connected to a receiver. Strangers must not keep others out: where there are too many, of one address or of

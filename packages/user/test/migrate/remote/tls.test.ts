@@ -81,7 +81,7 @@ it("64 silent TCP connections do not lock the receiver: a migration client is se
   await using receiving = await start();
   const silent = Array.from({ length: 64 }, () => connectTcp(receiving.port, "127.0.0.1"));
   for (const socket of silent) socket.on("error", () => undefined);
-  await receiving.told("refused", 64 - 8);
+  await receiving.told("refused", 64 - 56);
   (await receiving.connect({ security: migrationClient })).close();
   await receiving.told("connected");
   for (const socket of silent) socket.destroy();
