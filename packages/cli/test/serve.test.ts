@@ -170,7 +170,7 @@ describe("the end", () => {
     const client = connect(dir.file("s"));
     const peer = connect(dir.file("tty"));
     await Promise.all([once(client, "connect"), once(peer, "connect")]);
-    await server.says(/client connected/, "stderr");
+    await Promise.all([server.says(/client connected/, "stderr"), server.says(/peer connected/, "stderr")]);
     const closed = Promise.all([once(client, "close"), once(peer, "close")]);
     client.resume();
     peer.resume();
