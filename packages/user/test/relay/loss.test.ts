@@ -198,12 +198,12 @@ describe("requests that the lost server had", () => {
 
 describe("without a next server", () => {
   it("requests are answered with an error in time, until there is one", async () => {
-    const { place, a, client } = await setup({ replyLimit: 100 });
+    const { place, a, client } = await setup({ replyLimit: 500 });
     await kill(place, a);
     await expect(value(client)).rejects.toMatchObject({ code: "EIO" });
     await expect(client.getInfo()).rejects.toMatchObject({ code: "EIO" });
     await place.serverAt(a.path);
-    await expect.poll(() => value(client).catch(() => "not yet")).toBe(0);
+    await expect.poll(() => value(client).catch(() => "not yet"), { timeout: 5000 }).toBe(0);
   });
 
   it("the client is disconnected when the time is over", async () => {
