@@ -4,13 +4,17 @@ import { defaultExclude, defineConfig } from "vitest/config";
 const packages = fileURLToPath(new URL("packages", import.meta.url));
 
 /**
- * VFIOKIT_SHORT: for a second version of Node. Left out is what starts virtual machines or explores most, since it depends
- * least on the version; two cards in a guest stay.
+ * VFIOKIT_SHORT: for a second version of Node. Left out is what starts virtual machines, or most processes, or explores
+ * most, since it depends least on the version; two cards in a guest stay.
  */
 const long = [
   "packages/explore/test/{protocol/spin,reduction,oracle/*}.test.ts",
   "packages/lab/test/{mutants,lab,hand-over,parts}.test.ts",
-  "packages/cli/test/lab/queue.test.ts",
+  "packages/cli/test/lab/{queue,check}.test.ts",
+  "packages/cli/test/{faults,demo,lab}.test.ts",
+  "packages/cli/test/receive/receive.test.ts",
+  "packages/lockdep/test/protocol/spin.test.ts",
+  "test/docs/{commands,demo-picture}.test.ts",
   "packages/user/test/server/fuzz.test.ts",
   "test/browser/**",
   "test/kill/**",

@@ -53,7 +53,11 @@ describe.runIf(hasSpin || required)("SPIN as oracle", () => {
     let executions = 0;
     const ours: boolean[] = [];
     for (const scenario of scenarios) {
-      const report = await explore(protocolBody(scenario), { lockdep: false, plainFields: "none" });
+      const report = await explore(protocolBody(scenario), {
+        lockdep: false,
+        plainFields: "none",
+        awaits: "fused",
+      });
       executions += report.executions;
       expect(report.exhausted || report.failures[0]?.kind === "deadlock").toBe(true);
       ours.push(!report.exhausted);
