@@ -112,17 +112,20 @@ export class Execution implements Scheduler {
   #begets = false;
   #settingUp = true;
   readonly #noTask: Thread = {
-    ...{
-      key: "",
-      name: "",
-      task: undefined,
-      parent: undefined,
-      mustEnd: false,
-      ended: true,
-      pending: undefined,
-      waiting: undefined,
-    },
-    ...{ fields: undefined, gaps: [], adrift: false, children: 0, events: 0, lastEvent: -1 },
+    key: "",
+    name: "",
+    task: undefined,
+    parent: undefined,
+    mustEnd: false,
+    ended: true,
+    pending: undefined,
+    waiting: undefined,
+    gaps: [],
+    fields: undefined,
+    adrift: false,
+    children: 0,
+    events: 0,
+    lastEvent: -1,
   };
   /** An invariant is being checked. */
   #checking = false;
@@ -150,7 +153,10 @@ export class Execution implements Scheduler {
     this.#awaits = new Awaits(identity, {
       explores: (thread) => this.#threads.has(thread),
       mayBeMet: (thread) => this.#mayBeMet(thread),
-      outside: () => (this.#outside = true),
+      outside: (thread) => {
+        this.#outside = true;
+        this.#drifts(thread); // what it has begun may be over in time, by chance
+      },
       ready: (thread, go) => this.#ready(thread, go),
       escaped: (thread, place) =>
         this.unknown.add(`${thread.name} awaits what is no promise, at ${place}: use x.step()`),
@@ -434,13 +440,17 @@ export class Execution implements Scheduler {
     const { ended, mustEnd, pending, waiting, adrift, gaps } = thread;
     if (ended || !mustEnd || adrift || (pending ?? waiting) || gaps.length > 0) return;
     thread.adrift = true;
-    if (!this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
-    if (!this.needs.gaps && !this.#sharesAnything) {
+    this.#drifts(thread);
+    if (!this.#sharesAnything) {
       this.needs.gaps = true;
       this.again = true;
     }
     this.#adrift++;
     this.#footprint.add(`await(${thread.key})`, true);
+  }
+
+  #drifts(thread: Thread): void {
+    if (!this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
   }
 
   #landed(thread: Thread): void {
@@ -472,8 +482,6 @@ export class Execution implements Scheduler {
       go();
       return;
     }
-    // It may have settled in time by chance.
-    if (this.#outside && !this.#drifted.has(thread)) this.#drifted.set(thread, this.events.at(-1)!.label);
     this.#landed(thread);
     thread.gaps.push({ enabledBy: this.events.length - 1, go });
   }

@@ -12,7 +12,10 @@ interface AsyncHook {
 interface ProcessLike {
   getBuiltinModule?(name: "node:async_hooks"):
     | {
-        createHook?(callbacks: { init(id: number, type: string): void }): AsyncHook;
+        createHook?(callbacks: {
+          init(id: number, type: string, triggerId: number, resource: object): void;
+        }): AsyncHook;
+        readonly AsyncResource: abstract new () => object;
       }
     | undefined;
 }
@@ -35,9 +38,13 @@ function isOnlyTold(): boolean {
  */
 export function watchOutside(isTask: () => boolean, begun: () => void): (() => void) | undefined {
   const { process } = globalThis as unknown as { process?: ProcessLike };
-  const hook = process?.getBuiltinModule?.("node:async_hooks")?.createHook?.({
-    init: (_id, type) => {
-      if (!INSIDE.has(type) && isTask() && !isOnlyTold()) begun();
+  const hooks = process?.getBuiltinModule?.("node:async_hooks");
+  const hook = hooks?.createHook?.({
+    init: (_id, type, _triggerId, resource) => {
+      if (INSIDE.has(type) || !isTask()) return;
+      // A library's own, to keep its callers' contexts: what it waits for comes by a way of its own.
+      if (resource instanceof hooks.AsyncResource || isOnlyTold()) return;
+      begun();
     },
   });
   hook?.enable();

@@ -104,7 +104,15 @@ export async function exploreSubtree(
 
   using runner = await Runner.inTurn(body, options, signal);
   while (runner && tally.executions < job.executions && !signal?.aborted) {
-    const execution = await runner.run((enabled, events) => dpor.pick(enabled, events), needs);
+    let execution: Execution;
+    try {
+      execution = await runner.run((enabled, events) => dpor.pick(enabled, events), needs);
+    } catch (error) {
+      // What the world outside does is another each time: that is known, and is no fault of the body's.
+      if (tally.basis.unknown.length === 0) throw error;
+      [ended, tooDeep] = [true, true];
+      break;
+    }
     tally.begin();
     sinceStart++;
     if (execution.again) {

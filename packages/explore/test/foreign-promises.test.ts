@@ -1,4 +1,6 @@
 /* eslint-disable @typescript-eslint/require-await, @typescript-eslint/await-thenable, @typescript-eslint/unbound-method, @typescript-eslint/no-unnecessary-condition -- odd awaits are what this is about */
+import { stat } from "node:fs";
+import { stat as statFile } from "node:fs/promises";
 import { Mutex as Theirs } from "async-mutex";
 import pLimit from "p-limit";
 import { describe, expect, it } from "vitest";
@@ -189,6 +191,28 @@ describe("what cannot be explored is unknown, and never proved:", () => {
       expect(report).toMatchObject({ verdict: "unknown", failures: [] });
       expect(report.unknown).toEqual(["a awaits something that is not explored, after begin"]);
     });
+});
+
+describe("what the world outside answers in the same turn is unknown all the same:", () => {
+  const waits: Record<string, () => Promise<unknown>> = {
+    "a promise of the platform's": () => statFile("/"),
+    "a callback of the platform's": () => new Promise<void>((resolve) => void stat("/", () => resolve())),
+  };
+  for (const [name, wait] of Object.entries(waits))
+    for (const plainFields of ["conflict", "none"] as const)
+      it(`${name} (plain fields: ${plainFields})`, async () => {
+        for (let run = 0; run < 5; run++) {
+          const report = await explore(
+            (x) => {
+              x.task("a", () => wait().then(() => undefined));
+              x.task("b", () => x.step());
+            },
+            { plainFields },
+          );
+          expect(report).toMatchObject({ verdict: "unknown", failures: [] });
+          expect(report.unknown.join()).toContain("a awaits something that is not explored, after begin");
+        }
+      });
 });
 
 it("a promise that another task resolves is explored, even if tasks were said to share nothing", async () => {

@@ -126,7 +126,7 @@ export class Once<T> extends Lock {
       this.#succeeded(await made);
     } catch (error) {
       this.#failed(error);
-      await by.arrived(task, this, true);
+      await by.arrived(task, this, false);
       throw error;
     }
     await by.arrived(task, this, false);

@@ -17,7 +17,7 @@ export interface Scheduler {
   arrive(task: Task, lock: Lock, access: Access, options?: AcquireOptions, verb?: string): Promise<void>;
   /**
    * The task has arrived. If it need not wait in the queue, it goes on when the promise resolves.
-   * @param failed it was refused the lock
+   * @param failed the lock has thrown, which the task catches at once
    */
   arrived(task: Task, lock: Lock, failed: boolean): void | Promise<void>;
   /** A wait has ended, with the lock or without it: `resume` lets the task go on. */

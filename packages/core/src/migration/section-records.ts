@@ -21,7 +21,12 @@ export class SectionRecords {
   #section = -1;
   #offset = 0;
 
-  constructor(private readonly sections: readonly SavedSection[]) {}
+  /** @throws VfioError EINVAL: a section's version is none that a reader takes */
+  constructor(private readonly sections: readonly SavedSection[]) {
+    for (const { name, version } of sections)
+      if (version < 1)
+        throw new VfioError("EINVAL", `section ${name}: version ${version}: versions begin with 1`);
+  }
 
   /** Undefined after the last. */
   next(): OutgoingRecord | undefined {

@@ -79,7 +79,7 @@ const arbitraryName = fc.stringMatching(/^[a-z0-9/._-]{1,20}$/);
 const arbitrarySections = fc.uniqueArray(
   fc.record({
     name: arbitraryName,
-    version: fc.integer({ min: 0, max: 0xffffffff }),
+    version: fc.integer({ min: 1, max: 0xffffffff }),
     optional: fc.boolean(),
     bytes: fc.oneof(
       fc.uint8Array({ maxLength: 200 }),
@@ -90,6 +90,12 @@ const arbitrarySections = fc.uniqueArray(
 );
 
 describe("a stream", () => {
+  it("is not written with a section of version 0, which nobody would read", () => {
+    expect(() => new StreamWriter(origin, [{ ...filled("x", 1), version: 0 }])).toThrow(
+      "EINVAL: section x: version 0: versions begin with 1",
+    );
+  });
+
   it("carries any sections, read and written in pieces of any size", () => {
     fc.assert(
       fc.property(
