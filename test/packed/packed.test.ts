@@ -159,9 +159,7 @@ describe("the examples of the READMEs run from the tarballs", () => {
   it("@vfiokit/user: a served device, and its client", async () => {
     const [serve, use] = codeBlocks("packages/user/README.md")
       .filter(({ language }) => language === "ts")
-      // Other tests serve at the path of the documents.
-      .map(({ text }) => text.replaceAll("/tmp/card.sock", join(app, "card.sock")))
-      .map((text, i) => program(`user-${i}.js`, text + (i === 0 ? '\nconsole.log("listens");' : "")));
+      .map(({ text }, i) => program(`user-${i}.js`, text + (i === 0 ? '\nconsole.log("listens");' : "")));
     const server = spawn(process.execPath, [serve!], { cwd: app, stdio: ["ignore", "pipe", "inherit"] });
     const ended = once(server, "exit");
     try {
