@@ -192,22 +192,6 @@ export class Execution implements Scheduler {
     return thread === this.#noTask ? undefined : thread;
   }
 
-  /** To the world around it. */
-  readonly inhabitant: Inhabitant = {
-    calls: () => this.#isCalling(),
-    caller: () => (this.needs.identity || this.#settingUp ? this.#caller() : this.#active)?.key ?? "",
-    rely: (what) => void this.virtual.add(what),
-    unknown: (what) => void this.unknown.add(what),
-    clock: {
-      now: () => this.clock.now(),
-      sleep: (milliseconds) => this.clock.sleep(milliseconds),
-      setTimeout: (callback, milliseconds) => this.clock.setTimeout(callback, milliseconds),
-      clearTimeout: (timer) => {
-        this.clock.clearTimeout(timer);
-      },
-    },
-  };
-
   /** It is the program that calls, and no other code of the process. */
   #isCalling(): boolean {
     if (!this.#settingUp && scheduler !== this && !this.isOver) return false; // unseen: the validator's
@@ -660,6 +644,15 @@ export class Execution implements Scheduler {
     },
   };
   readonly #timers = new Map<TimerHandle, Thread>();
+
+  /** To the world around it. */
+  readonly inhabitant: Inhabitant = {
+    calls: () => this.#isCalling(),
+    caller: () => (this.needs.identity || this.#settingUp ? this.#caller() : this.#active)?.key ?? "",
+    rely: (what) => void this.virtual.add(what),
+    unknown: (what) => void this.unknown.add(what),
+    clock: this.clock,
+  };
 
   /** Who calls: the task that runs, since only one does, unless others await promises that it may resolve. */
   #current(): Thread {

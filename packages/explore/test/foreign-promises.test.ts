@@ -196,7 +196,10 @@ describe("what cannot be explored is unknown, and never proved:", () => {
 describe("what the world outside answers in the same turn is unknown all the same:", () => {
   const waits: Record<string, () => Promise<unknown>> = {
     "a promise of the platform's": () => statFile("/"),
-    "a callback of the platform's": () => new Promise<void>((resolve) => void stat("/", () => resolve())),
+    "a callback of the platform's": () =>
+      new Promise<void>((resolve) => {
+        stat("/", () => resolve());
+      }),
   };
   for (const [name, wait] of Object.entries(waits))
     for (const plainFields of ["conflict", "none"] as const)

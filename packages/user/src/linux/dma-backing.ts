@@ -19,8 +19,6 @@ export const dmaAccessModes = ["auto", "mmap", "file"] as const;
 /** How a device reaches its client's memory: `serve --dma-access`. */
 export type DmaAccessMode = (typeof dmaAccessModes)[number];
 
-const F_GETFL = 3;
-
 /** Files that may be open for DMA: half of the descriptors of this process. Sockets and eventfds need theirs. */
 const MAX_FILES = Math.floor(descriptorLimit() / 2);
 
@@ -109,7 +107,7 @@ class SharedFile {
   static of(fd: Fd): SharedFile {
     const { dev, ino } = fstatSync(fd.number);
     // The kernel looks at the flags in each pread and pwrite: O_RDONLY, O_APPEND.
-    const key = `${dev}:${ino}:${libc.fcntl(fd.number, F_GETFL, 0)}`;
+    const key = `${dev}:${ino}:${fd.statusFlags}`;
     let file = SharedFile.#open.get(key);
     if (file) {
       fd.close();

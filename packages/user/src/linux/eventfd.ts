@@ -8,7 +8,6 @@ import { StableBuffer } from "./stable-buffer.js";
 
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
-const F_GETFL = 3;
 const O_NONBLOCK = 0o4000;
 
 const EVENTFD_BYTES = 8;
@@ -51,7 +50,7 @@ export class EventFdTrigger implements IrqTrigger {
   constructor(fd: Fd) {
     requireEventFd(fd);
     this.#fd = fd;
-    this.#blocking = (libc.fcntl(fd.number, F_GETFL, 0) & O_NONBLOCK) === 0;
+    this.#blocking = (fd.statusFlags & O_NONBLOCK) === 0;
   }
 
   signal(): void {

@@ -1,6 +1,7 @@
 import { openSync } from "node:fs";
 import { check, libc } from "./libc.js";
 
+const F_GETFL = 3;
 const F_DUPFD_CLOEXEC = 1030;
 
 let open = 0;
@@ -27,6 +28,11 @@ export class Fd implements Disposable {
 
   get closed(): boolean {
     return this.#number < 0;
+  }
+
+  /** How its file was opened, and is used: O_RDONLY, O_APPEND, O_NONBLOCK … (fcntl F_GETFL) */
+  get statusFlags(): number {
+    return check(libc.fcntl(this.number, F_GETFL, 0), "fcntl(F_GETFL)");
   }
 
   /** A second descriptor of the same open file. */

@@ -4,7 +4,7 @@ import { VfioError } from "@vfiokit/core";
 import koffi from "koffi";
 import { detach } from "./detach.js";
 import type { Fd } from "./fd.js";
-import { check, errno, libc, SyscallError } from "./libc.js";
+import { errno, libc, SyscallError } from "./libc.js";
 
 const PROT_READ = 1;
 const PROT_WRITE = 2;
@@ -13,7 +13,6 @@ const MAP_PRIVATE = 2;
 const MAP_NORESERVE = 0x4000;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
-const F_GETFL = 3;
 const O_PATH = 0o10000000;
 const O_ACCMODE = 3;
 const O_RDONLY = 0;
@@ -142,7 +141,7 @@ export function requireFile(fd: Fd, offset: number, length: number, writable: bo
  * @throws VfioError EINVAL: it is not open for reading, or not for writing where the device is to write
  */
 function requireAccess(fd: Fd, writable: boolean): void {
-  const flags = check(libc.fcntl(fd.number, F_GETFL, 0), "fcntl(F_GETFL)");
+  const flags = fd.statusFlags;
   const refuse = (how: string) =>
     new VfioError(
       "EINVAL",
