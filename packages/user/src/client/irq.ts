@@ -70,7 +70,11 @@ export class ClientIrq {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Fulfilled with the vector of the next trigger. @throws VfioError ECANCELED, by `signal` */
+  /**
+   * Fulfilled with the vector of the next trigger: of one from now on, so call it before what raises the interrupt, and
+   * await it afterwards.
+   * @throws VfioError ECANCELED, by `signal`
+   */
   next(signal?: AbortSignal): Promise<number> {
     return new Promise((resolve, reject) => {
       const finish = (run: () => void): void => {
