@@ -72,9 +72,7 @@ export class ConditionVariable extends Unowned {
     const aborted = abortedBy(task, options?.signal);
     if (aborted && mutex.isHeldBy(task)) return Promise.reject(aborted.reason as Error);
     const waiter = new ConditionWaiter(task, this, mutex, mutex.surrender(task), options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
+    void this.#waiters.enter(waiter);
     return ours(ended(waiter));
   }
 

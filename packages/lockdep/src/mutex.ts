@@ -54,11 +54,7 @@ export class Mutex extends Lock {
     }
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new Waiter(task, this, EXCLUSIVE, subclass, options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return waiter.promise;
+    return this.#waiters.enter(new Waiter(task, this, EXCLUSIVE, subclass, options));
   }
 
   /** Takes the lock if that needs no wait. */
@@ -157,9 +153,7 @@ export class Mutex extends Lock {
       waiter.grant();
       return;
     }
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
+    void this.#waiters.enter(waiter);
   }
 
   #take(task: Task, subclass: number, trylock: boolean): void {
