@@ -14,7 +14,7 @@ import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.
  */
 export class Barrier extends Unowned {
   #arrived = 0;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
 
   /** @param parties how many tasks a round needs: 1 or more. @throws RangeError for another number */
   constructor(
@@ -47,7 +47,6 @@ export class Barrier extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -42,8 +42,8 @@ export class Channel<T extends Sendable> extends Unowned {
   #head = 0;
   #size = 0;
   #closed = false;
-  readonly #senders = new WaitQueue<ChannelWaiter<T>>();
-  readonly #receivers = new WaitQueue<ChannelWaiter<T>>();
+  readonly #senders = new WaitQueue<ChannelWaiter<T>>(this);
+  readonly #receivers = new WaitQueue<ChannelWaiter<T>>(this);
 
   /** @param capacity values that it holds: 0 or more. @throws RangeError for another number */
   constructor(
@@ -127,7 +127,6 @@ export class Channel<T extends Sendable> extends Unowned {
 
   /** Senders or receivers: never both. */
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#senders.first ? this.#senders.waits : this.#receivers.waits;
   }
 

@@ -12,7 +12,7 @@ import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.
  */
 export class Latch extends Unowned {
   #count: number;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
 
   /** @param count 0 or more. @throws RangeError for another number */
   constructor(count: number, className?: string, label?: string) {
@@ -50,7 +50,6 @@ export class Latch extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -18,7 +18,7 @@ const NOBODY: readonly Task[] = [];
 export class Mutex extends Lock {
   override readonly detail = 0;
   #owner: Task | undefined;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
   /** A mutex has one holder, so one hold serves every acquisition. */
   readonly #hold = new HoldRecord(this);
 
@@ -106,7 +106,6 @@ export class Mutex extends Lock {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

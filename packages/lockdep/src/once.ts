@@ -23,7 +23,7 @@ const NOBODY: readonly Task[] = [];
 export class Once<T> extends Lock {
   #state: "new" | "running" | "done" = "new";
   #value: T | undefined;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
   readonly #hold = new HoldRecord(this);
 
   constructor(
@@ -61,7 +61,6 @@ export class Once<T> extends Lock {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

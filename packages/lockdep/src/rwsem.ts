@@ -26,7 +26,7 @@ export class RwSemaphore extends Lock {
   #writer: Task | undefined;
   /** The holds in force: one of the writer, or any number of readers'. */
   readonly #holds: HoldRecord[] = [];
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
   readonly #pool: HoldRecord[] = [];
 
   /**

@@ -49,7 +49,7 @@ export class Semaphore extends Lock {
   #isSignal = false;
   readonly #holds: PermitHold[] = [];
   readonly #pool: PermitHold[] = [];
-  readonly #waiters = new WaitQueue<PermitWaiter>();
+  readonly #waiters = new WaitQueue<PermitWaiter>(this);
 
   /** @param permits that are free at the start: 0 or more. @throws RangeError for another number */
   constructor(permits: number, className?: string, label?: string) {
@@ -157,7 +157,6 @@ export class Semaphore extends Lock {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -120,6 +120,9 @@ export class WaitQueue<W extends Waiter = Waiter> {
   #head: Waiter | undefined;
   #tail: Waiter | undefined;
 
+  /** @param lock what they wait for */
+  constructor(private readonly lock: Lock) {}
+
   get first(): W | undefined {
     return this.#head as W | undefined;
   }
@@ -131,6 +134,7 @@ export class WaitQueue<W extends Waiter = Waiter> {
 
   /** All of them, as a lock that knows no readers tells them. */
   get waits(): Wait[] {
+    scheduler?.touching(this.lock, false);
     return Array.from(this, ({ task, since }) => ({ task, since, mode: "exclusive" }));
   }
 
