@@ -11,7 +11,8 @@ const report = await runLab({
   designs,
   scenarios: choose("all"),
   onProgress: ({ done, total, executions, design }) => {
-    if (done % 50 === 0) console.error(`${done} of ${total} scenarios, ${executions} executions, now ${design}`);
+    if (done % 50 === 0)
+      console.error(`${done} of ${total} scenarios, ${executions} executions, now ${design}`);
   },
 });
 const page = readFileSync(file, "utf8");
