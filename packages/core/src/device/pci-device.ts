@@ -9,7 +9,7 @@ import { Migration } from "../migration/machine.js";
 import { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "../migration/ops.js";
 import { SectionMigration } from "../migration/section-migration.js";
 import type { DeviceIdentity } from "../migration/stream.js";
-import { MsixTable, buildConfigSpace, type Capabilities, type ConfigSpace } from "../pci/index.js";
+import { MsixTable, buildConfigSpace, type Bar, type Capabilities, type ConfigSpace } from "../pci/index.js";
 import { DeviceSet, type DeviceInSet } from "../reset/device-set.js";
 import { resetDevice } from "../reset/entry.js";
 import type { ResetInitiator } from "../reset/initiator.js";
@@ -101,12 +101,7 @@ export class PciDevice implements DeviceInSet {
     this.#msixTable = msix && new MsixTable(msix.vectors, (v, masked) => this.irqs.msix.setMasked(v, masked));
     this.irqs = buildIrqs(definition, built, this.#msixTable);
 
-    const provider = options.memory ?? heapMemory;
-    this.#memories = built.bars.map((bar) =>
-      bar?.declaration.kind === "memory"
-        ? provider.allocate(`${this.name}-bar${bar.slot}`, bar.declaration.size)
-        : undefined,
-    );
+    this.#memories = allocateAll(options.memory ?? heapMemory, this.name, built.bars);
     this.#faults = new DeviceFaults(this.name, { onFault: this.warn, ...options }, () => this.#fail());
     this.#function = definition.create(this.#host());
     this.#runner = new FunctionRunner(this.#function, this.irqs, this.#faults);
@@ -453,4 +448,25 @@ function identityOf({ id }: PciDeviceDefinition): DeviceIdentity {
     classCode: id.classCode,
     revision: id.revision ?? 0,
   };
+}
+
+/** The memory of every memory BAR, by BAR number, or none of it. @throws what the provider throws */
+function allocateAll(
+  provider: MemoryProvider,
+  name: string,
+  bars: readonly (Bar | undefined)[],
+): (SharedMemory | undefined)[] {
+  const memories: (SharedMemory | undefined)[] = [];
+  try {
+    for (const bar of bars)
+      memories.push(
+        bar?.declaration.kind === "memory"
+          ? provider.allocate(`${name}-bar${bar.slot}`, bar.declaration.size)
+          : undefined,
+      );
+    return memories;
+  } catch (error) {
+    for (const memory of memories) memory?.[Symbol.dispose]();
+    throw error;
+  }
 }
