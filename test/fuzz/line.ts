@@ -133,7 +133,8 @@ export class RawLine {
       if (this.#received.length < size) return;
       const message = this.#received.slice(0, size);
       this.#received = this.#received.slice(size);
-      const fds = this.#fds.splice(0);
+      // They are of the message that holds the last byte that came with them.
+      const fds = this.#received.length === 0 ? this.#fds.splice(0) : [];
       this.events.onMessage(message, fds);
       for (const fd of fds) fd.close();
     }

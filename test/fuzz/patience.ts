@@ -12,9 +12,18 @@ function waitedForCpu(pid: number): number {
   }
 }
 
+/** Of the time that passes, at most so much is a wait for a CPU: nobody is waited for without end. */
+const MOST_WAITING = 0.9;
+
+/** A moment, to measure from. */
+export interface Mark {
+  readonly at: number;
+  readonly waited: number;
+}
+
 /**
- * A clock that stands while one of the processes waits for a CPU: a machine that is busy with something else makes
- * nobody late.
+ * Time without that which one of the processes waited for a CPU: a machine that is busy with something else makes nobody
+ * late.
  */
 export class Patience {
   /** The longest wait so far, milliseconds. */
@@ -22,9 +31,16 @@ export class Patience {
 
   constructor(private readonly pids: readonly number[]) {}
 
-  /** Milliseconds. */
-  now(): number {
-    return [process.pid, ...this.pids].reduce((sum, pid) => sum - waitedForCpu(pid), performance.now());
+  mark(): Mark {
+    const waited = [process.pid, ...this.pids].reduce((sum, pid) => sum + waitedForCpu(pid), 0);
+    return { at: performance.now(), waited };
+  }
+
+  /** Milliseconds since then. */
+  since(mark: Mark): number {
+    const { at, waited } = this.mark();
+    const passed = at - mark.at;
+    return passed - Math.min(waited - mark.waited, MOST_WAITING * passed);
   }
 
   /** @returns whether `done` came within `limit` of the last `progress()` that differed */
@@ -37,22 +53,22 @@ export class Patience {
       () => (over = true),
       () => (over = true),
     );
-    let since = this.now();
+    let since = this.mark();
     let seen = progress();
     for (;;) {
-      const left = Math.max(1, limit - (this.now() - since));
+      const left = Math.max(1, limit - this.since(since));
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([end, new Promise((resolve) => (timer = setTimeout(resolve, left)))]);
       clearTimeout(timer);
       // Written by `end`, which the compiler does not see.
       if (over as boolean) {
-        this.longest = Math.max(this.longest, this.now() - since);
+        this.longest = Math.max(this.longest, this.since(since));
         return true;
       }
       if (progress() !== seen) {
         seen = progress();
-        since = this.now();
-      } else if (this.now() - since >= limit) return false;
+        since = this.mark();
+      } else if (this.since(since) >= limit) return false;
     }
   }
 }

@@ -204,7 +204,8 @@ class Player {
     if (at >= 0) questions.splice(at, 1);
     else if (mayEnd === undefined)
       this.#wrong ??= new Finding(`an answer that nobody has asked for: command ${cmd}, id ${msg_id}`);
-    if (cmd === (Command.VERSION as number) && fds.length > 0) this.#openTwin(fds[0]!);
+    if (this.#answered === 1 && cmd === (Command.VERSION as number) && fds.length > 0)
+      this.#openTwin(fds[0]!);
     this.#wake();
   }
 

@@ -121,15 +121,15 @@ export class Target implements AsyncDisposable {
   /** Once everything of the last client is released, or a second has gone by. */
   async #atRest(): Promise<ReturnType<Host["resources"]>> {
     const [host] = this.hosts;
-    const since = this.patience.now();
+    const since = this.patience.mark();
     for (;;) {
       if (!host.alive) throw new Finding(host.bugs.join("\n"));
       const now = host.resources();
       const base = this.#baseline;
       if (base && now.fds.length === base.fds.length && now.shared === base.shared) return now;
       // A new process has no client: the sockets that are left listen.
-      if (!base && this.patience.now() - since > 200) return now;
-      if (this.patience.now() - since > ANSWER_MS) return now;
+      if (!base && this.patience.since(since) > 200) return now;
+      if (this.patience.since(since) > ANSWER_MS) return now;
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }

@@ -40,8 +40,13 @@ export function restoreCommand(): Command {
     });
 }
 
-/** @returns bytes of the image */
-async function restore(file: string, path: string, dryRun: boolean, timeoutMs: number): Promise<number> {
+/** Loads an image into the device behind a socket. @returns bytes of the image @throws CommandError, VfioError */
+export async function restore(
+  file: string,
+  path: string,
+  dryRun: boolean,
+  timeoutMs: number,
+): Promise<number> {
   await assertIdle(path, timeoutMs);
   await using image = await KeptImage.open(file);
   let size = 0;

@@ -8,6 +8,7 @@ import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
 import { Command, encodeRequest, HeaderFlags, Header } from "@vfiokit/user/wire";
 import { VfioUserClient } from "../../src/client/index.js";
+import type { Relay } from "../../src/relay/index.js";
 import {
   BAR_MEMORY,
   BAR_REGISTERS,
@@ -222,10 +223,10 @@ describe("a client that breaks the protocol", () => {
       const raw = connectRaw(place.relayPath);
       await raw.send(version);
       // The relay asks its server in the meantime, further and further.
-      while (!relay.status.connected) await new Promise(setImmediate);
+      await untilConnected(relay, true);
       for (let turn = 0; turn < round; turn++) await new Promise(setImmediate);
       raw.close();
-      while (relay.status.connected) await new Promise(setImmediate);
+      await untilConnected(relay, false);
     }
     await expect.poll(() => ({ fds: openFds(), mappings: openMappings() })).toEqual(before);
     const client = await VfioUserClient.connect(server.path);
@@ -278,11 +279,18 @@ it("without a server the client is told so", async () => {
   onTestFinished(() => undefined);
 });
 
+async function untilConnected(relay: Relay, connected: boolean): Promise<void> {
+  while (relay.status.connected !== connected) await new Promise(setImmediate);
+}
+
 /** What is still said before the connection ends. */
 async function untilEnd(client: RawClient): Promise<RawReply[]> {
   const replies: RawReply[] = [];
-  for (let reply; (reply = await client.nextOrEnd());) replies.push(reply);
-  return replies;
+  for (;;) {
+    const reply = await client.nextOrEnd();
+    if (!reply) return replies;
+    replies.push(reply);
+  }
 }
 
 /** The relay may still be busy with the last one's end. */
