@@ -5,7 +5,7 @@ import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CpioWriter } from "./cpio.js";
 import { guestProgram } from "./guest-program.js";
-import type { Lab } from "./lab.js";
+import { CACHE, type Lab } from "./lab.js";
 
 /** Where a guest's kernel and its initramfs are, as QEMU in the chroot names them. */
 export interface GuestImage {
@@ -14,14 +14,13 @@ export interface GuestImage {
 }
 
 const INIT = fileURLToPath(new URL("guest/init", import.meta.url));
-const CACHE = "/var/cache/vfiokit";
 /** Programs of the chroot that busybox has no equal of. */
 const PROGRAMS = ["/usr/bin/lspci", "/usr/bin/setpci"];
 
 /**
  * Builds the guest's whole userland from files of the chroot: busybox, lspci with its libraries, our init,
- * the named kernel modules with what they depend on (the guest loads them with `modprobe`), and the named C programs
- * of the folder guest.
+ * the named kernel modules with what they depend on (the guest loads them with `modprobe`), the named C programs
+ * of the folder guest, and other static programs, by the path in the chroot that they are taken from.
  *
  * Kept in the chroot under a hash of what goes in, so that only the first boot pays for it.
  */
@@ -29,11 +28,15 @@ export function guestImage(
   lab: Lab,
   modules: readonly string[] = [],
   programs: readonly string[] = [],
+  otherPrograms: readonly string[] = [],
 ): GuestImage {
   const kernel = newestKernel(lab);
   const version = kernel.slice(kernel.indexOf("-") + 1);
   const moduleFiles = withDependencies(lab, version, modules);
-  const compiled = new Map(programs.map((name) => [name, guestProgram(lab, name)]));
+  const compiled = new Map([
+    ...programs.map((name) => [name, guestProgram(lab, name)] as const),
+    ...otherPrograms.map((path) => [basename(path), path] as const),
+  ]);
   const key = createHash("sha256");
   const files = [
     "/usr/bin/busybox",

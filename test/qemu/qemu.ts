@@ -26,6 +26,8 @@ export interface QemuOptions {
   readonly modules?: readonly string[];
   /** C programs of the folder guest that the guest shall have in /bin. */
   readonly programs?: readonly string[];
+  /** Static programs for its /bin, by their paths in the chroot. */
+  readonly otherPrograms?: readonly string[];
   readonly kernelArgs?: string;
   /** Further command line options. */
   readonly machineArgs?: readonly string[];
@@ -50,7 +52,7 @@ export class Qemu {
 
   /** Starts a machine and waits until its guest takes commands: about five seconds on an idle machine. */
   static async start(lab: Lab, options: QemuOptions = {}): Promise<Qemu> {
-    const image = guestImage(lab, options.modules, options.programs);
+    const image = guestImage(lab, options.modules, options.programs, options.otherPrograms);
     const scratch = lab.scratch();
     const listeners: Listener[] = [];
     const listen = async (name: string): Promise<Listener> => {
