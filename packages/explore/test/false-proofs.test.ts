@@ -123,6 +123,79 @@ const programs: Record<string, { readonly body: Body; readonly message: string }
       });
     },
   },
+  "a trylock for writing that meets readers whom a downgrade woke and who have not run": {
+    message: "C: busy, though no reader runs",
+    body: (x) => {
+      const rw = new RwSemaphore("rw");
+      const run = x.shared("run", 0);
+      const out = x.shared("out", 0);
+      x.task("writer", async (task) => {
+        await rw.downWrite(task);
+        await x.step();
+        rw.downgradeWrite(task);
+        rw.upRead(task);
+        out.current = 1;
+      });
+      x.task("reader", async (task) => {
+        await rw.downRead(task);
+        run.current++;
+        rw.upRead(task);
+      });
+      x.task("C", async (task) => {
+        await x.step();
+        if (rw.tryDownWrite(task)) rw.upWrite(task);
+        else if (out.current === 1 && run.current === 0) throw new Error("busy, though no reader runs");
+      });
+    },
+  },
+  "an abort between a downgrade and the turn of the reader that it woke comes too late": {
+    message: "reader: was aborted before it ran",
+    body: (x) => {
+      const rw = new RwSemaphore("rw");
+      const aborted = x.shared("aborted", false);
+      const reader = x.task("reader", async (task) => {
+        try {
+          await rw.downRead(task);
+        } catch {
+          return;
+        }
+        rw.upRead(task);
+        if (aborted.current) throw new Error("was aborted before it ran");
+      });
+      x.task("writer", async (task) => {
+        await rw.downWrite(task);
+        await x.step();
+        rw.downgradeWrite(task);
+        aborted.current = true;
+        reader.abort();
+        rw.upRead(task);
+      });
+    },
+  },
+  "a reader whose time is up before the downgrade is not woken by it": {
+    message: "the reader gave up",
+    body: (x) => {
+      const rw = new RwSemaphore("rw");
+      let gaveUp = false;
+      x.task("reader", async (task) => {
+        try {
+          await rw.downRead(task, { timeoutMs: 5 });
+          rw.upRead(task);
+        } catch {
+          gaveUp = true;
+        }
+      });
+      x.task("writer", async (task) => {
+        await rw.downWrite(task);
+        await x.step();
+        rw.downgradeWrite(task);
+        rw.upRead(task);
+      });
+      x.finally(() => {
+        if (gaveUp) throw new Error("the reader gave up");
+      });
+    },
+  },
   "a deadlock elsewhere does not hide a trylock that is busy": {
     message: "t0 met a busy lock",
     body: (x) => {

@@ -41,8 +41,9 @@ function explainCommand(): Command {
     )
     .argument("<file>", 'a kernel log, or "-" for standard input')
     .option(
-      "--decode <vmlinux>",
-      "show file and line of every place, from this kernel's debugging information",
+      "--decode <file>",
+      "show file and line of every place, from the debugging information of this vmlinux or module (.ko); may be given more than once",
+      (file: string, files: readonly string[] | undefined) => [...(files ?? []), file],
     )
     .addHelpText("after", "\nExit code 1 if the log has no such report.");
   return addPictureOptions(command).action(async (file: string, options: object) => {

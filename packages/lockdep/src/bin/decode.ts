@@ -6,35 +6,50 @@ import { CommandError } from "./errors.js";
 /** Outputs of nm for a kernel are tens of megabytes. */
 const MAX_BUFFER = 1 << 30;
 
+/** A function's code: its section, and where in the file, or in the section of a module, it begins. */
+interface Code {
+  readonly section: string;
+  readonly start: bigint;
+  /** Undefined for the last of its section: up to where a module's memory ends, which the file does not say. */
+  readonly size: bigint | undefined;
+}
+
 /**
- * Where the symbols of a log ("fn+0x12/0x34") are in the source, by nm and `addr2line -i` of a kernel with debugging
- * information. As scripts/faddr2line does: of several functions of a name, only those of the size that the log prints
- * count, and only if one is left. The address that a stack has is that of the instruction after the call, so the one
- * before is looked up.
+ * Where the symbols of a log ("fn+0x12/0x34", "fn+0x12/0x34 [module]") are in the source, by nm and `addr2line -i` of a
+ * kernel and modules with debugging information. As scripts/faddr2line does: of several functions of a name, only those
+ * of the size that the log prints count, and only if one is left. The address that a stack has is that of the
+ * instruction after the call, so the one before is looked up.
+ * @param files vmlinux, and modules, known by their names: vfio-pci-core.ko has the symbols of `[vfio_pci_core]`
  * @returns undefined if the programs are not installed
- * @throws CommandError if the kernel cannot be read
+ * @throws CommandError if a file cannot be read
  */
 export function symbolizer(
-  vmlinux: string,
+  files: readonly string[],
   symbols: readonly string[],
 ): ((symbol: string) => readonly SourcePlace[] | undefined) | undefined {
-  if (!existsSync(vmlinux)) throw new CommandError(`${vmlinux}: no such file`);
-  const names = run("nm", ["-n", "--defined-only", vmlinux], vmlinux);
-  if (names === undefined) return undefined;
-  const addresses = addressesOf(names, symbols);
-  const order = [...addresses.keys()];
-  if (order.length === 0) return () => undefined;
-  const input = order.map((symbol) => `0x${addresses.get(symbol)!.toString(16)}\n`).join("");
-  const output = run("addr2line", ["-aif", "-e", vmlinux], vmlinux, input);
-  if (output === undefined) return undefined;
-  const places = new Map(
-    output
-      .split(/^0x[0-9a-f]+\n/m)
-      .slice(1)
-      .map((block, i) => [order[i]!, placesOf(block)]),
-  );
+  const places = new Map<string, readonly SourcePlace[] | undefined>();
+  for (const file of files) {
+    if (!existsSync(file)) throw new CommandError(`${file}: no such file`);
+    const module = /([^/]+)\.ko(?:\.debug)?$/.exec(file)?.[1]!.replaceAll("-", "_");
+    const theirs = symbols.filter((symbol) => MODULE.exec(symbol)?.[1] === module);
+    const names = run("nm", ["-n", "--defined-only", "--format=sysv", file], file);
+    if (names === undefined) return undefined;
+    for (const [section, found] of placesIn(codeOf(names), theirs)) {
+      // A module is not linked yet: each of its sections begins at 0.
+      const within = module === undefined ? [] : ["-j", section];
+      const order = [...found.keys()];
+      const input = order.map((symbol) => `0x${found.get(symbol)!.toString(16)}\n`).join("");
+      const output = run("addr2line", ["-aif", ...within, "-e", file], file, input);
+      if (output === undefined) return undefined;
+      const blocks = output.split(/^0x[0-9a-f]+\n/m).slice(1);
+      blocks.forEach((block, i) => places.set(order[i]!, placesOf(block)));
+    }
+  }
   return (symbol) => places.get(symbol);
 }
+
+/** The module of a symbol, if it is of one. */
+const MODULE = / \[([\w-]+)\]$/;
 
 function run(program: string, args: readonly string[], file: string, input = ""): string | undefined {
   const { error, status, stdout, stderr } = spawnSync(program, args, {
@@ -48,32 +63,46 @@ function run(program: string, args: readonly string[], file: string, input = "")
   return stdout;
 }
 
-/** The address of each symbol that the kernel has once, in the size that the log prints. */
-function addressesOf(names: string, symbols: readonly string[]): Map<string, bigint> {
-  const wanted = new Set(symbols.map((symbol) => symbol.replace(/\+.*/, "")));
-  const found = new Map<string, { readonly start: bigint; readonly size: bigint }[]>();
-  const lines = names.split("\n").flatMap((line) => {
-    const match = /^([0-9a-f]+) ([a-zA-Z]) (\S+)$/.exec(line);
-    return match
-      ? [{ start: BigInt(`0x${match[1]!}`), code: /[tTwW]/.test(match[2]!), name: match[3]! }]
-      : [];
+/** The functions of each name, from nm's table: name, value, class, type, size, line, section. */
+function codeOf(names: string): Map<string, Code[]> {
+  const symbols = names.split("\n").flatMap((line) => {
+    const [name, value, , type, , , section] = line.split("|").map((part) => part.trim());
+    if (section === undefined || !/^[0-9a-f]+$/.test(value!)) return [];
+    return [
+      { name: name!, start: BigInt(`0x${value!}`), code: type === "FUNC" || type === "NOTYPE", section },
+    ];
   });
-  lines.forEach(({ start, code, name }, i) => {
-    if (!code || !wanted.has(name)) return;
-    // As kallsyms counts: up to the next symbol at another address, padding included.
-    let next = i + 1;
-    while (lines[next]?.start === start) next++;
-    const one = { start, size: (lines[next]?.start ?? start) - start };
-    found.set(name, [...(found.get(name) ?? []), one]);
-  });
-  const addresses = new Map<string, bigint>();
-  for (const symbol of symbols) {
-    const [, name, offset, size] = /^(.*)\+0x([0-9a-f]+)\/0x([0-9a-f]+)$/.exec(symbol) ?? [];
-    const fits = (found.get(name ?? "") ?? []).filter((one) => one.size === BigInt(`0x${size!}`));
-    const at = BigInt(`0x${offset ?? "0"}`);
-    if (fits.length === 1 && at > 0n && at < fits[0]!.size) addresses.set(symbol, fits[0]!.start + at - 1n);
+  const functions = new Map<string, Code[]>();
+  const next = new Map<string, { readonly start: bigint; readonly end: bigint | undefined }>();
+  // From the end, since a function ends, as kallsyms counts, where the next symbol at another address of its section
+  // begins: padding is included.
+  for (const { name, start, code, section } of symbols.reverse()) {
+    const after = next.get(section);
+    const end = after?.start === start ? after.end : after?.start;
+    next.set(section, { start, end });
+    if (!code) continue;
+    const one = { section, start, size: end === undefined ? undefined : end - start };
+    functions.set(name, [...(functions.get(name) ?? []), one]);
   }
-  return addresses;
+  return functions;
+}
+
+/** By section, the address of each symbol whose function the file has once, in the size that the log prints. */
+function placesIn(
+  functions: ReadonlyMap<string, readonly Code[]>,
+  symbols: readonly string[],
+): Map<string, Map<string, bigint>> {
+  const sections = new Map<string, Map<string, bigint>>();
+  for (const symbol of symbols) {
+    const [, name, offset, size] = /^(\S+)\+0x([0-9a-f]+)\/0x([0-9a-f]+)/.exec(symbol) ?? [];
+    const [at, length] = [BigInt(`0x${offset!}`), BigInt(`0x${size!}`)];
+    const fits = (functions.get(name!) ?? []).filter((one) => (one.size ?? length) === length);
+    if (fits.length !== 1 || at === 0n || at >= length) continue;
+    const { section, start } = fits[0]!;
+    const addresses = sections.get(section) ?? new Map<string, bigint>();
+    sections.set(section, addresses.set(symbol, start + at - 1n));
+  }
+  return sections;
 }
 
 /** Pairs of lines: a function, and its file and line. Unknown ones have question marks. */

@@ -13,7 +13,7 @@ import { err, out } from "./output.js";
 import { printPictures, type PictureOptions } from "./pictures.js";
 
 interface Options extends PictureOptions {
-  readonly decode?: string;
+  readonly decode?: readonly string[];
 }
 
 /** What `lockdep explain` does. */
@@ -30,9 +30,9 @@ export async function explain(file: string, options: Options): Promise<void> {
   out.text(splats.map(explainSplat).join("\n"));
 }
 
-function decoding(log: string, vmlinux: string | undefined): ParseOptions {
-  if (vmlinux === undefined) return {};
-  const symbolize = symbolizer(vmlinux, symbolsIn(log));
+function decoding(log: string, files: readonly string[] | undefined): ParseOptions {
+  if (files === undefined) return {};
+  const symbolize = symbolizer(files, symbolsIn(log));
   if (symbolize) return { symbolize };
   err.line(
     "--decode needs nm and addr2line: install binutils (apt install binutils, dnf install binutils). Places stay as they are.",

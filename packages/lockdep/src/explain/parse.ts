@@ -7,7 +7,10 @@ import type { Splat } from "./splat.js";
 
 /** What the reader of a log may ask for beside the log. */
 export interface ParseOptions {
-  /** Where "fn+0x12/0x34" is in the source, outermost last: as `addr2line -i` says. Undefined where it is unknown. */
+  /**
+   * Where "fn+0x12/0x34" or "fn+0x12/0x34 [module]" is in the source, outermost last: as `addr2line -i` says. Undefined
+   * where it is unknown.
+   */
   readonly symbolize?: (symbol: string) => readonly SourcePlace[] | undefined;
 }
 
@@ -41,8 +44,8 @@ export function parseKernelLog(log: string, options: ParseOptions = {}): Splat[]
   return once(splats.sort((a, b) => a.line - b.line));
 }
 
-/** "fn+0x12/0x34", where a place in the source does not follow yet. */
-const SYMBOL = /([\w.$]+\+0x[0-9a-f]+\/0x[0-9a-f]+)(?! [\w./+-]+\.[chS]:\d+)(?= \[[\w-]+\]$|$)/;
+/** "fn+0x12/0x34" or "fn+0x12/0x34 [module]", where a place in the source does not follow yet. */
+const SYMBOL = /([\w.$]+\+0x[0-9a-f]+\/0x[0-9a-f]+(?: \[[\w-]+\])?)$/;
 
 /** Every symbol of the log's stacks and places that has no place in the source yet: what `symbolize` will be asked. */
 export function symbolsIn(log: string): string[] {

@@ -23,6 +23,12 @@ ffff01 (&l){+.+.}-{4:4}, at: ${symbol}
  #0: ffff01 (&l){+.+.}-{4:4}, at: ${symbol}
 `;
 
+/** Of the last function of its section, as the kernel has it: up to where the section ends. */
+function sizeIn(file: string, name: string): string {
+  const { stdout } = spawnSync("nm", ["-S", file], { encoding: "utf8" });
+  return `0x${BigInt(`0x${new RegExp(`^\\w+ (\\w+) \\w ${name}$`, "m").exec(stdout)![1]!}`).toString(16)}`;
+}
+
 describe.skipIf(!tools)("lockdep explain --decode", () => {
   function built(folder: { file(name: string): string }): { program: string; start: bigint; size: bigint } {
     writeFileSync(folder.file("probe.c"), PROGRAM);
@@ -51,6 +57,29 @@ describe.skipIf(!tools)("lockdep explain --decode", () => {
     const { stdout, stderr } = lockdep(["explain", log, "--decode", program]);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/Taken at: outer\+0x\w+\/0x\w+ \(\S*probe\.c:6\)/);
+  });
+
+  it("a symbol of a module is looked up in that module, though the kernel has one of the same name and size", () => {
+    using folder = scratch();
+    const { program, size } = built(folder);
+    // As a module has its functions: in sections that all begin at 0, one of them with a function before it.
+    const source = `__attribute__((section(".init.text"))) int setup(void) { return 1; }
+int before(int n) { return n * 3; }
+${PROGRAM.slice(0, PROGRAM.indexOf("int main"))}`;
+    writeFileSync(folder.file("module.c"), source);
+    const module = folder.file("probe-card.ko");
+    const gcc = spawnSync("gcc", ["-c", "-g", "-O1", "-o", module, folder.file("module.c")], {
+      encoding: "utf8",
+    });
+    expect(gcc.stderr).toBe("");
+    const log = folder.file("dmesg");
+    writeFileSync(log, logOf(`outer+0x4/${sizeIn(module, "outer")} [probe_card]`));
+    expect(lockdep(["explain", log, "--decode", program]).stdout).not.toContain(".c:");
+    const { stdout, stderr } = lockdep(["explain", log, "--decode", program, "--decode", module]);
+    expect(stderr).toBe("");
+    expect(stdout).toMatch(/Taken at: outer\+0x\w+\/0x\w+ \(\S*module\.c:8\)/);
+    writeFileSync(log, logOf(`outer+0x4/0x${size.toString(16)}`));
+    expect(lockdep(["explain", log, "--decode", module]).stdout).not.toContain(".c:");
   });
 
   it("a function of another size is another function, and stays as it is", () => {
