@@ -39,7 +39,9 @@ export default defineConfig({
     // Two cores: file parallelism beyond that only adds noise to tests that talk to real processes.
     maxWorkers: 2,
     pool: "forks",
-    testTimeout: 20_000,
+    // What a test that hangs is told by: a busy machine takes ten times as long over an exploration as a free one.
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
     reporters: ["default", "./scripts/counts-reporter.js"],
   },
 });

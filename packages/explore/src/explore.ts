@@ -1,4 +1,4 @@
-import type { AwaitsAre, PlainFields } from "./execution.js";
+import type { AwaitsAre, PlainFields } from "./assumptions.js";
 import type { Body } from "./exploration.js";
 import { Needs, NO_KNOWLEDGE } from "./needs.js";
 import { pctPicker, randomPicker } from "./random.js";
@@ -95,7 +95,7 @@ async function sample(
         : pctPicker(seed + executions, depth, Math.max(counts.maxDepth, 10));
     const execution = await runner.run(picker, needs);
     tally.begin();
-    if (execution.again) continue;
+    if (execution.findings.again) continue;
     tally.add(execution, needs);
     if (tally.failures.length > 0 && !options.keepGoing) break;
     if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
@@ -122,16 +122,16 @@ export async function replay(
   const needs = new Needs({ ...NO_KNOWLEDGE, ...known });
   using runner = (await Runner.inTurn(body, options, undefined))!;
   let execution = await runner.run(replayPicker(threads), needs);
-  while (execution.again) execution = await runner.run(replayPicker(threads), needs);
+  while (execution.findings.again) execution = await runner.run(replayPicker(threads), needs);
   const tally = new Tally();
   tally.begin();
   tally.add(execution, needs);
   return {
-    ...verdictOf({ failures: execution.failures, ended: false, bounded: false, ...tally.basis }),
+    ...verdictOf({ failures: execution.findings.failures, ended: false, bounded: false, ...tally.basis }),
     bounds: {},
     ...promisesOf(options),
     ...tally.counts,
     time: performance.now() - begun,
-    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs)),
+    failures: execution.findings.failures.map((failure) => foundFailure(execution, failure, needs)),
   };
 }

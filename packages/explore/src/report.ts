@@ -1,4 +1,5 @@
-import type { AwaitsAre, Execution, PlainFields } from "./execution.js";
+import type { AwaitsAre, PlainFields } from "./assumptions.js";
+import type { Execution } from "./execution.js";
 import type { Failure } from "./failure.js";
 import type { Needs } from "./needs.js";
 import { formatSchedule } from "./schedule.js";

@@ -1,5 +1,6 @@
+import type { AwaitsAre, PlainFields } from "./assumptions.js";
 import { messageOf, NotDeterministic } from "./errors.js";
-import { Execution, type AwaitsAre, type PlainFields, type Picker } from "./execution.js";
+import { Execution, type Picker } from "./execution.js";
 import { exploration, type Body, type Checks } from "./exploration.js";
 import type { Needs } from "./needs.js";
 import { onUnhandledRejection } from "./unhandled.js";
@@ -54,7 +55,7 @@ export class Runner implements Disposable {
   ) {
     this.#validation = new Validation(options.lockdep ?? true);
     this.#stopListening = onUnhandledRejection((reason) =>
-      this.#execution?.fail("unhandled-rejection", messageOf(reason)),
+      this.#execution?.findings.fail("unhandled-rejection", messageOf(reason)),
     );
   }
 
@@ -65,6 +66,7 @@ export class Runner implements Disposable {
       this.options.plainFields ?? "conflict",
       this.options.awaits ?? "points",
     );
+    const { findings } = execution;
     const checks: Checks = { invariants: [], finals: [] };
     this.#execution = execution;
     this.#validation.begin(execution);
@@ -84,11 +86,11 @@ export class Runner implements Disposable {
               },
       });
       execution.isOver = true;
-      if (execution.failures.length === 0 && !execution.abandoned && !execution.again)
+      if (findings.failures.length === 0 && !execution.abandoned && !findings.again)
         for (const check of checks.finals) await execution.inside(check);
     } catch (error) {
       if (error instanceof NotDeterministic) throw error;
-      execution.fail("assertion", messageOf(error));
+      findings.fail("assertion", messageOf(error));
     } finally {
       inhabit(undefined);
     }

@@ -96,8 +96,8 @@ export class Tally {
     this.#maxDepth = Math.max(this.#maxDepth, length);
     if (execution.abandoned === "pruned") this.#pruned++;
     this.#tasks = Math.max(this.#tasks, execution.threads.filter(({ mustEnd }) => mustEnd).length);
-    this.#rest(execution);
-    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, needs));
+    this.#rest(execution.findings);
+    for (const failure of execution.findings.failures) this.#fail(foundFailure(execution, failure, needs));
   }
 
   /** What came of others, which come after all that was added before. */

@@ -25,7 +25,7 @@ export class Validation {
 
   #report(problem: Problem): void {
     // A hang is a deadlock if it lasts, which the execution itself will tell.
-    if (problem.kind !== "hang") this.#execution?.fail("lockdep", describe(problem));
+    if (problem.kind !== "hang") this.#execution?.findings.fail("lockdep", describe(problem));
   }
 }
 

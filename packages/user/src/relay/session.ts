@@ -1,3 +1,5 @@
+// Over 300 lines: requests, answers and the server of the moment share the gate, the sockets and whether it is over.
+
 import { VfioError } from "@vfiokit/core";
 import { reactor, socketPair, type Fd } from "../linux/index.js";
 import type { Log } from "../server/options.js";
@@ -11,8 +13,9 @@ import {
   type RequestPayload,
 } from "../wire/index.js";
 import { MessageSocket, protocolError, type Inbox } from "../socket/index.js";
-import { shapeOf, type DeviceShape } from "./compare.js";
 import { ClientRequests, dropRequests } from "./client-requests.js";
+import type { DeviceShape } from "./compare.js";
+import { firstServer, type FirstServer } from "./first-server.js";
 import { answerFor, nextProposal, proposalFor } from "./negotiation.js";
 import { MAX_MESSAGE, MAX_MSG_FDS, type LinkUser, type ServerLink } from "./server-link.js";
 import { ServerCommands } from "./server-commands.js";
@@ -241,7 +244,7 @@ export class Session implements LinkUser {
   /** vfio-user: the first message is VERSION. */
   #onVersion(size: number): void {
     const { inbox } = this.#client;
-    const message = decodeMessage(inbox.bytes.slice(inbox.head, inbox.head + size));
+    const message = decodeMessage(inbox.message(size).slice());
     if (message.kind !== "request" || message.command !== "VERSION")
       throw protocolError(`the first message is ${message.command}, not VERSION`);
     this.#client.expect("VERSION", undefined);
@@ -251,20 +254,21 @@ export class Session implements LinkUser {
   }
 
   async #negotiate(id: number, proposal: RequestPayload<"VERSION">): Promise<void> {
-    let link: ServerLink;
+    let first: FirstServer;
     try {
-      const connecting = this.#connect(proposal);
-      link = await inTime(connecting, this.host.replyLimit);
+      first = await firstServer(this.host.connect(proposal), this.host.replyLimit);
     } catch (error) {
       if (this.#ended) return;
       this.#client.send(encodeError(Command.VERSION, id, error instanceof VfioError ? error.errno : 0));
       this.end(`no server: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
+    const { link, shape } = first;
     if (this.#ended) {
       link.close();
       return;
     }
+    this.#shape = shape;
     const twin = link.hasTwin ? socketPair() : undefined;
     if (twin) this.#twin = this.#clientSocket(twin[0], "the client's second socket");
     const answer = answerFor(link.version, twin !== undefined);
@@ -273,17 +277,6 @@ export class Session implements LinkUser {
     this.#proposal = nextProposal(proposal, answer);
     this.use(link);
     this.release();
-  }
-
-  async #connect(proposal: RequestPayload<"VERSION">): Promise<ServerLink> {
-    const link = await this.host.connect(proposal);
-    try {
-      this.#shape = await shapeOf(link);
-      return link;
-    } catch (error) {
-      link.close();
-      throw error;
-    }
   }
 
   get clientBlocked(): boolean {
@@ -328,24 +321,5 @@ export class Session implements LinkUser {
     reactor.yield();
     this.#whenDrained();
     this.#whenDrained = undefined;
-  }
-}
-
-/** What `connecting` leads to. One that comes too late is closed. @throws VfioError ETIMEDOUT */
-async function inTime(connecting: Promise<ServerLink>, limit: number): Promise<ServerLink> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      connecting.then(
-        (link) => link.close(),
-        () => undefined,
-      );
-      reject(new VfioError("ETIMEDOUT", `the server has not answered within ${limit} ms`));
-    }, limit);
-  });
-  try {
-    return await Promise.race([connecting, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
