@@ -12,6 +12,8 @@ export class Findings {
   readonly restsOn = new Set<string>();
   /** What of the world was virtual: random numbers, time, timers. */
   readonly virtual = new Set<string>();
+  /** The program was left standing at what cannot be explored: that it goes on no more is no failure of its own. */
+  gaveUp = false;
   /** It met something that needs another way of running it, which is known now: run it again. */
   again = false;
 

@@ -1,5 +1,5 @@
 import type { AwaitsAre } from "./assumptions.js";
-import { Awaits } from "./awaits.js";
+import { Awaits, placeOf } from "./awaits.js";
 import type { EventLog } from "./event-log.js";
 import type { Findings } from "./findings.js";
 import type { Needs } from "./needs.js";
@@ -35,13 +35,18 @@ export class Pauses {
         this.#outside = true;
         this.#drifts(thread); // what it has begun may be over in time, by chance
       },
+      at: () => log.at,
+      unheld: (thread, place) =>
+        findings.unknown.add(
+          `${thread.name} queues a callback past the explorer, at ${place}: call process.nextTick or queueMicrotask by these names`,
+        ),
       ready: (thread, go) => this.#ready(thread, go),
       escaped: (thread, place) =>
         findings.unknown.add(`${thread.name} awaits what is no promise, at ${place}: use x.step()`),
     });
   }
 
-  /** The tasks begin. */
+  /** The program begins: its set-up. */
   begin(): void {
     this.#awaits?.begin();
   }
@@ -52,6 +57,13 @@ export class Pauses {
     if (!this.#mayMissEnds) return;
     for (const [{ name }, label] of this.#drifted)
       this.findings.unknown.add(`${name} awaits something that is not explored, after ${label}`);
+  }
+
+  /**
+   * Lets the set-up go on, as far as it can, which waits for something itself: there are no tasks yet.
+   */
+  goOnInSetUp(): void {
+    this.threads.setUp.gaps.shift()?.go();
   }
 
   // The explorer's own points.
@@ -67,8 +79,14 @@ export class Pauses {
     }
     if (thread.pending ?? thread.waiting) {
       if (this.findings.again) return new Promise(() => undefined);
+      // Not thrown: the program might catch it, and go on as if nothing had been.
       const first = thread.pending?.label ?? "a lock";
-      throw new Error(`${thread.name} waits for ${first} and ${pending.label} at once: make it two tasks`);
+      const place = placeOf(new Error().stack) ?? "a place within a library";
+      this.findings.unknown.add(
+        `${thread.name} waits for ${first} and ${pending.label} at once, at ${place}: make it two tasks`,
+      );
+      this.findings.gaveUp = true;
+      return new Promise(() => undefined);
     }
     this.#landed(thread);
     return this.mine(
@@ -159,6 +177,7 @@ export class Pauses {
       return;
     }
     this.#landed(thread);
+    if (thread === this.threads.setUp) this.threads.joinSetUp();
     thread.gaps.push({ enabledBy: this.log.at, go });
   }
 

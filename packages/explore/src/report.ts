@@ -10,9 +10,11 @@ import type { Basis, Counts } from "./tally.js";
  * - `proved`: no schedule fails.
  * - `proved-within-bounds`: no schedule within the bounds fails, and the bounds left some out.
  * - `unknown`: something was met that the explorer cannot see, and no schedule fails that it ran.
+ * - `nothing-to-explore`: the body has no tasks.
  * - `not-found`: not every schedule was tried, and none of those failed.
  */
-export type Verdict = "failed" | "proved" | "proved-within-bounds" | "unknown" | "not-found";
+export type Verdict =
+  "nothing-to-explore" | "failed" | "proved" | "proved-within-bounds" | "unknown" | "not-found";
 
 /** What came of an exploration; plain data, which goes through JSON unharmed. */
 export interface ExploreReport extends Counts, Basis {
@@ -74,20 +76,23 @@ export function reportOf(found: Found, options: Conditions): ExploreReport {
   };
 }
 
-function verdictOf({ failures, ended, bounded, unknown }: Found): Verdict {
+function verdictOf({ failures, ended, bounded, unknown, tasks }: Found): Verdict {
   if (failures.length > 0) return "failed";
   if (!ended) return "not-found";
   if (unknown.length > 0) return "unknown";
+  if (tasks === 0) return "nothing-to-explore";
   return bounded ? "proved-within-bounds" : "proved";
 }
 
 /** What a command ends with; 2 is wrong usage. */
-export function exitCodeOf(verdict: Verdict): 0 | 1 | 3 | 4 {
+export function exitCodeOf(verdict: Verdict): 0 | 1 | 2 | 3 | 4 {
   switch (verdict) {
     case "proved":
       return 0;
     case "failed":
       return 1;
+    case "nothing-to-explore":
+      return 2;
     case "proved-within-bounds":
     case "not-found":
       return 3;
@@ -172,6 +177,8 @@ function foundText({ verdict, bounds, failures, unknown, tasks }: ExploreReport)
       const within = set.filter(Boolean).join(" and ");
       return `LIMITS MET: no ${interleaving} fails that has ${within || "as many events as are allowed"}`;
     }
+    case "nothing-to-explore":
+      return "NOTHING TO EXPLORE: the body declares no task";
     case "not-found":
       return `NOTHING FOUND: not every ${interleaving} was tried`;
   }

@@ -72,8 +72,7 @@ export class Runner implements Disposable {
     this.#validation.begin(execution);
     inhabit(execution.inhabitant);
     try {
-      await execution.inside(() => this.body(exploration(execution, checks)));
-      execution.endSetUp();
+      await execution.setUp(() => this.body(exploration(execution, checks)));
       await execution.run(pick, {
         maxEvents: this.options.maxEvents ?? DEFAULT_MAX_EVENTS,
         maxDepth: this.options.maxDepth ?? Infinity,
@@ -86,7 +85,7 @@ export class Runner implements Disposable {
               },
       });
       execution.isOver = true;
-      if (findings.failures.length === 0 && !execution.abandoned && !findings.again)
+      if (findings.failures.length === 0 && !execution.abandoned && !findings.again && !findings.gaveUp)
         for (const check of checks.finals) await execution.inside(check);
     } catch (error) {
       if (error instanceof NotDeterministic) throw error;

@@ -12,14 +12,24 @@ export class Threads {
   settingUp = true;
   /** Whose continuations are held back: none any more when the run is over. */
   readonly #explored = new Set<Thread>();
+  #roots = 0;
   readonly #byTask = new Map<Task, Thread>();
-  /** Stands for the program's set-up and checks. */
+  /** The program's set-up; what it has begun goes on beside the tasks, as a thread. */
+  readonly setUp = newThread("s", "set-up", undefined, undefined);
+  /** Stands for the program's checks. */
   readonly #noTask = newThread("", "", undefined, undefined);
 
   constructor(
     private readonly needs: Needs,
     private readonly findings: Findings,
-  ) {}
+  ) {
+    this.#explored.add(this.setUp);
+  }
+
+  /** The set-up has left something to go on: it is one of the threads from now on. */
+  joinSetUp(): void {
+    if (!this.all.includes(this.setUp)) this.all.push(this.setUp);
+  }
 
   /** The thread of a task: one of its own, if it is new. */
   of(task: Task): Thread {
@@ -32,7 +42,7 @@ export class Threads {
 
   add(name: string, task: Task | undefined): Thread {
     const parent = this.settingUp ? undefined : (this.caller() ?? this.active);
-    const key = parent ? `${parent.key}.${parent.children++}` : `${this.all.length}`;
+    const key = parent ? `${parent.key}.${parent.children++}` : `${this.#roots++}`;
     const thread = newThread(key, name, task, parent);
     this.all.push(thread);
     this.#explored.add(thread);
@@ -51,13 +61,13 @@ export class Threads {
   /** Runs what is the thread's. Undefined: what is the program's, and no task's. */
   run<T>(thread: Thread | undefined, code: () => T): T {
     const { identity } = this.needs;
-    return identity ? identity.run(thread ?? this.#noTask, code) : code();
+    return identity ? identity.run(thread ?? (this.settingUp ? this.setUp : this.#noTask), code) : code();
   }
 
   /** Who the calling code belongs to, if it is a task's, and if that can be told. */
   caller(): Thread | undefined {
     const thread = this.needs.identity?.getStore();
-    return thread === this.#noTask ? undefined : thread;
+    return thread === this.#noTask || (this.settingUp && thread === this.setUp) ? undefined : thread;
   }
 
   /** Which part of the program calls: as well as can be told. */
