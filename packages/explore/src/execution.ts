@@ -133,25 +133,12 @@ export class Execution {
     this.#pauses.begin();
     try {
       const done = this.inside(body);
-      if (done !== undefined) await this.#settled(done);
+      if (done !== undefined) await this.#pauses.setUpDone(done);
       this.#endSetUp();
     } catch (error) {
       this.#pauses.end();
       throw error;
     }
-  }
-
-  /** What the set-up awaits itself goes on at once, one after the other, as in plain Node. */
-  async #settled(done: Promise<void>): Promise<void> {
-    const state = { isDone: false };
-    const settled = (): void => void (state.isDone = true);
-    done.then(settled, settled);
-    for (;;) {
-      await nextTurn();
-      if (state.isDone) break;
-      this.#pauses.goOnInSetUp();
-    }
-    await done;
   }
 
   #endSetUp(): void {

@@ -5,6 +5,7 @@ import type { Findings } from "./findings.js";
 import type { Needs } from "./needs.js";
 import type { Pending, Thread } from "./thread.js";
 import type { Threads } from "./threads.js";
+import { nextTurn } from "./turn.js";
 import type { Watch } from "./watch.js";
 
 /** The label of what follows an `await`. It uses the plain fields that the piece before was said to use. */
@@ -59,11 +60,17 @@ export class Pauses {
       this.findings.unknown.add(`${name} awaits something that is not explored, after ${label}`);
   }
 
-  /**
-   * Lets the set-up go on, as far as it can, which waits for something itself: there are no tasks yet.
-   */
-  goOnInSetUp(): void {
-    this.threads.setUp.gaps.shift()?.go();
+  /** The set-up is over, and what it awaited itself has gone on at once, one after the other, as in plain Node. */
+  async setUpDone(done: Promise<void>): Promise<void> {
+    const state = { isDone: false };
+    const settled = (): void => void (state.isDone = true);
+    done.then(settled, settled);
+    for (;;) {
+      await nextTurn();
+      if (state.isDone) break;
+      this.threads.setUp.gaps.shift()?.go();
+    }
+    await done;
   }
 
   // The explorer's own points.
