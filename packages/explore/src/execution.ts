@@ -67,7 +67,7 @@ export class Execution {
     this.#log = log;
     this.#threads = threads;
     this.#pauses = new Pauses(needs, findings, threads, log, this.watch, awaits);
-    this.#timers = new Timers(threads, log, this.#pauses);
+    this.#timers = new Timers(threads, log, this.#pauses, (what) => void findings.unknown.add(what));
     this.#locks = new Locks(needs, findings, threads, log, this.#pauses);
   }
 
@@ -97,6 +97,7 @@ export class Execution {
       caller: () => threads.keyOfCaller,
       rely: (what) => void this.findings.virtual.add(what),
       unknown: (what) => void this.findings.unknown.add(what),
+      lookAt: (signal) => this.#locks.signals.lookAt(signal),
       clock: this.clock,
     };
   }
@@ -209,7 +210,8 @@ export class Execution {
     const first = Math.min(...deadlines);
     return this.threads.filter(({ pending }) => {
       if (!pending) return false;
-      if (pending.joins) return pending.joins.ended;
+      if (pending.joins && (!pending.joins.ended || pending.deadline === undefined))
+        return pending.joins.ended;
       if (pending.deadline !== undefined) return pending.deadline === first;
       if (pending.arrival?.detail !== 0) return true;
       const { lock, task } = pending.arrival;
@@ -270,6 +272,7 @@ export class Execution {
     for (const thread of this.threads) {
       const { pending } = thread;
       if (!pending?.arrival && pending?.deadline === undefined) continue;
+      if (pending.joins && !pending.joins.ended) continue; // a timer behind another, which is looked at itself
       if (!enabled.includes(thread)) this.#log.block(thread, pending);
     }
   }

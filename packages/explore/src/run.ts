@@ -2,8 +2,10 @@ import type { AwaitsAre, PlainFields } from "./assumptions.js";
 import { messageOf, NotDeterministic } from "./errors.js";
 import { Execution, type Picker } from "./execution.js";
 import { exploration, type Body, type Checks } from "./exploration.js";
+import type { FailureKind } from "./failure.js";
 import type { Needs } from "./needs.js";
-import { onUnhandledRejection } from "./unhandled.js";
+import { nextTurn } from "./turn.js";
+import { onUncaughtException, onUnhandledRejection } from "./unhandled.js";
 import { Validation } from "./validation.js";
 import { inhabit, makeVirtual } from "./virtual-world.js";
 
@@ -22,7 +24,7 @@ let last: Promise<void> = Promise.resolve();
 /** Runs a program again and again. The scheduler, the validator and the process's hooks are its own meanwhile. */
 export class Runner implements Disposable {
   readonly #validation: Validation;
-  readonly #stopListening: () => void;
+  readonly #stopListening: readonly (() => void)[];
   readonly #restore = makeVirtual();
   #execution: Execution | undefined;
 
@@ -54,9 +56,10 @@ export class Runner implements Disposable {
     private readonly leave: () => void,
   ) {
     this.#validation = new Validation(options.lockdep ?? true);
-    this.#stopListening = onUnhandledRejection((reason) =>
-      this.#execution?.findings.fail("unhandled-rejection", messageOf(reason)),
-    );
+    this.#stopListening = [
+      onUnhandledRejection((reason) => this.#fail("unhandled-rejection", reason)),
+      onUncaughtException((error) => this.#fail("uncaught-exception", error)),
+    ];
   }
 
   /** @throws NotDeterministic */
@@ -88,6 +91,7 @@ export class Runner implements Disposable {
       execution.isOver = true;
       if (findings.failures.length === 0 && !execution.abandoned && !findings.again)
         for (const check of checks.finals) await execution.inside(check);
+      if (checks.finals.length > 0) await nextTurn(); // what they have queued may throw
     } catch (error) {
       if (error instanceof NotDeterministic) throw error;
       findings.fail("assertion", messageOf(error));
@@ -97,8 +101,12 @@ export class Runner implements Disposable {
     return execution;
   }
 
+  #fail(kind: FailureKind, error: unknown): void {
+    this.#execution?.findings.fail(kind, messageOf(error));
+  }
+
   [Symbol.dispose](): void {
-    this.#stopListening();
+    for (const stop of this.#stopListening) stop();
     this.#restore();
     this.#validation.end();
     this.leave();
