@@ -18,6 +18,12 @@ import type { VirtualClock } from "./virtual-clock.js";
 import type { Inhabitant } from "./virtual-world.js";
 import { Watch } from "./watch.js";
 
+// As it is before anything is virtual.
+const realNow = Date.now.bind(Date);
+
+/** Milliseconds for which what is outside of the exploration may take its time. */
+const PATIENCE = 5000;
+
 /** Picks the thread that goes on. `undefined` ends the execution: it is of no further interest. */
 export type Picker = (enabled: readonly Thread[], events: readonly ExecutedEvent[]) => Thread | undefined;
 
@@ -159,6 +165,39 @@ export class Execution {
   /** The direct `await` of this promise is no point of its own. */
   mine<P extends Promise<unknown>>(promise: P): P {
     return this.#pauses.mine(promise);
+  }
+
+  /**
+   * Waits for the set-up or a final check, which run alone: when the tasks have ended, the points and timers of a final
+   * check go on at once, in the order of their times.
+   */
+  async settle(what: string, result: void | Promise<void>): Promise<void> {
+    if (!result) return;
+    const state = { isSettled: false };
+    const settled = (): void => void (state.isSettled = true);
+    void result.then(settled, settled);
+    for (let since = realNow(); !state.isSettled;) {
+      await nextTurn();
+      if (this.isOver && this.#goesOnAlone()) since = realNow();
+      else if (realNow() - since > PATIENCE) {
+        this.findings.fail("lost-wakeup", `${what} does not end: it waits for what nobody has done in 5 s`);
+        return;
+      }
+    }
+    await result;
+  }
+
+  #goesOnAlone(): boolean {
+    const time = (thread: Thread): number => thread.pending?.deadline ?? -1;
+    const [next] = this.threads
+      .filter(({ pending }) => pending && (!pending.joins || pending.joins.ended))
+      .sort((a, b) => time(a) - time(b));
+    const pending = next?.pending;
+    if (!pending) return false;
+    next.pending = undefined;
+    if (pending.deadline !== undefined) this.#timers.fires(pending.deadline, pending);
+    pending.go();
+    return true;
   }
 
   // The run.

@@ -75,7 +75,11 @@ export class Runner implements Disposable {
     this.#validation.begin(execution);
     inhabit(execution.inhabitant);
     try {
-      await execution.inside(() => this.body(exploration(execution, checks)));
+      await execution.settle(
+        "the body",
+        execution.inside(() => this.body(exploration(execution, checks))),
+      );
+      if (findings.failures.length > 0) return execution;
       execution.endSetUp();
       await execution.run(pick, {
         maxEvents: this.options.maxEvents ?? DEFAULT_MAX_EVENTS,
@@ -90,7 +94,7 @@ export class Runner implements Disposable {
       });
       execution.isOver = true;
       if (findings.failures.length === 0 && !execution.abandoned && !findings.again)
-        for (const check of checks.finals) await execution.inside(check);
+        for (const check of checks.finals) await execution.settle("x.finally", execution.inside(check));
       if (checks.finals.length > 0) await nextTurn(); // what they have queued may throw
     } catch (error) {
       if (error instanceof NotDeterministic) throw error;

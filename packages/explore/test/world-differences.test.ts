@@ -203,6 +203,44 @@ describe.each(strategies)("timers are Node's (%s):", (strategy) => {
   });
 });
 
+describe("a final check", () => {
+  it("may step, sleep and set timers: it runs alone", async () => {
+    const ends = new Set<string>();
+    const report = await explore((x) => {
+      const cell = x.shared("cell", 0);
+      for (const name of ["a", "b"]) x.task(name, () => cell.set(1));
+      x.finally(async () => {
+        const begun = x.clock.now();
+        await x.step();
+        await x.sleep(10);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        ends.add(`${await cell.get()} after ${x.clock.now() - begun}`);
+      });
+    });
+    expect(report.verdict).toBe("proved");
+    expect([...ends]).toEqual(["1 after 30"]);
+  });
+
+  const never = (): Promise<void> => new Promise(() => undefined);
+  const endless: Record<string, Body> = {
+    "x.finally": (x) => x.finally(never),
+    "the body": never,
+  };
+  it.each(Object.entries(endless))(
+    "%s that never ends is reported",
+    { timeout: 60_000 },
+    async (what, body) => {
+      const report = await explore(body);
+      expect(report.failures).toEqual([
+        expect.objectContaining({
+          kind: "lost-wakeup",
+          message: `${what} does not end: it waits for what nobody has done in 5 s`,
+        }),
+      ]);
+    },
+  );
+});
+
 it("a cycle of lock orders under an outer mutex says that it is a rule, and what asks for deadlocks only", async () => {
   const body: Body = (x) => {
     const [outer, a, b] = [new Mutex("outer"), new Mutex("a"), new Mutex("b")];
