@@ -9,6 +9,7 @@ import { Locks } from "./locks.js";
 import { holds, isTaken } from "./mutexes.js";
 import type { Needs } from "./needs.js";
 import { AWAIT, Pauses } from "./pauses.js";
+import { nextAlone, settles } from "./settle.js";
 import { stuckFailure } from "./stuck.js";
 import type { Thread } from "./thread.js";
 import { Threads } from "./threads.js";
@@ -67,7 +68,7 @@ export class Execution {
     this.#log = log;
     this.#threads = threads;
     this.#pauses = new Pauses(needs, findings, threads, log, this.watch, awaits);
-    this.#timers = new Timers(threads, log, this.#pauses);
+    this.#timers = new Timers(threads, log, this.#pauses, (what) => void findings.unknown.add(what));
     this.#locks = new Locks(needs, findings, threads, log, this.#pauses);
   }
 
@@ -97,6 +98,7 @@ export class Execution {
       caller: () => threads.keyOfCaller,
       rely: (what) => void this.findings.virtual.add(what),
       unknown: (what) => void this.findings.unknown.add(what),
+      lookAt: (signal) => this.#locks.signals.lookAt(signal),
       clock: this.clock,
     };
   }
@@ -173,6 +175,25 @@ export class Execution {
     return this.#pauses.mine(promise);
   }
 
+  /**
+   * Waits for the set-up or a final check, which run alone: when the tasks have ended, the points and timers of a final
+   * check go on at once, in the order of their times.
+   */
+  async settle(what: string, result: void | Promise<void>): Promise<void> {
+    if (!result || (await settles(result, () => this.isOver && this.#goesOnAlone()))) return;
+    this.findings.fail("lost-wakeup", `${what} does not end: it waits for what nobody has done in 5 s`);
+  }
+
+  #goesOnAlone(): boolean {
+    const next = nextAlone(this.threads);
+    const pending = next?.pending;
+    if (!pending) return false;
+    next.pending = undefined;
+    if (pending.deadline !== undefined) this.#timers.fires(pending.deadline, pending);
+    pending.go();
+    return true;
+  }
+
   // The run.
 
   /** Runs to the end, or to the first failure. */
@@ -221,7 +242,8 @@ export class Execution {
     const first = Math.min(...deadlines);
     return this.threads.filter(({ pending }) => {
       if (!pending) return false;
-      if (pending.joins) return pending.joins.ended;
+      if (pending.joins && (!pending.joins.ended || pending.deadline === undefined))
+        return pending.joins.ended;
       if (pending.deadline !== undefined) return pending.deadline === first;
       if (pending.arrival?.detail !== 0) return true;
       const { lock, task } = pending.arrival;
@@ -248,6 +270,8 @@ export class Execution {
     await nextTurn();
     this.watch.settle(thread);
     this.#pauses.mayDrift(thread);
+    // In plain Node, what follows an `await` that is over comes before a rejection is called unhandled.
+    if (!this.threads.some(({ gaps }) => gaps.length > 0)) this.findings.judgeRejections();
     if (afterEvent) this.#check(afterEvent);
     this.#log.end(thread, pending);
   }
@@ -288,6 +312,7 @@ export class Execution {
     for (const thread of this.threads) {
       const { pending } = thread;
       if (!pending?.arrival && pending?.deadline === undefined) continue;
+      if (pending.joins && !pending.joins.ended) continue; // a timer behind another, which is looked at itself
       if (!enabled.includes(thread)) this.#log.block(thread, pending);
     }
   }

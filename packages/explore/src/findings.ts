@@ -1,3 +1,4 @@
+import { messageOf } from "./errors.js";
 import type { Failure, FailureKind } from "./failure.js";
 
 /** A bug in one run repeats itself in its aftermath. */
@@ -12,10 +13,18 @@ export class Findings {
   readonly restsOn = new Set<string>();
   /** What of the world was virtual: random numbers, time, timers. */
   readonly virtual = new Set<string>();
+  /** Promises that were rejected, and that nobody handles so far. */
+  readonly rejected = new Map<object, unknown>();
   /** The program was left standing at what cannot be explored: that it goes on no more is no failure of its own. */
   gaveUp = false;
   /** It met something that needs another way of running it, which is known now: run it again. */
   again = false;
+
+  /** Whoever would have handled them has had its turn. */
+  judgeRejections(): void {
+    for (const reason of this.rejected.values()) this.fail("unhandled-rejection", messageOf(reason));
+    this.rejected.clear();
+  }
 
   fail(kind: FailureKind, message: string): void {
     if (this.failures.length < MAX_FAILURES) this.failures.push({ kind, message });

@@ -32,7 +32,8 @@ export class Validation {
 function describe(problem: Problem): string {
   switch (problem.kind) {
     case "cycle":
-      return `cycle of lock orders: ${[problem.orders[0]!.from, ...problem.orders.map(({ to }) => to)].join(" -> ")}`;
+      // Of orders, as the kernel has it: a lock around both, or a join, may keep the tasks from ever meeting.
+      return `cycle of lock orders: ${[problem.orders[0]!.from, ...problem.orders.map(({ to }) => to)].join(" -> ")} (a rule of lockdep's; with lockdep: false, only what really deadlocks fails)`;
     case "recursion":
       return `${problem.task.name} takes ${problem.acquiring.class}, and holds ${problem.holding.class}`;
     case "bad-unlock":
