@@ -1,5 +1,6 @@
 import type { AsyncIdentity } from "./identity.js";
 import { holdCallbacks } from "./callbacks.js";
+import { watchUnhooked } from "./unhooked.js";
 import { isOnlyTold, watchOutside } from "./outside.js";
 
 /** What is seen of awaits of an explored program's promises. `T` is a line of execution. */
@@ -12,6 +13,8 @@ export interface AwaitObserver<T> {
   ready(thread: T, go: () => void): void;
   /** The thread awaits what is no promise, and cannot be held back. */
   escaped(thread: T, place: string): void;
+  /** A callback that was held back has thrown. */
+  threw(error: unknown): void;
   /** The thread has queued a callback that cannot be held back. */
   unheld(thread: T, place: string): void;
   /** The event under way. */
@@ -130,7 +133,12 @@ export class Awaits<T extends object> {
       () => this.observer.outside(this.identity.getStore()!),
       () => this.#queued(),
     );
+    const stopUnhooked = watchUnhooked(() => {
+      const thread = this.identity.getStore();
+      if (thread) this.observer.outside(thread);
+    });
     this.#restore = () => {
+      stopUnhooked();
       stopWatching?.();
       putBack();
       stopHook?.();
@@ -174,7 +182,14 @@ export class Awaits<T extends object> {
   #held(run: () => void): (() => void) | undefined {
     const thread = this.identity.getStore();
     if (!thread || !this.observer.explores(thread) || isOnlyTold()) return undefined;
-    return () => this.observer.ready(thread, () => this.identity.run(thread, run));
+    const caught = (): void => {
+      try {
+        run();
+      } catch (error) {
+        this.observer.threw(error);
+      }
+    };
+    return () => this.observer.ready(thread, () => this.identity.run(thread, caught));
   }
 
   /** A callback is queued by a copy of `nextTick` or `queueMicrotask` that was taken before the exploration began. */

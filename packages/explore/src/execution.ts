@@ -1,3 +1,5 @@
+// Over 300 lines: what the program calls and what the run does, which the parts of an execution share.
+
 import type { Shared, Task } from "@vfiokit/lockdep";
 import { schedule, scheduler, unseen } from "@vfiokit/lockdep/hooks";
 import type { AwaitsAre, PlainFields } from "./assumptions.js";
@@ -97,7 +99,10 @@ export class Execution {
       calls: () => (threads.settingUp || this.isOver || scheduler === this.#locks) && threads.isProgram(),
       caller: () => threads.keyOfCaller,
       rely: (what) => void this.findings.virtual.add(what),
-      unknown: (what) => void this.findings.unknown.add(what),
+      unknown: (what) => {
+        this.findings.unknown.add(what);
+        this.findings.mayComeYet = true;
+      },
       lookAt: (signal) => this.#locks.signals.lookAt(signal),
       clock: this.clock,
     };
@@ -180,7 +185,11 @@ export class Execution {
    * check go on at once, in the order of their times.
    */
   async settle(what: string, result: void | Promise<void>): Promise<void> {
-    if (!result || (await settles(result, () => this.isOver && this.#goesOnAlone()))) return;
+    if (
+      typeof result?.then !== "function" ||
+      (await settles(result, () => this.isOver && this.#goesOnAlone()))
+    )
+      return;
     this.findings.fail("lost-wakeup", `${what} does not end: it waits for what nobody has done in 5 s`);
   }
 
@@ -271,7 +280,8 @@ export class Execution {
     this.watch.settle(thread);
     this.#pauses.mayDrift(thread);
     // In plain Node, what follows an `await` that is over comes before a rejection is called unhandled.
-    if (!this.threads.some(({ gaps }) => gaps.length > 0)) this.findings.judgeRejections();
+    const goesOn = ({ gaps, pending }: Thread): boolean => gaps.length > 0 || pending?.label === AWAIT;
+    if (this.findings.rejected.size > 0 && !this.threads.some(goesOn)) this.findings.judgeRejections();
     if (afterEvent) this.#check(afterEvent);
     this.#log.end(thread, pending);
   }
@@ -293,7 +303,7 @@ export class Execution {
     // What is not explored may be what they wait for.
     const cannotTell = this.findings.gaveUp || this.threads.some((thread) => this.#pauses.mayGoOn(thread));
     const stuck = cannotTell ? undefined : unseen(() => stuckFailure(this.threads));
-    const mayBeOutside = stuck?.kind === "lost-wakeup" && this.findings.unknown.size > 0;
+    const mayBeOutside = stuck?.kind === "lost-wakeup" && this.findings.mayComeYet;
     if (stuck && !mayBeOutside) this.findings.failures.push(stuck);
     this.#noteBlocked([]);
   }

@@ -13,6 +13,8 @@ export class Findings {
   readonly restsOn = new Set<string>();
   /** What of the world was virtual: random numbers, time, timers. */
   readonly virtual = new Set<string>();
+  /** What the world would have done is left out, and somebody may wait for it. */
+  mayComeYet = false;
   /** Promises that were rejected, and that nobody handles so far. */
   readonly rejected = new Map<object, unknown>();
   /** The program was left standing at what cannot be explored: that it goes on no more is no failure of its own. */

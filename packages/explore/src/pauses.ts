@@ -1,5 +1,6 @@
 import type { AwaitsAre } from "./assumptions.js";
 import { Awaits, placeOf } from "./awaits.js";
+import { messageOf } from "./errors.js";
 import type { EventLog } from "./event-log.js";
 import type { Findings } from "./findings.js";
 import type { Needs } from "./needs.js";
@@ -41,6 +42,7 @@ export class Pauses {
         findings.unknown.add(
           `${thread.name} queues a callback past the explorer, at ${place}: call process.nextTick or queueMicrotask by these names`,
         ),
+      threw: (error) => findings.fail("uncaught-exception", messageOf(error)),
       ready: (thread, go) => this.#ready(thread, go),
       escaped: (thread, place) =>
         findings.unknown.add(`${thread.name} awaits what is no promise, at ${place}: use x.step()`),
@@ -189,7 +191,7 @@ export class Pauses {
   }
 
   #drifts(thread: Thread): void {
-    if (!this.#drifted.has(thread)) this.#drifted.set(thread, this.log.events.at(-1)!.label);
+    if (!this.#drifted.has(thread)) this.#drifted.set(thread, this.log.events.at(-1)?.label ?? "the set-up");
   }
 
   #landed(thread: Thread): void {

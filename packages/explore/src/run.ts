@@ -60,9 +60,7 @@ export class Runner implements Disposable {
         (reason, promise) => void this.#execution?.findings.rejected.set(promise, reason),
         (promise) => void this.#execution?.findings.rejected.delete(promise),
       ),
-      onUncaughtException(
-        (error) => void this.#execution?.findings.fail("uncaught-exception", messageOf(error)),
-      ),
+      onUncaughtException((error) => this.#execution?.findings.fail("uncaught-exception", messageOf(error))),
     ];
   }
 

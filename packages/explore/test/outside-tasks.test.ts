@@ -223,4 +223,68 @@ describe("never proved:", () => {
     });
     expect(report).toMatchObject({ verdict: "unknown", failures: [] });
   });
+
+  it("a module that WebAssembly compiles: it is no lost wake-up", async () => {
+    const { WebAssembly: assembly } = globalThis as unknown as {
+      WebAssembly: { compile(bytes: Uint8Array): Promise<unknown> };
+    };
+    const bytes = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+    const report = await explore((x) => {
+      x.task("a", async () => {
+        await assembly.compile(bytes);
+        await x.step();
+      });
+    });
+    expect(report).toMatchObject({ verdict: "unknown", failures: [] });
+  });
+});
+
+describe("a rejection that nobody handles", () => {
+  const failing = async (text: string): Promise<void> => {
+    await tick();
+    throw new Error(text);
+  };
+
+  it.each(["exhaustive", "all"] as const)(
+    "is none if somebody awaits it before the turn is over (%s)",
+    async (strategy) => {
+      const report = await explore(
+        (x) => {
+          x.task("a", async () => {
+            const both = [failing("f1"), failing("f2")];
+            for (const each of both) await each.catch(() => undefined);
+          });
+          x.task("b", async () => {
+            const [first, second] = [failing("g1"), failing("g2")];
+            try {
+              await first;
+            } catch {
+              // as expected
+            }
+            try {
+              await second;
+            } catch {
+              // as expected
+            }
+          });
+        },
+        { strategy },
+      );
+      expect(report).toMatchObject({ verdict: "proved", failures: [] });
+    },
+  );
+
+  it.each(["exhaustive", "all"] as const)("is a failure if nobody ever does (%s)", async (strategy) => {
+    const report = await explore(
+      (x) => {
+        x.task("a", async () => {
+          void failing("f");
+          await tick();
+          await x.step();
+        });
+      },
+      { strategy },
+    );
+    expect(report.failures).toMatchObject([{ kind: "unhandled-rejection", message: "f" }]);
+  });
 });
