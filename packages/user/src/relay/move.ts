@@ -3,6 +3,7 @@ import { PciCommand, PciHeader, PciStatus } from "@vfiokit/core/pci";
 import { AdminClient, type DeviceStatus } from "../admin/index.js";
 import { controlPath } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
+import { ReplyError } from "../socket/index.js";
 import { HandOverControl } from "../migrate/hand-over-control.js";
 import {
   LocalSource,
@@ -75,6 +76,7 @@ export async function move(
             await pause.begin();
             await next.introduction.maps();
             await next.introduction.irqs();
+            await next.noteIntx(session, old);
           },
           afterResume: () => pause.end(),
           async afterActivate() {
@@ -147,6 +149,8 @@ class NextServer {
   moved = false;
   /** It was told to log dirty pages, in an attempt that the device's reset has ended. */
   #logs = false;
+  /** Whether the old server's INTx was up when the client's requests were held back. */
+  #intxWasUp = false;
 
   private constructor(
     private readonly server: OpenServer,
@@ -181,6 +185,21 @@ class NextServer {
     };
   }
 
+  /** Before the stop: libvfio-user's server lets nobody read configuration space in STOP_COPY. */
+  async noteIntx(session: Session, old: ServerLink): Promise<void> {
+    if (!session.requests.setup.triggerOf(IrqIndex.INTX, 0)) return;
+    this.#intxWasUp = await assertsIntx(old);
+  }
+
+  async #intxIsUp(old: ServerLink): Promise<boolean> {
+    try {
+      return await assertsIntx(old);
+    } catch (error) {
+      if (error instanceof ReplyError) return this.#intxWasUp;
+      throw error;
+    }
+  }
+
   /** The old server is stopped, and the new one does not run yet: no page is written between the two. */
   async #carryLogging({ requests: { setup } }: Session, old: ServerLink): Promise<void> {
     if (!setup.logging.active && !this.#logs) return;
@@ -204,7 +223,7 @@ class NextServer {
    */
   async #carryIntxMask(session: Session, old: ServerLink): Promise<void> {
     if (!session.requests.setup.triggerOf(IrqIndex.INTX, 0)) return;
-    const masked = (await masksIntx(old.path)) ?? (await assertsIntx(old));
+    const masked = (await masksIntx(old.path)) ?? (await this.#intxIsUp(old));
     await this.link.call("DEVICE_SET_IRQS", maskIntx(masked));
   }
 }
