@@ -4,6 +4,7 @@ import { describeIdentity } from "@vfiokit/core/migration";
 import { checkImage, RelayClient, restoreImage, type EndpointDescription } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
 import { out } from "../output.js";
+import { DEVICE_HELP, deviceName } from "../shared/device-name.js";
 import { inputName, KeptImage, openImage } from "../shared/image-input.js";
 import { inspectOpened, problemText } from "../shared/inspect-image.js";
 import { bytes } from "../shared/tables.js";
@@ -21,16 +22,16 @@ interface RestoreOptions {
   readonly timeout: number;
 }
 
-/** `vfiokit restore FILE SOCKET`. */
+/** `vfiokit restore FILE DEVICE`. */
 export function restoreCommand(): Command {
   return new Command("restore")
     .argument("<file>", "file written by vfiokit save; a FIFO, or -: standard input")
-    .argument("<socket>", "path of the server's socket")
+    .argument("<device>", DEVICE_HELP)
     .addOption(timeoutOption())
     .option("--dry-run", "only check whether the device takes it")
     .option("--json", "print the result as one line of JSON")
-    .action(async (file: string, socket: string, options: RestoreOptions) => {
-      const path = resolve(socket);
+    .action(async (file: string, device: string, options: RestoreOptions) => {
+      const path = deviceName(device);
       const size = await restore(file, path, options.dryRun === true, 1000 * options.timeout);
       const target = file === "-" ? file : resolve(file);
       if (options.json)
@@ -40,8 +41,13 @@ export function restoreCommand(): Command {
     });
 }
 
-/** @returns bytes of the image */
-async function restore(file: string, path: string, dryRun: boolean, timeoutMs: number): Promise<number> {
+/** Loads an image into the device behind a socket. @returns bytes of the image @throws CommandError, VfioError */
+export async function restore(
+  file: string,
+  path: string,
+  dryRun: boolean,
+  timeoutMs: number,
+): Promise<number> {
   await assertIdle(path, timeoutMs);
   await using image = await KeptImage.open(file);
   let size = 0;

@@ -9,6 +9,7 @@ import { endSignal } from "../shared/signals.js";
 import { bytes } from "../shared/tables.js";
 import { timeoutOption } from "../shared/timeout.js";
 import { fileCodecs } from "../shared/codecs.js";
+import { DEVICE_HELP, deviceName } from "../shared/device-name.js";
 import { ImageFile } from "../shared/image-file.js";
 
 interface SaveOptions {
@@ -20,13 +21,13 @@ interface SaveOptions {
 /** `vfiokit save SOCKET FILE`. */
 export function saveCommand(): Command {
   return new Command("save")
-    .argument("<socket>", "path of the server's socket")
+    .argument("<device>", DEVICE_HELP)
     .argument("<file>", "file to write; replaced once it is complete. A FIFO, or -: standard output")
     .addOption(new Option("--compression <how>", "compress the file").choices(compressions).default("auto"))
     .addOption(timeoutOption())
     .option("--json", "print the result as one line of JSON")
-    .action(async (socket: string, file: string, options: SaveOptions) => {
-      const path = resolve(socket);
+    .action(async (device: string, file: string, options: SaveOptions) => {
+      const path = deviceName(device);
       const codec = chosenCompression(options.compression) === "none" ? undefined : fileCodecs[0];
       const target = file === "-" ? file : resolve(file);
       const signal = cancelSignal();
