@@ -78,7 +78,10 @@ export async function move(
             await next.introduction.irqs();
             await next.noteIntx(session, old);
           },
-          afterResume: () => pause.end(),
+          async afterResume() {
+            await next.returnUnmasks(session, old);
+            pause.end();
+          },
           async afterActivate() {
             next.moved = true;
             onMoved(next.link);
@@ -175,7 +178,10 @@ class NextServer {
       begin: () => target.begin(),
       write: (bytes) => target.write(bytes),
       prepare: async (id) => {
+        // What the client signals from here on is the new server's.
+        await this.#quietUnmasks(session, old);
         await this.#carryIntxMask(session, old);
+        await this.introduction.unmasks();
         await this.#carryLogging(session, old);
         await target.prepare(id);
       },
@@ -183,6 +189,18 @@ class NextServer {
       discard: (id) => target.discard(id),
       close: () => target.close(),
     };
+  }
+
+  async #quietUnmasks({ requests: { setup } }: Session, old: ServerLink): Promise<void> {
+    for (const { request } of setup.unmaskRequests()) await old.call("DEVICE_SET_IRQS", request);
+  }
+
+  /** The old server runs on: it listens again, and the new one, which is reset, does not. */
+  async returnUnmasks({ requests: { setup } }: Session, old: ServerLink): Promise<void> {
+    for (const { request, fds } of setup.unmaskRequests()) {
+      await this.link.call("DEVICE_SET_IRQS", request).catch(() => undefined);
+      await old.call("DEVICE_SET_IRQS", request, fds);
+    }
   }
 
   /** Before the stop: libvfio-user's server lets nobody read configuration space in STOP_COPY. */
