@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { VfioUserClient } from "@vfiokit/user";
-import { scratch } from "./vfiokit.js";
+import { scratch, Vfiokit } from "./vfiokit.js";
 
 const BIN = fileURLToPath(new URL("../bin/vfiokit.js", import.meta.url));
 
@@ -31,6 +32,49 @@ it("a standard error that nobody reads does not stop the service: lines are drop
   } finally {
     client.close();
     server.kill("SIGTERM");
+    await ended;
+  }
+}, 60_000);
+
+it("a relay's standard error that nobody reads does not stop the relay: lines are dropped, and counted", async () => {
+  using dir = scratch();
+  await using server = Vfiokit.start([
+    "serve",
+    "counter",
+    "--functions",
+    "1",
+    "--socket-path",
+    dir.file("s"),
+  ]);
+  await server.says(/\n/);
+  const path = dir.file("relay");
+  const args = ["relay", "--listen", path, "--connect", dir.file("s"), "--log-level", "debug"];
+  const relay = spawn(process.execPath, [BIN, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const ended = once(relay, "close");
+  await once(relay.stdout, "data");
+  // Each whose first message is none is disconnected, which is two lines.
+  const comeAndGo = async (): Promise<void> => {
+    const socket = connect(path);
+    socket.on("error", () => undefined).resume();
+    socket.write(new Uint8Array(16));
+    await once(socket, "close");
+  };
+  try {
+    for (let n = 0; n < 4000; n++) await comeAndGo();
+    using client = await VfioUserClient.connect(path, { timeoutMs: 10_000 });
+    expect((await client.getInfo()).numRegions).toBe(9);
+    client.close();
+    let text = "";
+    relay.stderr.setEncoding("utf8").on("data", (part: string) => (text += part));
+    const line = /(\d+) lines of the log were dropped: nobody read standard error/;
+    await expect
+      .poll(async () => {
+        await comeAndGo();
+        return line.exec(text)?.[1];
+      })
+      .toMatch(/^\d+$/);
+  } finally {
+    relay.kill("SIGTERM");
     await ended;
   }
 }, 60_000);

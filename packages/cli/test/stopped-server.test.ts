@@ -5,6 +5,7 @@ import { scratch, Vfiokit } from "./vfiokit.js";
 const dir = scratch();
 const path = dir.file("stopped.sock");
 const other = dir.file("other.sock");
+const image = dir.file("image");
 let server: Vfiokit;
 let target: Vfiokit;
 
@@ -13,6 +14,7 @@ beforeAll(async () => {
   server = serve(path);
   target = serve(other);
   for (const one of [server, target]) await one.says(/\n/);
+  expect(await Vfiokit.run("save", other, image)).toMatchObject({ code: 0 });
   server.child.kill("SIGSTOP");
 });
 afterAll(async () => {
@@ -24,7 +26,9 @@ afterAll(async () => {
 it.each([
   ["ctl info", ["ctl", path, "info"]],
   ["info", ["info", path]],
-  ["save", ["save", path, dir.file("image")]],
+  ["save", ["save", path, dir.file("none")]],
+  ["restore", ["restore", image, path]],
+  ["restore --dry-run", ["restore", image, path, "--dry-run"]],
   ["migrate from it", ["migrate", path, other]],
   ["migrate to it", ["migrate", other, path]],
 ])("%s of a server that does not answer: one line after --timeout, naming it", async (_name, args) => {

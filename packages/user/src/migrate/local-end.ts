@@ -1,6 +1,6 @@
 import { RegionIndex, VfioError } from "@vfiokit/core";
 import { PciHeader } from "@vfiokit/core/pci";
-import type { DeviceIdentity, MigrationStateName } from "@vfiokit/core/migration";
+import { MigrationFlags, type DeviceIdentity, type MigrationStateName } from "@vfiokit/core/migration";
 import { keptAway, type HandOverReport } from "../admin/index.js";
 import { ReplyError, VfioUserClient } from "../client/index.js";
 import { isKernelAddress, openKernelDevice } from "../kernel/index.js";
@@ -74,7 +74,7 @@ export class LocalEnd {
     return {
       name: this.path,
       identity: await this.#identity(),
-      flags: await this.named(this.client.migration.flags()),
+      flags: await this.named(usableFlags(this.client.migration)),
       state: await this.#state(),
       generation: status?.generation,
       handOver: status !== undefined,
@@ -134,6 +134,18 @@ export class LocalEnd {
     if (!(await this.client.migration.probe(Feature.MIG_DATA_SIZE, "get"))) return 0;
     return Number(await this.client.migration.dataSize());
   }
+}
+
+/**
+ * MigrationFlags that can be relied on. libvfio-user claims PRE_COPY for every device, also for its sample, whose stream
+ * begins anew in STOP_COPY: nobody could load both parts. A device that has pre-copy tells how much there is to copy (VFIO
+ * uAPI: VFIO_MIG_GET_PRECOPY_INFO); libvfio-user's do not.
+ */
+export async function usableFlags(migration: MigratingClient["migration"]): Promise<number> {
+  const flags = await migration.flags();
+  if (!(flags & MigrationFlags.PRE_COPY) || (await migration.probe(Feature.MIG_PRECOPY_INFO, "get")))
+    return flags;
+  return flags & ~MigrationFlags.PRE_COPY;
 }
 
 function otherClient(path: string): VfioError {

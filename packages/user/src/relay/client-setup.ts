@@ -28,6 +28,8 @@ interface Vector {
   /** Undefined: only masked. */
   fd: Fd | undefined;
   masked: boolean;
+  /** The client's eventfd that unmasks it, as the kernel has it for KVM. */
+  unmask: Fd | undefined;
 }
 
 const { DATA_NONE, DATA_BOOL, DATA_EVENTFD, ACTION_MASK, ACTION_UNMASK, ACTION_TRIGGER } = IrqSetFlags;
@@ -79,6 +81,11 @@ export class ClientSetup {
       for (const fd of fds.slice(count)) fd.close();
       return;
     }
+    if (action === ACTION_UNMASK && kind === DATA_EVENTFD) {
+      for (let i = 0; i < count; i++) this.#assignUnmask(index, start + i, fds[i]);
+      for (const fd of fds.slice(count)) fd.close();
+      return;
+    }
     for (const fd of fds) fd.close();
     if (action === ACTION_TRIGGER) {
       if (kind === DATA_NONE && count === 0) this.#disable(index);
@@ -112,6 +119,13 @@ export class ClientSetup {
     }
   }
 
+  /** The eventfds that unmask interrupts. Of two servers that listen to one, either may take what is signalled. */
+  *unmaskRequests(): Generator<IrqRequest> {
+    for (const [index, vectors] of this.#irqs)
+      for (const [vector, { unmask }] of vectors)
+        if (unmask) yield { request: irqSet(DATA_EVENTFD | ACTION_UNMASK, index, vector, 1), fds: [unmask] };
+  }
+
   close(): void {
     for (const { fd } of this.#maps.values()) fd?.close();
     this.#maps.clear();
@@ -124,17 +138,26 @@ export class ClientSetup {
     one.fd = fd;
   }
 
+  #assignUnmask(index: number, vector: number, fd: Fd | undefined): void {
+    const one = this.#vector(index, vector);
+    one.unmask?.close();
+    one.unmask = fd;
+  }
+
   #vector(index: number, vector: number): Vector {
     let vectors = this.#irqs.get(index);
     if (!vectors) this.#irqs.set(index, (vectors = new Map<number, Vector>()));
     let one = vectors.get(vector);
-    if (!one) vectors.set(vector, (one = { fd: undefined, masked: false }));
+    if (!one) vectors.set(vector, (one = { fd: undefined, masked: false, unmask: undefined }));
     return one;
   }
 
   /** VFIO uAPI: DATA_NONE, ACTION_TRIGGER and count 0 disables the index; its masks are forgotten. */
   #disable(index: number): void {
-    for (const { fd } of this.#irqs.get(index)?.values() ?? []) fd?.close();
+    for (const { fd, unmask } of this.#irqs.get(index)?.values() ?? []) {
+      fd?.close();
+      unmask?.close();
+    }
     this.#irqs.delete(index);
   }
 }

@@ -44,6 +44,14 @@ export class Introduction {
     await Promise.all(answers);
   }
 
+  /** Eventfds that unmask: once the masks are those of the client, and no other server listens. @throws ReplyError */
+  async unmasks(): Promise<void> {
+    for (const { request, fds } of this.setup.unmaskRequests()) {
+      this.#irqs.add(request.index);
+      await this.link.call("DEVICE_SET_IRQS", request, fds);
+    }
+  }
+
   async #each(maps: readonly ClientMap[], tell: (map: ClientMap) => Promise<void>): Promise<void> {
     for (let at = 0; at < maps.length; at += AT_A_TIME)
       await Promise.all(maps.slice(at, at + AT_A_TIME).map(tell));

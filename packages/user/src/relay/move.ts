@@ -3,6 +3,7 @@ import { PciCommand, PciHeader, PciStatus } from "@vfiokit/core/pci";
 import { AdminClient, type DeviceStatus } from "../admin/index.js";
 import { controlPath } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
+import { ReplyError } from "../socket/index.js";
 import { HandOverControl } from "../migrate/hand-over-control.js";
 import {
   LocalSource,
@@ -75,8 +76,12 @@ export async function move(
             await pause.begin();
             await next.introduction.maps();
             await next.introduction.irqs();
+            await next.noteIntx(session, old);
           },
-          afterResume: () => pause.end(),
+          async afterResume() {
+            await next.returnUnmasks(session, old);
+            pause.end();
+          },
           async afterActivate() {
             next.moved = true;
             onMoved(next.link);
@@ -147,6 +152,8 @@ class NextServer {
   moved = false;
   /** It was told to log dirty pages, in an attempt that the device's reset has ended. */
   #logs = false;
+  /** Whether the old server's INTx was up when the client's requests were held back. */
+  #intxWasUp = false;
 
   private constructor(
     private readonly server: OpenServer,
@@ -171,7 +178,10 @@ class NextServer {
       begin: () => target.begin(),
       write: (bytes) => target.write(bytes),
       prepare: async (id) => {
+        // What the client signals from here on is the new server's.
+        await this.#quietUnmasks(session, old);
         await this.#carryIntxMask(session, old);
+        await this.introduction.unmasks();
         await this.#carryLogging(session, old);
         await target.prepare(id);
       },
@@ -179,6 +189,33 @@ class NextServer {
       discard: (id) => target.discard(id),
       close: () => target.close(),
     };
+  }
+
+  async #quietUnmasks({ requests: { setup } }: Session, old: ServerLink): Promise<void> {
+    for (const { request } of setup.unmaskRequests()) await old.call("DEVICE_SET_IRQS", request);
+  }
+
+  /** The old server runs on: it listens again, and the new one, which is reset, does not. */
+  async returnUnmasks({ requests: { setup } }: Session, old: ServerLink): Promise<void> {
+    for (const { request, fds } of setup.unmaskRequests()) {
+      await this.link.call("DEVICE_SET_IRQS", request).catch(() => undefined);
+      await old.call("DEVICE_SET_IRQS", request, fds);
+    }
+  }
+
+  /** Before the stop: libvfio-user's server lets nobody read configuration space in STOP_COPY. */
+  async noteIntx(session: Session, old: ServerLink): Promise<void> {
+    if (!session.requests.setup.triggerOf(IrqIndex.INTX, 0)) return;
+    this.#intxWasUp = await assertsIntx(old);
+  }
+
+  async #intxIsUp(old: ServerLink): Promise<boolean> {
+    try {
+      return await assertsIntx(old);
+    } catch (error) {
+      if (error instanceof ReplyError) return this.#intxWasUp;
+      throw error;
+    }
   }
 
   /** The old server is stopped, and the new one does not run yet: no page is written between the two. */
@@ -204,7 +241,7 @@ class NextServer {
    */
   async #carryIntxMask(session: Session, old: ServerLink): Promise<void> {
     if (!session.requests.setup.triggerOf(IrqIndex.INTX, 0)) return;
-    const masked = (await masksIntx(old.path)) ?? (await assertsIntx(old));
+    const masked = (await masksIntx(old.path)) ?? (await this.#intxIsUp(old));
     await this.link.call("DEVICE_SET_IRQS", maskIntx(masked));
   }
 }

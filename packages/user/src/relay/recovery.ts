@@ -127,6 +127,7 @@ async function takeOver(
   session.requests.setup.logging.stopped();
   if (link.instance !== undefined && link.instance === lost.instance) {
     await introduction.irqs();
+    await introduction.unmasks();
     log("info", `${link.path}: the same server, connected again: nothing is lost`);
     return;
   }
@@ -136,6 +137,7 @@ async function takeOver(
     await session.requests.config.restore(link);
   }
   await introduction.irqs();
+  await introduction.unmasks();
   const complete = restored && !session.requests.touched;
   const what = restored ? "the last snapshot" : "its power-on state";
   if (complete) {

@@ -1,5 +1,6 @@
 import { VfioError } from "@vfiokit/core";
 import { MigrationFlags } from "@vfiokit/core/migration";
+import { usableFlags } from "../migrate/local-end.js";
 import type { Log } from "../server/options.js";
 import { clientOf } from "./link-client.js";
 import type { ServerLink } from "./server-link.js";
@@ -96,7 +97,7 @@ export async function copyState(
   };
   try {
     try {
-      if ((await migration.flags()) & MigrationFlags.PRE_COPY) {
+      if ((await usableFlags(migration)) & MigrationFlags.PRE_COPY) {
         await migration.setState("PRE_COPY");
         await readAll();
       }

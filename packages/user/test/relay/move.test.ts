@@ -3,7 +3,8 @@
 import { describe, expect, it } from "vitest";
 import { IrqIndex } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import { openFds, openMappings } from "@vfiokit/user/linux";
+import { createEventFd, openFds, openMappings, signalEventFd } from "@vfiokit/user/linux";
+import { IrqSetFlags } from "@vfiokit/user/wire";
 import type { VfioUserClient } from "../../src/client/index.js";
 import type { MigrateEvent } from "../../src/migrate/index.js";
 import type { MoveOptions, Relay } from "../../src/relay/index.js";
@@ -164,6 +165,40 @@ describe("interrupts", () => {
     await intx.unmask();
     expect(seen).toEqual([1, 1]);
   });
+
+  it.each(["moves", "stays, after a move that failed"])(
+    "a line is unmasked by the client's eventfd when the device %s",
+    async (what) => {
+      const { a, b, relay, client } = await setup();
+      const intx = client.irq(IrqIndex.INTX);
+      await intx.enable(1);
+      using unmask = createEventFd();
+      const flags = IrqSetFlags.DATA_EVENTFD | IrqSetFlags.ACTION_UNMASK;
+      const request = { argsz: 20, flags, index: IrqIndex.INTX, start: 0, count: 1, data: new Uint8Array() };
+      await client.command("DEVICE_SET_IRQS", request, { fds: [unmask] });
+      const first = intx.next();
+      await client.regionWrite(BAR_REGISTERS, INTERRUPT, bytesOf(1));
+      await first;
+      const seen: number[] = [];
+      intx.onTrigger((_vector, count) => seen.push(count));
+      const fails: MoveOptions["fault"] = (point) => {
+        // Signalled while neither server runs: whoever runs next hears of it.
+        if (point.startsWith("stop-copy:begin")) signalEventFd(unmask);
+        if (point.startsWith("prepare:prepared") && what !== "moves") throw new Error("broken");
+      };
+      const again = intx.next();
+      const moved = relay.migrate(b.path, { ...OPTIONS, fault: fails });
+      if (what === "moves") await moved;
+      else await expect(moved).rejects.toThrow("broken");
+      await again;
+      const { device } = what === "moves" ? b : a;
+      expect(device.irqs.intx.asserted).toBe(true);
+      const third = intx.next();
+      signalEventFd(unmask);
+      await third;
+      expect(seen).toEqual([1, 1]);
+    },
+  );
 
   it("a line that was delivered and went down is not delivered either, until the client unmasks it", async () => {
     const { b, relay, client } = await setup();

@@ -15,13 +15,19 @@ it("a process that has no descriptors left says so once, and accepts whoever wai
   const listener = new Listener(path, (_level, message) => log.push(message), onAccepted);
   onTestFinished(() => listener.close());
   using client = connectUnix(path);
+  const attempts = vi.spyOn(libc, "accept4");
   const restore = exhaustFds();
   try {
     while (log.length === 0) await new Promise(setImmediate);
-    // As long as it takes to try again, twice.
-    for (const end = performance.now() + 250; performance.now() < end;) await new Promise(setImmediate);
+    const since = performance.now();
+    attempts.mockClear();
+    // As long as it takes to try again, twice. The loop turns thousands of times meanwhile.
+    for (const end = since + 250; performance.now() < end;) await new Promise(setImmediate);
+    // What costs CPU are attempts: one in each RETRY_MS, however long this took.
+    expect(attempts.mock.calls.length).toBeLessThanOrEqual(Math.ceil((performance.now() - since) / 100));
   } finally {
     restore();
+    attempts.mockRestore();
   }
   (await accepted).close();
   expect(client.closed).toBe(false);
