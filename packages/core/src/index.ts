@@ -8,10 +8,11 @@ export {
   type ErrnoName,
   type VfioErrorData,
 } from "./errno.js";
-export { heapMemory, type MemoryProvider } from "./memory.js";
+export { heapMemory, type MemoryProvider, type ReadonlyBytes } from "./memory.js";
 
 export { definePciDevice, type PciDeviceDefinition } from "./device/define.js";
-export { PciDevice, type PciDeviceOptions } from "./device/pci-device.js";
+export { PciDevice } from "./device/pci-device.js";
+export type { PciDeviceOptions } from "./device/options.js";
 export type { OpenOptions } from "./device/open-count.js";
 export type { IdlePower } from "./device/runtime-pm.js";
 export type { FunctionHost, InterruptLine, InterruptMessages, PciFunction } from "./device/function.js";
@@ -35,7 +36,7 @@ export {
   type CapabilityDeclaration,
   type ConfigDefinition,
 } from "./pci/index.js";
-export { DmaAddressSpace, type DmaAddress, type ReadonlyBytes } from "./dma/index.js";
+export { DmaAddressSpace, type DmaAddress } from "./dma/index.js";
 
 export {
   array,

@@ -48,3 +48,12 @@ export interface ClientMemory {
   read(address: bigint, into: Uint8Array): Promise<void>;
   write(address: bigint, from: Uint8Array): Promise<void>;
 }
+
+/** Bytes that are only read: writing through them would not be logged, and may hit memory mapped read-only. */
+export type ReadonlyBytes = Omit<
+  Uint8Array,
+  number | "set" | "fill" | "copyWithin" | "reverse" | "sort" | "subarray"
+> & {
+  readonly [index: number]: number;
+  subarray(begin?: number, end?: number): ReadonlyBytes;
+};

@@ -1,3 +1,4 @@
+import type { DeviceIdentity } from "../migration/stream.js";
 import type { ConfigDefinition } from "../pci/build.js";
 import type { FunctionHost, PciFunction } from "./function.js";
 
@@ -15,4 +16,16 @@ export interface PciDeviceDefinition extends ConfigDefinition {
  */
 export function definePciDevice(definition: PciDeviceDefinition): PciDeviceDefinition {
   return definition;
+}
+
+/** What a migration stream names its device by. */
+export function identityOf({ id }: PciDeviceDefinition): DeviceIdentity {
+  return {
+    vendor: id.vendor,
+    device: id.device,
+    subsystemVendor: id.subsystemVendor ?? id.vendor,
+    subsystemDevice: id.subsystem ?? id.device,
+    classCode: id.classCode,
+    revision: id.revision ?? 0,
+  };
 }

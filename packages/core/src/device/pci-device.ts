@@ -1,52 +1,39 @@
+// Over 300 lines: the list of everything that a device can be asked to do, and what each of it throws. The work is done
+// by the parts that this class puts together.
+
 import { Mutex, RwSemaphore, Shared, type Task } from "@vfiokit/lockdep";
 import { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
 import type { IrqController, SetIrqs } from "../irq/index.js";
-import { heapMemory, type DmaBacking, type MemoryProvider, type SharedMemory } from "../memory.js";
+import { heapMemory, type DmaBacking } from "../memory.js";
 import { MigrationState } from "../migration/fsm.js";
 import { HandOver } from "../migration/hand-over.js";
 import { Migration } from "../migration/machine.js";
-import { checkMigrationOps, type MigrationOps, type ResetStateRequirement } from "../migration/ops.js";
+import { checkMigrationOps, type MigrationOps } from "../migration/ops.js";
 import { SectionMigration } from "../migration/section-migration.js";
-import type { DeviceIdentity } from "../migration/stream.js";
-import { MsixTable, buildConfigSpace, type Bar, type Capabilities, type ConfigSpace } from "../pci/index.js";
+import { MsixTable, buildConfigSpace, type Capabilities, type ConfigSpace } from "../pci/index.js";
 import { DeviceSet, type DeviceInSet } from "../reset/device-set.js";
 import { resetDevice } from "../reset/entry.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import { inTurn } from "../in-turn.js";
 import { generationStrategy, type ResetStrategy } from "../reset/strategy.js";
-import { BarBacking, BarMapping } from "./bar-mapping.js";
+import type { BarMapping } from "./bar-mapping.js";
+import { BarMemories } from "./bar-memories.js";
 import { buildIrqs } from "./build-irqs.js";
 import { buildRegions } from "./build-regions.js";
-import type { PciDeviceDefinition } from "./define.js";
+import { identityOf, type PciDeviceDefinition } from "./define.js";
+import { DeviceControl } from "./device-control.js";
 import { deviceState } from "./device-state.js";
-import { DeviceFaults, type FaultOptions, type FaultReport } from "./faults.js";
+import { DeviceFaults, type FaultReport } from "./faults.js";
 import { FunctionRunner, type StopReason } from "./function-runner.js";
 import type { FunctionHost, PciFunction } from "./function.js";
 import { injectError, type InjectableError } from "./inject.js";
 import { DeviceFlags, IrqIndex, NUM_IRQS, NUM_REGIONS } from "./info.js";
 import type { DeviceInfo, IrqInfo, RegionInfo } from "./info.js";
 import { OpenCount, type OpenOptions } from "./open-count.js";
+import type { PciDeviceOptions } from "./options.js";
 import { RegionAccess } from "./region-access.js";
 import { RuntimePm, type IdlePower } from "./runtime-pm.js";
-
-/** What a device gets from who serves it. */
-export interface PciDeviceOptions extends FaultOptions {
-  /** In logs and errors. Default: the definition's name. */
-  readonly name?: string;
-  /** Where memory-like BARs come from. Default: memory that clients cannot map. */
-  readonly memory?: MemoryProvider;
-  /** The functions that are reset together with this one. Default: a set of its own. */
-  readonly set?: DeviceSet;
-  /** What a reset does to a migration. Default: `generationStrategy`. */
-  readonly strategy?: ResetStrategy;
-  /** What registration demands of migration ops. Default: "warn". */
-  readonly resetStateOp?: ResetStateRequirement;
-  /** What happens while nobody has it open. Default: D0, Linux's disable_idle_d3. */
-  readonly idlePower?: IdlePower;
-  /** Hears of what deserves attention and is no error. */
-  readonly warn?: (message: string) => void;
-}
 
 /**
  * A PCI device as VFIO presents it (Linux: struct vfio_pci_core_device): regions, interrupts, DMA, resets and
@@ -79,11 +66,11 @@ export class PciDevice implements DeviceInSet {
   readonly #function: PciFunction;
   readonly #faults: DeviceFaults;
   readonly #runner: FunctionRunner;
+  readonly #control: DeviceControl;
   readonly #access: RegionAccess;
   readonly #open = new OpenCount(this);
-  readonly #memories: readonly (SharedMemory | undefined)[];
+  readonly #memories: BarMemories;
   readonly #msixTable: MsixTable | undefined;
-  readonly #mappings = new Set<BarMapping>();
 
   /** @throws VfioError EINVAL naming what is wrong with the definition, or with its migration ops */
   constructor(
@@ -101,18 +88,19 @@ export class PciDevice implements DeviceInSet {
     this.#msixTable = msix && new MsixTable(msix.vectors, (v, masked) => this.irqs.msix.setMasked(v, masked));
     this.irqs = buildIrqs(definition, built, this.#msixTable);
 
-    this.#memories = allocateAll(options.memory ?? heapMemory, this.name, built.bars);
+    this.#memories = new BarMemories(this, built.bars, options.memory ?? heapMemory);
     this.#faults = new DeviceFaults(this.name, { onFault: this.warn, ...options }, () => this.#fail());
     this.#function = definition.create(this.#host());
     this.#runner = new FunctionRunner(this.#function, this.irqs, this.#faults);
     const regions = buildRegions(this.name, this.#function, {
       ...built,
-      memories: this.#memories,
+      memories: this.#memories.shared,
       faults: this.#faults,
       msix: msix && this.#msixTable && { capability: msix, table: this.#msixTable },
     });
-    this.#access = new RegionAccess(this, regions);
-    this.#access.applyConfig();
+    this.#control = new DeviceControl(this);
+    this.#access = new RegionAccess(this, this.#control, regions);
+    this.#control.apply();
     const ops = this.#function.migrationOps ?? this.#sectionMigration();
     if (ops) {
       checkMigrationOps(this.name, ops, options.resetStateOp ?? "warn", this.warn);
@@ -181,14 +169,12 @@ export class PciDevice implements DeviceInSet {
 
   /** Maps a memory-like BAR into this process. @throws VfioError EINVAL: the BAR is not declared as memory */
   mapBar(bar: number): BarMapping {
-    const mapping = new BarMapping(this, this.#memory(bar), (gone) => this.#mappings.delete(gone));
-    this.#mappings.add(mapping);
-    return mapping;
+    return this.#memories.map(bar);
   }
 
   /** A memory-like BAR as the target of another device's DMA: `other.dma.map(task, { …, backing })`. @throws VfioError EINVAL */
   barBacking(bar: number): DmaBacking {
-    return new BarBacking(this, this.#memory(bar));
+    return this.#memories.backing(bar);
   }
 
   /**
@@ -254,10 +240,7 @@ export class PciDevice implements DeviceInSet {
     await inTurn(
       () => this.disconnect(task),
       () => this.#function.close?.(),
-      () => {
-        for (const mapping of this.#mappings) mapping[Symbol.dispose]();
-        for (const memory of this.#memories) memory?.[Symbol.dispose]();
-      },
+      () => this.#memories.close(),
     );
   }
 
@@ -336,7 +319,7 @@ export class PciDevice implements DeviceInSet {
 
   /** @internal */
   zapBars(): void {
-    for (const mapping of this.#mappings) mapping.zap();
+    this.#memories.zap();
   }
 
   /** @internal */
@@ -346,7 +329,7 @@ export class PciDevice implements DeviceInSet {
 
   /** @internal */
   powerOn(): boolean {
-    return this.#access.powerOn();
+    return this.#control.powerOn();
   }
 
   /** @internal */
@@ -360,7 +343,7 @@ export class PciDevice implements DeviceInSet {
     this.config.reset();
     this.#msixTable?.reset();
     this.irqs.deviceReset();
-    this.#access.applyConfig();
+    this.#control.apply();
     this.#faults.reset();
     this.#runner.run("faults");
     this.runFunction();
@@ -402,9 +385,9 @@ export class PciDevice implements DeviceInSet {
       config: this.config,
       irqs: this.irqs,
       msixTable: this.#msixTable,
-      memories: this.#memories,
+      memories: this.#memories.shared,
       device: this.#function.state,
-      loaded: () => this.#access.applyConfig(),
+      loaded: () => this.#control.apply(),
     });
     return new SectionMigration(this, identityOf(this.definition), state);
   }
@@ -416,7 +399,7 @@ export class PciDevice implements DeviceInSet {
       msi: this.irqs.msi,
       msix: this.irqs.msix,
       dma: this.dma,
-      memory: (bar) => this.#memory(bar),
+      memory: (bar) => this.#memories.bytes(bar),
       guard: (what, callback) => this.#faults.guard(what, callback),
     };
   }
@@ -429,44 +412,5 @@ export class PciDevice implements DeviceInSet {
       // It does not stop either, which is counted and told.
     }
     this.irqs.raise(IrqIndex.ERR);
-  }
-
-  #memory(bar: number): Uint8Array {
-    const memory = this.#memories[bar];
-    if (!memory) throw new VfioError("EINVAL", `${this.name}: BAR ${bar} is not declared as memory`);
-    return memory.bytes;
-  }
-}
-
-/** What a migration stream names its device by. */
-function identityOf({ id }: PciDeviceDefinition): DeviceIdentity {
-  return {
-    vendor: id.vendor,
-    device: id.device,
-    subsystemVendor: id.subsystemVendor ?? id.vendor,
-    subsystemDevice: id.subsystem ?? id.device,
-    classCode: id.classCode,
-    revision: id.revision ?? 0,
-  };
-}
-
-/** The memory of every memory BAR, by BAR number, or none of it. @throws what the provider throws */
-function allocateAll(
-  provider: MemoryProvider,
-  name: string,
-  bars: readonly (Bar | undefined)[],
-): (SharedMemory | undefined)[] {
-  const memories: (SharedMemory | undefined)[] = [];
-  try {
-    for (const bar of bars)
-      memories.push(
-        bar?.declaration.kind === "memory"
-          ? provider.allocate(`${name}-bar${bar.slot}`, bar.declaration.size)
-          : undefined,
-      );
-    return memories;
-  } catch (error) {
-    for (const memory of memories) memory?.[Symbol.dispose]();
-    throw error;
   }
 }

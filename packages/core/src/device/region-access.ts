@@ -1,21 +1,9 @@
 import { Shared, type RwSemaphore, type Task } from "@vfiokit/lockdep";
-import type { DmaAddressSpace } from "../dma/address-space.js";
 import { VfioError } from "../errno.js";
-import type { IrqController } from "../irq/index.js";
-import {
-  ConfigEffect,
-  PciCommand,
-  PciHeader,
-  PciMsix,
-  PciMsixFlags,
-  PciPm,
-  PciPmCtrl,
-  PowerState,
-  type Capabilities,
-  type ConfigSpace,
-} from "../pci/index.js";
+import type { ConfigSpace } from "../pci/index.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import type { Region } from "./build-regions.js";
+import type { DeviceControl } from "./device-control.js";
 import { NUM_REGIONS, RegionIndex, type RegionInfo } from "./info.js";
 import type { RuntimePm } from "./runtime-pm.js";
 
@@ -23,9 +11,6 @@ import type { RuntimePm } from "./runtime-pm.js";
 interface AccessedDevice {
   readonly name: string;
   readonly config: ConfigSpace;
-  readonly capabilities: Capabilities;
-  readonly irqs: IrqController;
-  readonly dma: DmaAddressSpace;
   readonly memoryLock: RwSemaphore;
   readonly runtimePm: RuntimePm;
   /** @internal */
@@ -35,15 +20,15 @@ interface AccessedDevice {
 }
 
 /**
- * Accesses to a device's regions: under memoryLock for reading (Linux: vfio_pci_rdwr.c), and what a write of
- * configuration space sets off (vfio_pci_config.c).
+ * Accesses to a device's regions: under memoryLock for reading (Linux: vfio_pci_rdwr.c). A write of
+ * configuration space takes it for writing, and may end in a reset (vfio_pci_config.c).
  */
 export class RegionAccess {
-  readonly #memoryEnabled = new Shared("memoryEnabled", false);
   readonly #removed = new Shared("removed", false);
 
   constructor(
     private readonly device: AccessedDevice,
+    private readonly control: DeviceControl,
     private readonly regions: readonly (Region | undefined)[],
   ) {}
 
@@ -102,35 +87,6 @@ export class RegionAccess {
   withMemory<T>(task: Task, use: () => T): T | Promise<T> {
     const wait = this.device.memoryLock.downRead(task);
     return wait ? wait.then(() => this.#useLocked(task, use)) : this.#useLocked(task, use);
-  }
-
-  /** Brings the function to D0. @returns true if that transition resets it (PCI PM 1.2 §3.2.4) */
-  powerOn(): boolean {
-    const { capabilities, config } = this.device;
-    const { pm } = capabilities;
-    const before = this.#powerState();
-    if (!pm || before === PowerState.D0) return false;
-    const control = pm.offset + PciPm.CTRL;
-    config.set16(control, config.get16(control) & ~PciPmCtrl.STATE_MASK);
-    this.applyConfig();
-    return before === PowerState.D3HOT && !pm.noSoftReset;
-  }
-
-  /** Makes the rest of the device follow configuration space. */
-  applyConfig(): void {
-    const { config, irqs, capabilities } = this.device;
-    const command = config.get16(PciHeader.COMMAND);
-    this.#memoryEnabled.value =
-      (command & PciCommand.MEMORY) !== 0 && this.#powerState() !== PowerState.D3HOT;
-    // In D3hot a function starts nothing either (PCI PM 1.2 §5.4.1).
-    const busMaster = (command & PciCommand.MASTER) !== 0 && this.#powerState() !== PowerState.D3HOT;
-    this.device.dma.busMaster = busMaster;
-    irqs.setBusMaster(busMaster);
-    irqs.setIntxDisabled((command & PciCommand.INTX_DISABLE) !== 0);
-    const { msi, msix } = capabilities;
-    if (msi?.perVectorMask) irqs.setMsiMask(config.get32(msi.offset + msi.registers.mask));
-    if (msix)
-      irqs.setFunctionMasked((config.get16(msix.offset + PciMsix.FLAGS) & PciMsixFlags.MASKALL) !== 0);
   }
 
   #check(index: number, offset: number, count: number): Region {
@@ -268,7 +224,7 @@ export class RegionAccess {
 
   /** Linux: vfio_pci_core_do_io_rw refuses memory BARs with EIO while __vfio_pci_memory_enabled is false. */
   #checkMemory(): void {
-    if (this.#memoryEnabled.value && !this.device.runtimePm.engaged) return;
+    if (this.control.memoryEnabled && !this.device.runtimePm.engaged) return;
     throw new VfioError("EIO", `${this.device.name}: memory is disabled, or the device is not in D0`);
   }
 
@@ -279,21 +235,18 @@ export class RegionAccess {
     from: Uint8Array,
     at: number,
   ): void | Promise<void> {
-    const { config, memoryLock, capabilities } = this.device;
-    const before = this.#powerState();
+    const { config, memoryLock } = this.device;
+    const before = this.control.powerState;
     let effects = 0;
     try {
       if (!this.#removed.value) effects = config.write(offset, from, at, count);
-      if (effects !== 0) this.applyConfig();
-      if (!this.#memoryEnabled.value) this.device.zapBars();
+      if (effects !== 0) this.control.apply();
+      if (!this.control.memoryEnabled) this.device.zapBars();
     } finally {
       memoryLock.upWrite(task);
     }
-    // At most one reset a write: a second would find the function just reset.
-    if (effects & ConfigEffect.FLR_PCIE) return this.#resetByWrite(task, "flr-pcie");
-    if (effects & ConfigEffect.FLR_AF) return this.#resetByWrite(task, "flr-af");
-    const poweredOn = before === PowerState.D3HOT && this.#powerState() === PowerState.D0;
-    if (poweredOn && !capabilities.pm!.noSoftReset) return this.#resetByWrite(task, "power-on");
+    const initiator = this.control.resetBy(effects, before);
+    if (initiator) return this.#resetByWrite(task, initiator);
   }
 
   /** A configuration write cannot be refused for a reset that failed: it did not happen (Linux does not look either). */
@@ -304,10 +257,5 @@ export class RegionAccess {
       if (task.signal?.aborted) throw error;
       this.device.warn(error instanceof Error ? error.message : String(error));
     }
-  }
-
-  #powerState(): number {
-    const { pm } = this.device.capabilities;
-    return pm ? this.device.config.get16(pm.offset + PciPm.CTRL) & PciPmCtrl.STATE_MASK : PowerState.D0;
   }
 }

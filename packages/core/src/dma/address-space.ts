@@ -1,42 +1,18 @@
 import { RwSemaphore, Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
-import type { ClientMemory, DmaBacking } from "../memory.js";
+import type { ClientMemory, DmaBacking, ReadonlyBytes } from "../memory.js";
 import { DirtyLog } from "./dirty-log.js";
+import {
+  alignmentOf,
+  checkAccess,
+  checkRange,
+  DEFAULT_MAX_MAPS,
+  type DmaLimits,
+  type DmaMapRequest,
+} from "./map-request.js";
 import { MapTable, type DmaMap } from "./map-table.js";
 import { allows, copy, copyPiece, exchange, split } from "./transfer.js";
-import { ADDRESS_END, PAGE_SIZE, frameOf, hex, offsetOf, type DmaAddress } from "./page.js";
-
-/** What VFIO_USER_DMA_MAP asks for. */
-export interface DmaMapRequest {
-  readonly address: bigint;
-  /** Bytes. */
-  readonly size: bigint;
-  /** The device may read it. */
-  readonly readable: boolean;
-  /** The device may write it. */
-  readonly writable: boolean;
-  /** Absent: the memory is reached by messages (`clientMemory`). */
-  readonly backing: DmaBacking | undefined;
-}
-
-/** How much of a client's memory a device takes on. */
-export interface DmaLimits {
-  /** Maps at a time (vfio-user: max_dma_maps). */
-  readonly maxMaps?: number;
-  /** Page sizes of maps, or'ed together (vfio-user: pgsizes). The smallest is the alignment; at least 4 KiB. */
-  readonly pageSizes?: number;
-}
-
-const DEFAULT_MAX_MAPS = 65535;
-
-/** Bytes that are only read: writing through them would not be logged, and may hit memory mapped read-only. */
-export type ReadonlyBytes = Omit<
-  Uint8Array,
-  number | "set" | "fill" | "copyWithin" | "reverse" | "sort" | "subarray"
-> & {
-  readonly [index: number]: number;
-  subarray(begin?: number, end?: number): ReadonlyBytes;
-};
+import { PAGE_SIZE, frameOf, offsetOf, type DmaAddress } from "./page.js";
 
 /**
  * The client's memory as the device sees it: the maps the client made, and DMA through them.
@@ -63,11 +39,8 @@ export class DmaAddressSpace {
   readonly #task = new Task("dma");
 
   constructor(limits: DmaLimits = {}) {
-    const pageSizes = limits.pageSizes ?? PAGE_SIZE;
     this.#table = new MapTable(limits.maxMaps ?? DEFAULT_MAX_MAPS);
-    this.#alignment = BigInt(pageSizes) & -BigInt(pageSizes); // lowest bit set
-    if (this.#alignment < PAGE_SIZE)
-      throw new VfioError("EINVAL", `pageSizes ${hex(pageSizes)}: the smallest page size is 4 KiB`);
+    this.#alignment = alignmentOf(limits);
   }
 
   get mapCount(): number {
@@ -85,7 +58,7 @@ export class DmaAddressSpace {
   map(task: Task, request: DmaMapRequest): void | Promise<void> {
     const { backing } = request;
     try {
-      this.#checkRange(request.address, request.size);
+      checkRange(request.address, request.size, this.#alignment);
       checkAccess(request);
       const wait = this.mmapLock.downWrite(task);
       if (wait) return this.#mapLater(task, wait, request);
@@ -104,7 +77,7 @@ export class DmaAddressSpace {
    *   map there (or rejects, if it had to wait for mmapLock)
    */
   unmap(task: Task, address: bigint, size: bigint, exact = false): void | Promise<void> {
-    this.#checkRange(address, size);
+    checkRange(address, size, this.#alignment);
     const wait = this.mmapLock.downWrite(task);
     if (wait) return wait.then(() => this.#unmapLocked(task, address, size, exact));
     this.#unmapLocked(task, address, size, exact);
@@ -263,17 +236,6 @@ export class DmaAddressSpace {
       this.dirtyLog.mark(frame, frame + Math.floor((offset + size - 1) / PAGE_SIZE) + 1);
   }
 
-  /** @throws VfioError EINVAL */
-  #checkRange(address: bigint, size: bigint): void {
-    if (size <= 0n) throw new VfioError("EINVAL", `size ${hex(size)}: must not be zero`);
-    if (address < 0n || address + size > ADDRESS_END)
-      throw new VfioError("EINVAL", `address ${hex(address)} + size ${hex(size)}: wraps at 2^64`);
-    if (address & (this.#alignment - 1n))
-      throw new VfioError("EINVAL", `address ${hex(address)}: not a multiple of ${hex(this.#alignment)}`);
-    if (size & (this.#alignment - 1n))
-      throw new VfioError("EINVAL", `size ${hex(size)}: not a multiple of ${hex(this.#alignment)}`);
-  }
-
   async #mapLater(task: Task, wait: Promise<void>, request: DmaMapRequest): Promise<void> {
     try {
       await wait;
@@ -334,15 +296,4 @@ export class DmaAddressSpace {
 
 function release(maps: readonly DmaMap[]): void {
   for (const map of maps) map.backing?.release();
-}
-
-/** @throws VfioError EINVAL */
-function checkAccess({ size, readable, writable, backing }: DmaMapRequest): void {
-  // VFIO uAPI: VFIO_IOMMU_MAP_DMA refuses a map without READ and WRITE.
-  if (!readable && !writable) throw new VfioError("EINVAL", "flags 0: a map is readable, writable or both");
-  if (!backing) return;
-  if (backing.bytes && BigInt(backing.bytes.length) !== size)
-    throw new VfioError("EINVAL", `size ${hex(size)}: ${hex(backing.bytes.length)} bytes are mapped`);
-  if (size > BigInt(Number.MAX_SAFE_INTEGER))
-    throw new VfioError("EINVAL", `size ${hex(size)}: no file is that large`);
 }

@@ -1,7 +1,8 @@
 import { Shared, type Task } from "@vfiokit/lockdep";
-import { invalid, VfioError } from "../errno.js";
+import { VfioError } from "../errno.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import { MigrationState, migrationStateName } from "./fsm.js";
+import { checkHandOverId, isFrom, newInstance } from "./hand-over-id.js";
 import type { Migration } from "./machine.js";
 
 /** What a hand-over needs of its device. */
@@ -53,32 +54,6 @@ interface Current {
 /** How many ended hand-overs are remembered: one that is asked about later has become "never heard of". */
 const REMEMBERED = 1000;
 
-const ID_DIGITS = 32;
-const INSTANCE_DIGITS = 16;
-
-/** @throws VfioError EINVAL: `id` is not 32 hexadecimal digits */
-export function checkHandOverId(id: string): void {
-  if (!isHandOverId(id)) throw invalid("hand-over id", JSON.stringify(id), handOverIdRule);
-}
-
-/** What the id of a hand-over looks like, in words, for messages. */
-export const handOverIdRule = `${ID_DIGITS} hexadecimal digits, lower case`;
-
-/** Whether the text is the id of a hand-over: see `handOverIdRule`. */
-export function isHandOverId(text: string): boolean {
-  return /^[0-9a-f]{32}$/.test(text);
-}
-
-/** An id for a hand-over from the device whose `HandOver.instance` is given: nobody else makes the same. */
-export function newHandOverId(instance: string): string {
-  return instance + randomDigits(ID_DIGITS - INSTANCE_DIGITS);
-}
-
-/** Whether `id` was made for a hand-over from that very instance, and not from a server started anew since. */
-export function isFrom(id: string, instance: string): boolean {
-  return id.startsWith(instance);
-}
-
 /**
  * One device's part in a hand-over: a two-phase commit between two devices of which each is told by a migration client.
  *
@@ -95,7 +70,7 @@ export function isFrom(id: string, instance: string): boolean {
  */
 export class HandOver {
   /** Of this device, in this process: a server that was started anew has another. 16 hexadecimal digits. */
-  readonly instance = randomDigits(INSTANCE_DIGITS);
+  readonly instance = newInstance();
   readonly #current = new Shared<Current | undefined>("handOver", undefined);
   /** By id, the oldest first. */
   readonly #outcomes = new Map<string, HandOverOutcome>();
@@ -298,9 +273,4 @@ export class HandOver {
   #error(code: "ECANCELED" | "EBUSY" | "EINVAL", message: string): VfioError {
     return new VfioError(code, `${this.device.name}: ${message}`);
   }
-}
-
-function randomDigits(count: number): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(count / 2));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -6,17 +6,8 @@ export {
   nextState,
   type MigrationStateName,
 } from "./fsm.js";
-export {
-  checkHandOverId,
-  HandOver,
-  handOverIdRule,
-  isFrom,
-  isHandOverId,
-  newHandOverId,
-  type HandOverOutcome,
-  type HandOverPhase,
-  type HandOverStatus,
-} from "./hand-over.js";
+export { checkHandOverId, handOverIdRule, isFrom, isHandOverId, newHandOverId } from "./hand-over-id.js";
+export { HandOver, type HandOverOutcome, type HandOverPhase, type HandOverStatus } from "./hand-over.js";
 export { Migration } from "./machine.js";
 export {
   checkMigrationOps,

@@ -73,7 +73,7 @@ export class Migration {
 
   /** A data session is open, and neither a transition nor a reset has ended it. */
   get sessionOpen(): boolean {
-    return this.#session.value !== undefined && this.#isAlive(this.#session.value);
+    return this.#session.value?.alive === true;
   }
 
   /** What its stream is made of; undefined where the driver does not say. */
@@ -123,7 +123,7 @@ export class Migration {
    */
   readData(task: Task, into: Uint8Array): number | Promise<number> {
     const session = this.#openSession();
-    return this.#withSession(task, session, () => this.#read(session, into, task));
+    return session.exclusively(task, () => session.read(into, task));
   }
 
   /**
@@ -132,9 +132,9 @@ export class Migration {
    */
   async readDataTo(task: Task, space: DmaAddressSpace, address: DmaAddress, size: number): Promise<number> {
     const session = this.#openSession();
-    return this.#withSession(task, session, async () => {
+    return session.exclusively(task, async () => {
       const bytes = new Uint8Array(size);
-      const count = await this.#read(session, bytes, task);
+      const count = await session.read(bytes, task);
       await space.write(address, bytes.subarray(0, count), task);
       return count;
     });
@@ -146,7 +146,7 @@ export class Migration {
    */
   writeData(task: Task, from: Uint8Array): void | Promise<void> {
     const session = this.#openSession();
-    return this.#withSession(task, session, () => this.#write(session, from, task));
+    return session.exclusively(task, () => session.write(from, task));
   }
 
   /**
@@ -172,6 +172,11 @@ export class Migration {
     } finally {
       await this.strategy.unlock(this, task);
     }
+  }
+
+  /** @internal The generation that a session must have been made in to be of use. */
+  get presentGeneration(): number {
+    return this.strategy.isOutdated(this) ? this.device.generation : this.#generation.value;
   }
 
   // For the hand-over.
@@ -260,7 +265,7 @@ export class Migration {
     if (this.strategy.isOutdated(this)) throw overtaken();
     this.#state.value = to;
     if (to === MigrationState.STOP) this.#stoppedFrom = from;
-    if (data) this.#session.value = new DataSession(this.#generation.value, data);
+    if (data) this.#session.value = new DataSession(this, data);
     else if (!hasSession(to)) await this.endSession(task);
   }
 
@@ -277,24 +282,6 @@ export class Migration {
     }
   }
 
-  /** @throws VfioError EINVAL: the session takes an image */
-  #read({ data }: DataSession, into: Uint8Array, task: Task): number | Promise<number> {
-    if (data.read) return data.read(into, task);
-    throw new VfioError(
-      "EINVAL",
-      `read of the session in ${migrationStateName(this.state)}: it is being loaded`,
-    );
-  }
-
-  /** @throws VfioError EINVAL: the session gives an image */
-  #write({ data }: DataSession, from: Uint8Array, task: Task): void | Promise<void> {
-    if (data.write) return data.write(from, task);
-    throw new VfioError(
-      "EINVAL",
-      `write to the session in ${migrationStateName(this.state)}: it is being saved`,
-    );
-  }
-
   #openSession(): DataSession {
     const session = this.#session.value;
     if (!session)
@@ -302,47 +289,7 @@ export class Migration {
         "EINVAL",
         `migration data in ${migrationStateName(this.state)}: no session is open`,
       );
-    this.#assertAlive(session);
+    session.assertAlive();
     return session;
-  }
-
-  #isAlive(session: DataSession): boolean {
-    const present = this.strategy.isOutdated(this) ? this.device.generation : this.#generation.value;
-    return !session.closed && session.generation >= present;
-  }
-
-  #assertAlive(session: DataSession): void {
-    if (!this.#isAlive(session)) {
-      throw new VfioError("ENODEV", "this data session has ended: a reset or a transition closed it");
-    }
-  }
-
-  #withSession<T>(task: Task, session: DataSession, transfer: () => T | Promise<T>): T | Promise<T> {
-    const wait = session.lock.lock(task);
-    if (wait) return wait.then(() => this.#transfer(task, session, transfer));
-    return this.#transfer(task, session, transfer);
-  }
-
-  #transfer<T>(task: Task, session: DataSession, transfer: () => T | Promise<T>): T | Promise<T> {
-    let transferring: Promise<T> | undefined;
-    try {
-      this.#assertAlive(session);
-      const result = transfer();
-      if (!(result instanceof Promise)) return result;
-      transferring = result;
-      return this.#finishTransfer(task, session, transferring);
-    } finally {
-      if (!transferring) session.lock.unlock(task);
-    }
-  }
-
-  async #finishTransfer<T>(task: Task, session: DataSession, transferring: Promise<T>): Promise<T> {
-    try {
-      const result = await transferring;
-      this.#assertAlive(session); // a reset in the middle: what was read may be of either image
-      return result;
-    } finally {
-      session.lock.unlock(task);
-    }
   }
 }

@@ -1,3 +1,4 @@
+import { array, bool, u8 } from "@vfiokit/core";
 import type { Clock, Timer } from "../clock/index.js";
 import { Fifo } from "./fifo.js";
 import { LSR_CHARACTER_ERRORS, LSR_OE } from "./registers.js";
@@ -11,6 +12,8 @@ export class Receiver {
   readonly fifo = new Fifo();
   /** OE, PE, FE and BI as revealed since the LSR was last read. */
   lineErrors = 0;
+  /** Characters in the FIFO at which the received-data interrupt comes. */
+  triggerLevel = 1;
   /** FIFO mode: characters waited for four character times. */
   timeOutPending = false;
   /** FIFO mode: four times what a character takes on the wire, in milliseconds; 0 in 16450 mode. */
@@ -116,7 +119,27 @@ export class Receiver {
     this.timer.stop();
   }
 
-  load(entries: readonly number[]): void {
+  /** What migrates. */
+  readonly fields = {
+    lineErrors: u8(
+      () => this.lineErrors,
+      (errors) => (this.lineErrors = errors),
+      { valid: (errors) => (errors & ~(LSR_OE | LSR_CHARACTER_ERRORS)) === 0 },
+    ),
+    receiver: array(
+      "u16",
+      { max: Fifo.DEPTH },
+      () => this.fifo.toArray(),
+      (entries) => this.load(entries),
+      { valid: (entries) => entries.every((entry) => ((entry >> 8) & ~LSR_CHARACTER_ERRORS) === 0) },
+    ),
+    timeOutPending: bool(
+      () => this.timeOutPending,
+      (pending) => (this.timeOutPending = pending),
+    ),
+  };
+
+  private load(entries: readonly number[]): void {
     this.fifo.load(entries);
     this.hiddenErrors = entries.filter((entry) => entry > 0xff).length;
   }

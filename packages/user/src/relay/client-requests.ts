@@ -78,7 +78,7 @@ export class ClientRequests {
 
   #forwardStateful(link: ServerLink, size: number, busy: boolean): void {
     const { inbox } = this.client;
-    const message = inbox.bytes.slice(inbox.head, inbox.head + size);
+    const message = inbox.message(size).slice();
     const attached = inbox.hasFds ? inbox.fdsOf(size) : { fds: [], lost: false };
     try {
       if (attached.lost) throw new VfioError("EINVAL", `too many descriptors: max_msg_fds is ${MAX_MSG_FDS}`);
@@ -166,8 +166,8 @@ export class ClientRequests {
     if (!stateful) {
       if (wanted) this.client.pass(inbox, inbox.head, size, id);
     } else {
-      const reply = inbox.bytes.slice(inbox.head, inbox.head + size);
-      const instead = stateful.onReply(decodeMessage(reply));
+      const reply = inbox.message(size).slice();
+      const instead = stateful.onReply(decodeMessage(reply), wanted && !stateful.quiet);
       for (const fd of stateful.fds) fd.close();
       new DataView(reply.buffer).setUint16(Header.offset.msg_id, id, true);
       if (wanted && !stateful.quiet) this.client.append(instead ?? reply);

@@ -215,7 +215,7 @@ export class ServerLink {
   }
 
   #onOwnReply({ inbox }: MessageSocket, size: number): void {
-    const message = inbox.bytes.subarray(inbox.head, inbox.head + size);
+    const message = inbox.message(size);
     if (this.#calls.reply(message, inbox.view, inbox.fdsOf(size).fds)) return;
     const { msg_id, cmd } = Header.decode(message);
     throw protocolError(`a reply ${msg_id} to command ${cmd}, which was not sent`);

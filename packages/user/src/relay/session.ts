@@ -1,3 +1,5 @@
+// Over 300 lines: requests, answers and the server of the moment share the gate, the sockets and whether it is over.
+
 import { errnoOf, VfioError } from "@vfiokit/core";
 import { reactor, socketPair, SyscallError, type Fd } from "../linux/index.js";
 import type { Log } from "../server/options.js";
@@ -12,8 +14,9 @@ import {
   type RequestPayload,
 } from "../wire/index.js";
 import { MessageSocket, protocolError, type Inbox } from "../socket/index.js";
-import { shapeOf, type DeviceShape } from "./compare.js";
 import { ClientRequests, dropRequests } from "./client-requests.js";
+import type { DeviceShape } from "./compare.js";
+import { firstServer, type FirstServer } from "./first-server.js";
 import { answerFor, nextProposal, proposalFor } from "./negotiation.js";
 import { MAX_MESSAGE, MAX_MSG_FDS, type LinkUser, type ServerLink } from "./server-link.js";
 import { ServerCommands } from "./server-commands.js";
@@ -256,7 +259,7 @@ export class Session implements LinkUser {
   /** vfio-user: the first message is VERSION. */
   #onVersion(size: number): void {
     const { inbox } = this.#client;
-    const message = decodeMessage(inbox.bytes.slice(inbox.head, inbox.head + size));
+    const message = decodeMessage(inbox.message(size).slice());
     if (message.kind !== "request" || message.command !== "VERSION")
       throw protocolError(`the first message is ${message.command}, not VERSION`);
     this.#client.expect("VERSION", undefined);
@@ -266,13 +269,13 @@ export class Session implements LinkUser {
   }
 
   async #negotiate(id: number, proposal: RequestPayload<"VERSION">): Promise<void> {
-    let link: ServerLink | undefined;
+    let first: FirstServer | undefined;
     try {
-      link = await inTime(this.#connect(proposal), this.host.replyLimit);
-      if (!this.#ended) this.#begin(id, proposal, link);
-      else link.close();
+      first = await firstServer(this.host.connect(proposal), this.host.replyLimit);
+      if (!this.#ended) this.#begin(id, proposal, first);
+      else first.link.close();
     } catch (error) {
-      link?.close();
+      first?.link.close();
       if (this.#ended) return;
       const errno = error instanceof SyscallError ? error.errno : errnoOf(error);
       this.#client.send(encodeError(Command.VERSION, id, errno));
@@ -281,7 +284,8 @@ export class Session implements LinkUser {
   }
 
   /** Answers VERSION. @throws SyscallError EMFILE: no descriptors for the client's second socket */
-  #begin(id: number, proposal: RequestPayload<"VERSION">, link: ServerLink): void {
+  #begin(id: number, proposal: RequestPayload<"VERSION">, { link, shape }: FirstServer): void {
+    this.#shape = shape;
     const twin = link.hasTwin ? socketPair() : undefined;
     try {
       const answer = answerFor(link.version, twin !== undefined);
@@ -298,17 +302,6 @@ export class Session implements LinkUser {
     if (this.#ended) link.close();
     else this.use(link);
     this.release();
-  }
-
-  async #connect(proposal: RequestPayload<"VERSION">): Promise<ServerLink> {
-    const link = await this.host.connect(proposal);
-    try {
-      this.#shape = await shapeOf(link);
-      return link;
-    } catch (error) {
-      link.close();
-      throw error;
-    }
   }
 
   get clientBlocked(): boolean {
@@ -353,24 +346,5 @@ export class Session implements LinkUser {
     reactor.yield();
     this.#whenDrained();
     this.#whenDrained = undefined;
-  }
-}
-
-/** What `connecting` leads to. One that comes too late is closed. @throws VfioError ETIMEDOUT */
-async function inTime(connecting: Promise<ServerLink>, limit: number): Promise<ServerLink> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      connecting.then(
-        (link) => link.close(),
-        () => undefined,
-      );
-      reject(new VfioError("ETIMEDOUT", `the server has not answered within ${limit} ms`));
-    }, limit);
-  });
-  try {
-    return await Promise.race([connecting, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -1,25 +1,19 @@
-import { Errno, VfioError, type OpenOptions, type PciDevice } from "@vfiokit/core";
+import { VfioError, type OpenOptions, type PciDevice } from "@vfiokit/core";
 import { Task } from "@vfiokit/lockdep";
-import { type Fd, reactor, socketPair, SyscallError } from "../linux/index.js";
+import { type Fd, reactor, socketPair } from "../linux/index.js";
 import { Channel, MessageSocket, type Inbox, type MessageFds, type Outbox } from "../socket/index.js";
 import {
   Command,
   commandName,
   decodeMessage,
-  encodedSize,
-  encodeError,
   Header,
   HEADER_SIZE,
-  HeaderFlags,
   messageType,
-  refusalText,
   RegionAccess,
   Type,
   TYPE_MASK,
   WireError,
-  writeMessage,
   type CommandName,
-  type Message,
   type RequestPayload,
 } from "../wire/index.js";
 import { DmaClient } from "./dma-client.js";
@@ -27,6 +21,7 @@ import { handlers } from "./handlers.js";
 import { IoEventFds } from "./io-event-fds.js";
 import type { ConnectionSettings } from "./options.js";
 import { RegionAccesses } from "./region-access.js";
+import { Replies } from "./replies.js";
 import type { Answer, AnyHandler, Session } from "./session.js";
 import { negotiate, type Negotiated, type PeerLimits } from "./version.js";
 
@@ -40,9 +35,6 @@ const DATA_OFFSET = HEADER_SIZE + RegionAccess.size;
 /**
  * One client, from its connection to its end.
  *
- * Over 300 lines: what happens between the two has one order, in which each step needs the inbox, the outbox and whether
- * it is over.
- *
  * Commands are carried out in the order in which they arrive, one at a time. One that has to wait makes those
  * behind it wait, but not the replies to our own DMA messages, which it may be waiting for. `#onMessages` is the
  * hot path: a batch of commands in, a batch of replies out, nothing allocated for accesses to regions.
@@ -55,6 +47,7 @@ export class Connection {
   readonly #inbox: Inbox;
   readonly #outbox: Outbox;
   readonly #accesses: RegionAccesses;
+  readonly #replies: Replies;
   readonly #abort = new AbortController();
   readonly #ioEventFds: IoEventFds;
   /** Undefined until VERSION. */
@@ -86,6 +79,7 @@ export class Connection {
     ({ inbox: this.#inbox, outbox: this.#outbox } = this.#socket);
     this.#socket.expect("VERSION", settings.versionTimeout);
     this.#accesses = new RegionAccesses(this.#inbox, this.#outbox);
+    this.#replies = new Replies(this.#socket, settings.log);
     this.#ioEventFds = new IoEventFds(device, settings.log);
   }
 
@@ -126,7 +120,7 @@ export class Connection {
     let wait: Promise<void> | undefined;
     try {
       if (!this.#session) wait = this.#version(cmd, type, size);
-      else if (type === Type.REPLY) this.#takeDmaReply(this.#message(size));
+      else if (type === Type.REPLY) this.#takeDmaReply(this.#inbox.message(size));
       else if (type !== Type.COMMAND) throw new VfioError("EINVAL", `message type ${type}: 0 or 1`);
       else if (cmd === Command.REGION_READ || cmd === Command.REGION_WRITE)
         wait = this.#accesses.run(this.#session, size);
@@ -160,7 +154,7 @@ export class Connection {
     const attached = this.#fdsOf(size);
     let answer: Answer<CommandName> | Promise<Answer<CommandName>>;
     try {
-      const message = decodeMessage(this.#message(size));
+      const message = decodeMessage(this.#inbox.message(size));
       if (attached.lost)
         throw new VfioError("EINVAL", `too many descriptors: max_msg_fds is ${session.settings.maxMsgFds}`);
       answer = handler(session, (message as { payload?: unknown }).payload, attached);
@@ -170,39 +164,16 @@ export class Connection {
     }
     if (!(answer instanceof Promise)) {
       closeAll(attached);
-      this.#answer(command, answer);
+      this.#replies.answer(command, answer);
       return undefined;
     }
-    return answer.then((late) => this.#answer(command, late)).finally(() => closeAll(attached));
-  }
-
-  #answer(command: CommandName, { payload, fds }: Answer<CommandName>): void {
-    const { view, head } = this.#inbox;
-    if (this.#ended || view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
-    const msg_id = view.getUint16(head + HEADER.msg_id, true);
-    const reply = { kind: "reply", command, msg_id, payload } as Message;
-    this.#outbox.append(encodedSize(reply), (into) => writeMessage(reply, into.fill(0)), fds);
+    return answer.then((late) => this.#replies.answer(command, late)).finally(() => closeAll(attached));
   }
 
   /** A client whose VERSION is refused has no session, and no second try. */
   #refuseCommand(error: unknown, size: number): void {
-    this.#refuse(error, size);
+    this.#replies.refuse(error, size);
     if (!this.#session) this.#end("no version was agreed on");
-  }
-
-  /** Answers the command at the inbox's head with an error: the header alone. */
-  #refuse(error: unknown, size: number): void {
-    if (this.#ended) return;
-    const { view, head } = this.#inbox;
-    const cmd = view.getUint16(head + HEADER.cmd, true);
-    const id = view.getUint16(head + HEADER.msg_id, true);
-    const expected = error instanceof VfioError || error instanceof SyscallError;
-    const text = expected
-      ? refusalText(error, this.#message(size))
-      : `a bug: ${error instanceof Error ? error.stack : String(error)}`;
-    this.settings.log(expected ? "debug" : "error", `${commandName(cmd) ?? `command ${cmd}`}: ${text}`);
-    if (view.getUint32(head + HEADER.flags, true) & HeaderFlags.NO_REPLY) return;
-    this.#socket.append(encodeError(cmd, id, expected ? error.errno : Errno.EIO));
   }
 
   /** vfio-user: "the client must send a VFIO_USER_VERSION message" first. Anything else ends the connection. */
@@ -213,7 +184,7 @@ export class Connection {
         `the first message is ${commandName(cmd) ?? `command ${cmd}`}, not VERSION`,
       );
     closeAll(this.#fdsOf(size));
-    const request = decodeMessage(this.#message(size)) as { payload: RequestPayload<"VERSION"> };
+    const request = decodeMessage(this.#inbox.message(size)) as { payload: RequestPayload<"VERSION"> };
     const negotiated = negotiate(request.payload, this.settings);
     this.#socket.expect("VERSION", undefined);
     return this.#open(request.payload, negotiated);
@@ -228,7 +199,7 @@ export class Connection {
     const { reply, peer, twinSocket } = negotiated;
     const twin = twinSocket ? socketPair() : undefined;
     try {
-      this.#answer("VERSION", { payload: reply, ...(twin && { fds: [twin[0]] }) });
+      this.#replies.answer("VERSION", { payload: reply, ...(twin && { fds: [twin[0]] }) });
       this.#outbox.flush();
       this.#startSession(task, peer, twin?.[1]);
     } catch (error) {
@@ -275,18 +246,13 @@ export class Connection {
     return true;
   };
 
-  #message(size: number): Uint8Array {
-    const { bytes, head } = this.#inbox;
-    return bytes.subarray(head, head + size);
-  }
-
   #fdsOf(size: number): MessageFds {
     return this.#inbox.hasFds ? this.#inbox.fdsOf(size) : { fds: [], lost: false };
   }
 
   #onEnd(reason: VfioError): void {
     // The stream cannot be trusted any more. The header that says so is the inbox's first, unless that one waits.
-    if (reason instanceof WireError && !this.#pending) this.#refuse(reason, HEADER_SIZE);
+    if (reason instanceof WireError && !this.#pending) this.#replies.refuse(reason, HEADER_SIZE);
     if (reason.cause !== undefined) this.settings.log("error", reason.message);
     this.#end(reason.message);
   }
@@ -294,6 +260,7 @@ export class Connection {
   #end(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#replies.close();
     this.#socket.stop(); // with a last error reply
     this.#twin?.close();
     this.#dma?.close();

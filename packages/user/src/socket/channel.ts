@@ -87,7 +87,7 @@ export class Channel {
     const { inbox } = this.#socket;
     let any = false;
     for (let size; this.#isOpen() && (size = inbox.next()) > 0; any = true) {
-      const message = inbox.bytes.subarray(inbox.head, inbox.head + size);
+      const message = inbox.message(size);
       this.events.onMessage(message, inbox.view, this.#takeFds(size));
       inbox.drop(size);
       // Who waits for it goes on in a microtask.

@@ -99,6 +99,11 @@ export class Inbox {
     return this.#completeAt(this.head);
   }
 
+  /** The bytes of the first message, of `size` bytes, where they are: the caller's until `drop`. */
+  message(size: number): Uint8Array {
+    return this.#buffer.bytes.subarray(this.head, this.head + size);
+  }
+
   /** The first message is done with. */
   drop(size: number): void {
     this.head += size;

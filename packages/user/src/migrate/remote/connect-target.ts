@@ -3,7 +3,8 @@ import { parseRemoteUrl } from "./address.js";
 import { zstd } from "./compression.js";
 import { newHello, openLink } from "./link.js";
 import { Compression, Purpose } from "./protocol.js";
-import { RemoteTarget, type RemoteTargetOptions } from "./remote-target.js";
+import { RemoteTarget } from "./remote-target.js";
+import type { RemoteTargetOptions } from "./target-options.js";
 import { defaultTiming } from "./timing.js";
 
 /**

@@ -5,5 +5,5 @@ export type { ReceiverEvent } from "./events.js";
 export { Receiver, type ReceiverOptions } from "./receiver.js";
 export { connectRemoteHandOver, type RemoteHandOver } from "./remote-hand-over.js";
 export { connectRemoteTarget } from "./connect-target.js";
-export type { RemoteTargetOptions } from "./remote-target.js";
+export type { RemoteTargetOptions } from "./target-options.js";
 export { checkIdentity, type RemoteSecurity, type TlsIdentity } from "./security.js";

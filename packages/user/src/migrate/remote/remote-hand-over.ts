@@ -18,7 +18,7 @@ import {
   stateOf,
   type FrameValue,
 } from "./protocol.js";
-import type { RemoteTargetOptions } from "./remote-target.js";
+import type { RemoteTargetOptions } from "./target-options.js";
 import { defaultTiming } from "./timing.js";
 
 /** The part of a device behind a receiver in a hand-over. One step at a time. */

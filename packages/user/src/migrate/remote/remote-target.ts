@@ -1,9 +1,7 @@
 import { VfioError } from "@vfiokit/core";
-import type { Log } from "../../server/options.js";
 import type { EndpointDescription, MigrationTarget } from "../endpoint.js";
 import { BrokenConnection } from "./frame-socket.js";
-import { hostAndPort, type RemoteAddress } from "./address.js";
-import type { Codec } from "./compression.js";
+import { hostAndPort } from "./address.js";
 import { describedBy } from "./description.js";
 import { explainRead, openLink, reopenLink, type Link } from "./link.js";
 import {
@@ -17,36 +15,12 @@ import {
   type Frame,
   type FrameValue,
 } from "./protocol.js";
-import type { RemoteSecurity } from "./security.js";
 import { SendWindow } from "./send-window.js";
+import type { Settings } from "./target-options.js";
 import type { Timing } from "./timing.js";
-
-/** How to reach a receiver on another host. */
-export interface RemoteTargetOptions {
-  readonly security: RemoteSecurity;
-  /** Make the bytes smaller on the way, where both ends can. Default "none". */
-  readonly compression?: "none" | "zstd" | undefined;
-  /** As `LocalTargetOptions.reclaim`. */
-  readonly reclaim?: boolean | undefined;
-  readonly log?: Log | undefined;
-  readonly timing?: Partial<Timing> | undefined;
-  /** Instead of Node's own. */
-  readonly codec?: Codec | undefined;
-}
 
 /** Bytes in flight at most, whatever window the receiver offers: they are kept to be sent again. */
 const MAX_WINDOW = 16 * 1024 * 1024;
-
-/** How a target was connected. */
-export interface Settings {
-  readonly url: string;
-  readonly address: RemoteAddress;
-  /** Of the first connection. */
-  readonly hello: FrameValue<"HELLO">;
-  readonly timing: Timing;
-  readonly codec: Codec | undefined;
-  readonly options: RemoteTargetOptions;
-}
 
 type Answer = Extract<Frame, { readonly frame: "DONE" | "DESCRIPTION" }>;
 
@@ -60,8 +34,6 @@ interface Outstanding {
 /**
  * A device behind a receiver. A connection that breaks is made again, as long as the receiver waits for it; the
  * operations do not notice.
- *
- * Over 300 lines: the window, the one open request and the connection that may change under both belong together.
  */
 export class RemoteTarget implements MigrationTarget {
   /** The connection; undefined: it is broken. */

@@ -1,3 +1,5 @@
+// Over 300 lines: the phase that the device is in and the connection that may go on decide what each frame does.
+
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { VfioError } from "@vfiokit/core";
 import { asVfioError } from "../../socket/errors.js";
@@ -40,11 +42,7 @@ export interface SessionSettings {
   readonly report: (event: Omit<ReceiverEvent, "device">) => void;
 }
 
-/**
- * One migration client at work on one device, over one connection after the other.
- *
- * Over 300 lines: the phase that the device is in and the connection that may go on decide what each frame does.
- */
+/** One migration client at work on one device, over one connection after the other. */
 export class Session {
   readonly #id: Uint8Array;
   readonly #proof = randomBytes(PROOF_SIZE);
