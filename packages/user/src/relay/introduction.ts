@@ -25,8 +25,10 @@ export class Introduction {
       await this.link.call("DMA_UNMAP", { argsz: DmaUnmap.size, flags: 0, address, size });
       this.#told.delete(map);
     });
-    const added = [...present].filter((map) => !this.#told.has(map));
+    // The client goes on meanwhile: what it has taken back is closed.
+    const added = [...this.setup.maps].filter((map) => !this.#told.has(map));
     await this.#each(added, async (map) => {
+      if (map.fd?.closed) return;
       await this.link.call("DMA_MAP", map.request, map.fd ? [map.fd] : []);
       this.#told.add(map);
     });
