@@ -17,8 +17,11 @@ const long = [
   "test/docs/{commands,demo-picture}.test.ts",
   "packages/user/test/server/fuzz.test.ts",
   "test/browser/**",
+  "test/faults/**",
+  "test/fuzz/**",
   "test/kill/**",
   "test/qemu/!(iommu|gpio).test.ts",
+  "test/soak/**",
 ];
 
 export default defineConfig({

@@ -27,7 +27,7 @@ const rows = invariantNames.map((invariant) =>
     ...names.map((name) => {
       const found = cell(name, invariant);
       if (!found) return "-";
-      const verdict = found.verdict === "pass" ? "pass" : "**FAIL**";
+      const verdict = found.verdict === "pass" ? "pass" : `**${found.verdict.toUpperCase()}**`;
       return `${verdict} ${found.executions}${found.exhausted ? "" : "+"}`;
     }),
   ].join(" | "),

@@ -9,7 +9,7 @@ export {
   type SubtreeOptions,
   type SubtreeResult,
 } from "./subtree.js";
-export type { Demand } from "./dpor.js";
+export type { Demand } from "./demand.js";
 export type { FootprintData } from "./footprint.js";
 export type { Detail, Knowledge } from "./needs.js";
 export { minimise, type MinimiseOptions } from "./minimise.js";

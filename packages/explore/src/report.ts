@@ -37,47 +37,48 @@ export interface Bounds {
   readonly maxDepth?: number;
 }
 
-export function boundsOf({
-  maxPreemptions,
-  maxDepth,
-}: Partial<Record<keyof Bounds, number | undefined>>): Bounds {
+/** What was found, before it is said what that proves. */
+export interface Found extends Counts, Basis {
+  /** Every schedule that can make a difference was run. */
+  readonly ended: boolean;
+  /** Bounds have left schedules out. */
+  readonly bounded: boolean;
+  readonly failures: readonly FoundFailure[];
+  /** Milliseconds. */
+  readonly time: number;
+}
+
+/** The options that a verdict depends on. */
+export interface Conditions {
+  readonly maxPreemptions?: number | undefined;
+  readonly maxDepth?: number | undefined;
+  readonly plainFields?: PlainFields | undefined;
+  readonly awaits?: AwaitsAre | undefined;
+}
+
+export function reportOf(found: Found, options: Conditions): ExploreReport {
+  const { executions, pruned, events, maxDepth, tasks, unknown, virtual, restsOn, time, failures } = found;
+  const { plainFields = "conflict", awaits = "points" } = options;
   return {
-    ...(maxPreemptions !== undefined && { maxPreemptions }),
-    ...(maxDepth !== undefined && { maxDepth }),
+    verdict: verdictOf(found),
+    exhausted: found.ended && !found.bounded,
+    ...{ unknown, virtual, restsOn },
+    bounds: {
+      ...(options.maxPreemptions !== undefined && { maxPreemptions: options.maxPreemptions }),
+      ...(options.maxDepth !== undefined && { maxDepth: options.maxDepth }),
+    },
+    ...{ plainFields, awaits },
+    ...{ executions, pruned, events, maxDepth, tasks },
+    time,
+    failures,
   };
 }
 
-/** What the caller has promised, or not. */
-export function promisesOf({
-  plainFields = "conflict",
-  awaits = "points",
-}: {
-  readonly plainFields?: PlainFields | undefined;
-  readonly awaits?: AwaitsAre | undefined;
-}): Pick<ExploreReport, "plainFields" | "awaits"> {
-  return { plainFields, awaits };
-}
-
-/**
- * @param ended every schedule that can make a difference was run
- * @param bounded bounds have left schedules out
- */
-export function verdictOf({
-  failures,
-  ended,
-  bounded,
-  unknown,
-  virtual,
-  restsOn,
-}: Basis & {
-  readonly failures: readonly unknown[];
-  readonly ended: boolean;
-  readonly bounded: boolean;
-}): Pick<ExploreReport, "verdict" | "exhausted" | keyof Basis> {
-  const exhausted = ended && !bounded;
-  const found = exhausted ? "proved" : ended ? "proved-within-bounds" : "not-found";
-  const seen = ended && unknown.length > 0 ? "unknown" : found;
-  return { verdict: failures.length > 0 ? "failed" : seen, exhausted, unknown, virtual, restsOn };
+function verdictOf({ failures, ended, bounded, unknown }: Found): Verdict {
+  if (failures.length > 0) return "failed";
+  if (!ended) return "not-found";
+  if (unknown.length > 0) return "unknown";
+  return bounded ? "proved-within-bounds" : "proved";
 }
 
 /** What a command ends with; 2 is wrong usage. */

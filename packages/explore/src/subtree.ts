@@ -1,4 +1,5 @@
-import { Dpor, type Demand } from "./dpor.js";
+import type { Demand } from "./demand.js";
+import { Dpor } from "./dpor.js";
 import { compareEvents, compareWhole } from "./determinism.js";
 import type { Execution } from "./execution.js";
 import type { Body } from "./exploration.js";

@@ -1,6 +1,6 @@
 import type { Execution } from "./execution.js";
 import type { Needs } from "./needs.js";
-import { foundFailure, type FoundFailure } from "./report.js";
+import { foundFailure, type Found, type FoundFailure } from "./report.js";
 
 /** What has come of executions so far. */
 export interface Counts {
@@ -77,6 +77,12 @@ export class Tally {
   /** Milliseconds since it began. */
   get time(): number {
     return performance.now() - this.#begun;
+  }
+
+  /** All of it, but how far the search came. */
+  get found(): Omit<Found, "ended" | "bounded"> {
+    const { counts, basis, failures, time } = this;
+    return { ...counts, ...basis, failures, time };
   }
 
   get progress(): Progress {

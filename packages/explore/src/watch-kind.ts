@@ -84,3 +84,18 @@ export function classNameOf(object: object): string {
   const { constructor } = object as { constructor?: { name?: unknown } };
   return typeof constructor?.name === "string" && constructor.name !== "" ? constructor.name : "Object";
 }
+
+/** The name of an object that the user gave none. */
+export function decapitalised(object: object): string {
+  const name = classNameOf(object);
+  return name.slice(0, 1).toLowerCase() + name.slice(1);
+}
+
+/** What an object is that a task makes: it gets no Proxy. */
+export function freshKind(kind: Kind): Kind {
+  return kind === "cells" ? "whole" : kind;
+}
+
+export function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}

@@ -2,7 +2,16 @@ import type { Thread } from "./thread.js";
 import { cellName, keysName } from "./cell-name.js";
 import { collectionHandler } from "./watch-collections.js";
 import { fieldsHandler, seeThrough } from "./watch-fields.js";
-import { classNameOf, contentOf, kindOf, mayHide, type Kind } from "./watch-kind.js";
+import {
+  classNameOf,
+  contentOf,
+  decapitalised,
+  freshKind,
+  isObject,
+  kindOf,
+  mayHide,
+  type Kind,
+} from "./watch-kind.js";
 
 /** Who is told what the running piece does with watched objects. */
 export interface WatchObserver {
@@ -281,19 +290,6 @@ export class Watch {
       `${thread.name} changes ${cellName(object, name, this.keyName(first))} past x.watch: use what x.watch returned`,
     );
   }
-}
-
-function freshKind(kind: Kind): Kind {
-  return kind === "cells" ? "whole" : kind;
-}
-
-export function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null;
-}
-
-function decapitalised(object: object): string {
-  const name = classNameOf(object);
-  return name.slice(0, 1).toLowerCase() + name.slice(1);
 }
 
 /** A thread's key, and those of who made it: what these have come by it may have, too. */

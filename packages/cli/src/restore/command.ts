@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
-import { checkImage, restoreImage, type EndpointDescription } from "@vfiokit/user";
+import { checkImage, RelayClient, restoreImage, type EndpointDescription } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
 import { out } from "../output.js";
 import { DEVICE_HELP, deviceName } from "../shared/device-name.js";
@@ -41,8 +41,14 @@ export function restoreCommand(): Command {
     });
 }
 
-/** @returns bytes of the image */
-async function restore(file: string, path: string, dryRun: boolean, timeoutMs: number): Promise<number> {
+/** Loads an image into the device behind a socket. @returns bytes of the image @throws CommandError, VfioError */
+export async function restore(
+  file: string,
+  path: string,
+  dryRun: boolean,
+  timeoutMs: number,
+): Promise<number> {
+  await assertIdle(path, timeoutMs);
   await using image = await KeptImage.open(file);
   let size = 0;
   // Only a server of ours says what its streams are made of. What another one takes, it alone can judge.
@@ -58,6 +64,16 @@ async function restore(file: string, path: string, dryRun: boolean, timeoutMs: n
   }
   const loaded = await restoreImage(path, chunks(), check, { dryRun, timeoutMs });
   return dryRun ? size : loaded.bytes;
+}
+
+/** Another state under a running guest is no device that its driver knows. */
+async function assertIdle(path: string, timeoutMs: number): Promise<void> {
+  using relay = await RelayClient.open(path, timeoutMs);
+  if ((await relay?.status(timeoutMs))?.connected)
+    throw new CommandError(
+      `${path}: the relay's client uses the device, whose state cannot be replaced meanwhile: disconnect it, or restore ` +
+        `another server, and have the client start there`,
+    );
 }
 
 /** Reads the image to its end, and compares it with the device. @throws CommandError, VfioError: the device would not take it */

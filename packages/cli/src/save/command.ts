@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
-import { saveImage, type SavedImage } from "@vfiokit/user";
+import { RelayClient, saveImage, type SavedImage } from "@vfiokit/user";
 import { chosenCompression, compressions, type CompressionName } from "../migrate/compression.js";
 import { err, out } from "../output.js";
 import { duration } from "../shared/units.js";
@@ -34,10 +34,7 @@ export function saveCommand(): Command {
       const image = await ImageFile.create(target, codec, signal);
       let saved: SavedImage;
       try {
-        saved = await saveImage(path, (chunk) => image.write(chunk), {
-          signal,
-          timeoutMs: 1000 * options.timeout,
-        });
+        saved = await saveTo(image, path, signal, 1000 * options.timeout);
         await image.commit();
       } catch (error) {
         await image.discard();
@@ -54,6 +51,19 @@ export function saveCommand(): Command {
             `${codec ? `, ${bytes(image.size)} with ${codec.name}` : ""}; it was stopped for ${duration(paused_ms)}`,
         );
     });
+}
+
+/** A relay's client has the device: the relay saves it then. */
+async function saveTo(
+  image: ImageFile,
+  path: string,
+  signal: AbortSignal,
+  timeoutMs: number,
+): Promise<SavedImage> {
+  const write = (chunk: Uint8Array): Promise<void> => image.write(chunk);
+  using relay = await RelayClient.open(path, timeoutMs);
+  if ((await relay?.status(timeoutMs))?.connected) return await relay!.save(write, { signal, timeoutMs });
+  return await saveImage(path, write, { signal, timeoutMs });
 }
 
 function cancelSignal(): AbortSignal {
