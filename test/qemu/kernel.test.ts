@@ -153,10 +153,21 @@ describeWithQemu("vfiokit on a kernel's VFIO", (lab) => {
     );
 
     it(
-      "interrupts, writes to memory, is mapped and reset as over its socket",
+      "interrupts, writes to memory, is mapped and reset as over its socket, and refuses with a reason",
       async () => {
         const output = await qemu.guest.ok(`${node.command("use-counter")} vfio:${address}`, 60);
-        expect(JSON.parse(output)).toEqual(used);
+        const { use, hot, refused } = JSON.parse(output) as Record<"use" | "hot" | "refused", unknown>;
+        expect(use).toEqual(used);
+        expect(hot).toEqual({ affected: [address], count: 0 });
+        const busy: unknown = expect.stringMatching(
+          /^EBUSY: vfio:.*: open\(\/dev\/vfio\/\d+\): EBUSY: another process has it open$/,
+        );
+        expect(refused).toEqual([
+          busy,
+          "EEXIST: VFIO_IOMMU_MAP_DMA: the kernel answered EEXIST: a part of the range is mapped already",
+          "ENOENT: VFIO_IOMMU_UNMAP_DMA: 0 of 4096 bytes were mapped",
+          "EINVAL: pread of 4 bytes at 0x0 of region 1: the kernel answered EINVAL: the region has no such bytes",
+        ]);
         expect(used).toEqual({ vector: 0, status: 1, memory: 5, mapped: [0x5a, 0xa5], afterReset: [0, 0] });
       },
       2 * MINUTES,
