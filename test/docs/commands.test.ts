@@ -30,6 +30,8 @@ class Page {
       (words) => this.#serve(socketOf(words), [COMMAND, ...words.slice(1)]),
     ],
     [/^vfiokit (migrate|save|restore|stream) /, (words) => this.#move(words)],
+    // They need devices of the kernel's: test/qemu/kernel.test.ts runs them in a guest.
+    [/^vfiokit (info (vfio|mdev):|reset |list|bind |unbind )/, (words) => checkOptions(words.slice(1))],
     [/^vfiokit info /, (words) => this.#run(COMMAND, words.slice(1))],
     [/^vfiokit /, (words) => checkOptions(words.slice(1))],
     [/^node scripts\//, (words) => this.#run("--check", words.slice(1, 2))],

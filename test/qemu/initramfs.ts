@@ -1,6 +1,15 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CpioWriter } from "./cpio.js";
@@ -14,6 +23,8 @@ export interface GuestImage {
 }
 
 const INIT = fileURLToPath(new URL("guest/init", import.meta.url));
+const WITH_FILES = "initramfs-with-files";
+const HOUR = 3_600_000;
 /** Programs of the chroot that busybox has no equal of. */
 const PROGRAMS = ["/usr/bin/lspci", "/usr/bin/setpci"];
 
@@ -55,15 +66,26 @@ export function guestImage(lab: Lab, content: GuestContent = {}): GuestImage {
   for (const path of inChroot) key.update(path).update(readFileSync(lab.outside(path)));
   for (const [path, source] of files) key.update(path).update(readFileSync(source));
   key.update(readFileSync(INIT)).update(readFileSync(fileURLToPath(import.meta.url)));
-  const initramfs = `${CACHE}/initramfs-${version}-${key.digest("hex").slice(0, 16)}.cpio`;
+  const kind = files.size > 0 ? WITH_FILES : "initramfs";
+  const initramfs = `${CACHE}/${kind}-${version}-${key.digest("hex").slice(0, 16)}.cpio`;
   if (!existsSync(lab.outside(initramfs))) {
     mkdirSync(lab.outside(CACHE), { recursive: true });
+    removeOld(lab);
     // Two test files may build it at once: each writes its own and the last rename wins.
     const draft = `${lab.outside(initramfs)}.${process.pid}`;
     writeFileSync(draft, build(lab, version, moduleFiles, compiled, files));
     renameSync(draft, lab.outside(initramfs));
   }
   return { kernel: `/boot/${kernel}`, initramfs };
+}
+
+/** Images with further files are large, and new ones with every change of these: those that nobody waits for any more go. */
+function removeOld(lab: Lab): void {
+  const cache = lab.outside(CACHE);
+  for (const name of readdirSync(cache).filter((one) => one.startsWith(WITH_FILES))) {
+    const { mtimeMs } = statSync(`${cache}/${name}`, { throwIfNoEntry: false }) ?? { mtimeMs: Infinity };
+    if (Date.now() - mtimeMs > HOUR) rmSync(`${cache}/${name}`, { force: true });
+  }
 }
 
 /** The version of the kernel that a guest gets. */

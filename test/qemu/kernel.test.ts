@@ -1,4 +1,6 @@
 import { fileURLToPath } from "node:url";
+import { inspect, type DeviceReport } from "vfiokit";
+import { VfioUserClient } from "@vfiokit/user";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ArcMatrix } from "./arcs.js";
 import { vfiokit } from "./cards.js";
@@ -8,12 +10,24 @@ import { mttyFacts, mttyMatrix } from "./mtty-facts.js";
 import { mttyModule } from "./mtty.js";
 import { Qemu } from "./qemu.js";
 import { slot } from "./tty.js";
+import { IOVA, useCounter, type CounterUse } from "./use-counter.js";
 import { Undo } from "./undo.js";
 
 const MINUTES = 60_000;
 const UUIDS = ["83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1002"] as const;
 const PORT = { id: "port0", addr: "0x10" };
 const COUNTER = slot(PORT);
+
+/** What a report has of the device itself: what may be done with its regions and interrupts is up to who is asked. */
+function looks({ device, config, regions, irqs }: DeviceReport) {
+  return {
+    device,
+    identity: config && [config.vendor, config.device, config.subsystem, config.class, config.revision],
+    capabilities: config?.capabilities.map(({ id }) => id),
+    regions: regions.map(({ index, size }) => [index, size]),
+    irqs: irqs.map(({ index, count }) => [index, count]),
+  };
+}
 
 /** A real kernel's VFIO, used by vfiokit in the guest: Linux's mtty, and our counter behind QEMU's vfio-user. */
 describeWithQemu("vfiokit on a kernel's VFIO", (lab) => {
@@ -22,6 +36,9 @@ describeWithQemu("vfiokit on a kernel's VFIO", (lab) => {
   let qemu: Qemu;
   let socket: string;
   let address: string;
+  /** What the counter's socket says of it, and what it does there. */
+  let served: DeviceReport;
+  let used: CounterUse;
 
   beforeAll(async () => {
     const scratch = lab.scratch();
@@ -31,8 +48,19 @@ describeWithQemu("vfiokit on a kernel's VFIO", (lab) => {
     const server = vfiokit("serve", "counter", ...options, "--socket-path", socket);
     undo.add(() => server.kill("SIGTERM"));
     await server.printed(/-device/);
-    const arcs = fileURLToPath(new URL("programs/arcs.ts", import.meta.url));
-    node = await guestNode(scratch.outside("bundle"), { arcs });
+    // Before QEMU takes the socket.
+    {
+      using client = await VfioUserClient.connect(socket);
+      const memory = client.shareMemory(4096);
+      await client.dmaMap({ address: BigInt(IOVA), memory });
+      used = await useCounter(client, memory.bytes);
+    }
+    served = await inspect(socket);
+    const program = (name: string) => fileURLToPath(new URL(`programs/${name}.ts`, import.meta.url));
+    node = await guestNode(scratch.outside("bundle"), {
+      arcs: program("arcs"),
+      "use-counter": program("use-counter"),
+    });
     const counter = { type: "unix", path: scratch.inside("counter") };
     qemu = await Qemu.start(lab, {
       memory: 1024,
@@ -117,8 +145,30 @@ describeWithQemu("vfiokit on a kernel's VFIO", (lab) => {
           device: 0x0102,
           members: [address],
         });
-        const report = await json(`info vfio:${address}`);
-        expect(report).toMatchObject({ device: { pci: true, reset: true }, kernel: { iommu: "type1v2" } });
+        const report = (await json(`info vfio:${address}`)) as DeviceReport;
+        expect(report).toMatchObject({ address: `vfio:${address}`, kernel: { iommu: "type1v2" } });
+        expect(looks(report)).toEqual(looks(served));
+      },
+      2 * MINUTES,
+    );
+
+    it(
+      "interrupts, writes to memory, is mapped and reset as over its socket, and refuses with a reason",
+      async () => {
+        const output = await qemu.guest.ok(`${node.command("use-counter")} vfio:${address}`, 60);
+        const { use, hot, refused } = JSON.parse(output) as Record<"use" | "hot" | "refused", unknown>;
+        expect(use).toEqual(used);
+        expect(hot).toEqual({ affected: [address], count: 0 });
+        const busy: unknown = expect.stringMatching(
+          /^EBUSY: vfio:.*: open\(\/dev\/vfio\/\d+\): EBUSY: another process has it open$/,
+        );
+        expect(refused).toEqual([
+          busy,
+          "EEXIST: VFIO_IOMMU_MAP_DMA: the kernel answered EEXIST: a part of the range is mapped already",
+          "ENOENT: VFIO_IOMMU_UNMAP_DMA: 0 of 4096 bytes were mapped",
+          "EINVAL: pread of 4 bytes at 0x0 of region 1: the kernel answered EINVAL: the region has no such bytes",
+        ]);
+        expect(used).toEqual({ vector: 0, status: 1, memory: 5, mapped: [0x5a, 0xa5], afterReset: [0, 0] });
       },
       2 * MINUTES,
     );

@@ -1,6 +1,7 @@
 import { Command, Option } from "commander";
-import { bindFunction, parsePciAddress, Sysfs, unbindFunction, type BindResult } from "@vfiokit/user/kernel";
+import { bindFunction, Sysfs, unbindFunction, type BindResult } from "@vfiokit/user/kernel";
 import { err, out } from "../output.js";
+import { pciAddress } from "../shared/device-name.js";
 import { sysfsOption } from "../shared/sysfs.js";
 
 interface BindCommandOptions {
@@ -18,14 +19,14 @@ export function bindCommand(): Command {
     .option("--force", "also while it is in use: a mounted disk, a network link that is up")
     .action((text: string, { driver, dryRun = false, force = false, json, sysfs }: BindCommandOptions) => {
       const options = { sysfs: new Sysfs(sysfs), driver, dryRun, force };
-      print(bindFunction(parsePciAddress(text), options), dryRun, json);
+      print(bindFunction(pciAddress(text), options), dryRun, json);
     });
 }
 
 /** `vfiokit unbind ADDRESS`. */
 export function unbindCommand(): Command {
   return shared("unbind").action((text: string, { dryRun = false, json, sysfs }: BindCommandOptions) =>
-    print(unbindFunction(parsePciAddress(text), { sysfs: new Sysfs(sysfs), dryRun }), dryRun, json),
+    print(unbindFunction(pciAddress(text), { sysfs: new Sysfs(sysfs), dryRun }), dryRun, json),
   );
 }
 
