@@ -1,3 +1,4 @@
+import { notingTraps } from "./noting-traps.js";
 import { cellName, keysName } from "./cell-name.js";
 import type { Watch } from "./watch.js";
 
@@ -33,34 +34,7 @@ function asObjectHandler(note: (target: object) => void): ProxyHandler<object> {
       note(target);
       return Reflect.set(target, key, value);
     },
-    defineProperty(target, key, field) {
-      note(target);
-      return Reflect.defineProperty(target, key, field);
-    },
-    deleteProperty(target, key) {
-      note(target);
-      return Reflect.deleteProperty(target, key);
-    },
-    ownKeys(target) {
-      note(target);
-      return Reflect.ownKeys(target);
-    },
-    getOwnPropertyDescriptor(target, key) {
-      note(target);
-      return Reflect.getOwnPropertyDescriptor(target, key);
-    },
-    isExtensible(target) {
-      note(target);
-      return Reflect.isExtensible(target);
-    },
-    preventExtensions(target) {
-      note(target);
-      return Reflect.preventExtensions(target);
-    },
-    setPrototypeOf(target, prototype) {
-      note(target);
-      return Reflect.setPrototypeOf(target, prototype);
-    },
+    ...notingTraps(note),
   };
 }
 

@@ -1,3 +1,4 @@
+import { notingTraps } from "./noting-traps.js";
 import { cellName, keysName } from "./cell-name.js";
 import { mayHide } from "./watch-kind.js";
 import type { Watch } from "./watch.js";
@@ -175,33 +176,6 @@ export function seeThrough(watch: Watch): ProxyHandler<object> {
       note(target);
       return Reflect.has(target, key);
     },
-    ownKeys(target) {
-      note(target);
-      return Reflect.ownKeys(target);
-    },
-    getOwnPropertyDescriptor(target, key) {
-      note(target);
-      return Reflect.getOwnPropertyDescriptor(target, key);
-    },
-    deleteProperty(target, key) {
-      note(target);
-      return Reflect.deleteProperty(target, key);
-    },
-    defineProperty(target, key, field) {
-      note(target);
-      return Reflect.defineProperty(target, key, field);
-    },
-    isExtensible(target) {
-      note(target);
-      return Reflect.isExtensible(target);
-    },
-    preventExtensions(target) {
-      note(target);
-      return Reflect.preventExtensions(target);
-    },
-    setPrototypeOf(target, prototype) {
-      note(target);
-      return Reflect.setPrototypeOf(target, prototype);
-    },
+    ...notingTraps(note),
   };
 }

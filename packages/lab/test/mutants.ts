@@ -12,6 +12,7 @@ export interface Mutant {
 
 const STRATEGY = "packages/core/src/reset/strategy.ts";
 const MACHINE = "packages/core/src/migration/machine.ts";
+const SESSION = "packages/core/src/migration/session.ts";
 const ENTRY = "packages/core/src/reset/entry.ts";
 const SET = "packages/core/src/reset/device-set.ts";
 const MEMORY_LOCK = "packages/core/src/reset/memory-lock.ts";
@@ -20,9 +21,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the generation is not looked at when a session is read",
     fails: "reset-complete",
-    file: MACHINE,
-    from: "return !session.closed && session.generation >= present;",
-    to: "return !session.closed;",
+    file: SESSION,
+    from: "return !this.closed && this.#generation >= present;",
+    to: "return !this.closed && present >= 0;",
   },
   {
     name: "a transition is not told that a reset overtook it",
