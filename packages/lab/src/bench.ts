@@ -12,13 +12,8 @@ import {
   type IdlePower,
 } from "@vfiokit/core";
 import { PciAf, PciAfCtrl, PciCommand, PciExp, PciExpDevctl, PciHeader, PciPm } from "@vfiokit/core/pci";
-import {
-  MigrationState,
-  hasSession,
-  migrationStateName,
-  type ResetStateRequirement,
-} from "@vfiokit/core/migration";
-import type { BarMapping } from "@vfiokit/core/lab";
+import { MigrationState, migrationStateName, type ResetStateRequirement } from "@vfiokit/core/migration";
+import { hasSession, migrationOf, type BarMapping } from "@vfiokit/core/lab";
 import { BAR_MEMORY, cardDefinition, type Card, type CardObserver, type Ops } from "./card.js";
 import type { Design } from "./design.js";
 import type { Invariant, Violation } from "./invariants.js";
@@ -126,7 +121,8 @@ export class Bench implements CardObserver {
   async explore(x: Exploration): Promise<void> {
     for (const { device, card } of this.slots) {
       // What a design keeps for each device is there from the start.
-      if (device.migration) await this.design.getState(device.migration, this.task);
+      const migration = migrationOf(device);
+      if (migration) await this.design.getState(migration, this.task);
       this.#before.set(card, card.hardware.resets);
     }
     x.invariant(() => {
@@ -169,7 +165,7 @@ export class Bench implements CardObserver {
 
   /** The state as a client is told it. */
   getState({ device }: Slot, task: Task): MigrationState | Promise<MigrationState> {
-    return this.design.getState(device.migration!, task);
+    return this.design.getState(migrationOf(device)!, task);
   }
 
   /** Runs what a task of the scenario does. A VfioError is an answer; anything else is a crash. */

@@ -14,15 +14,16 @@ const STRATEGY = "packages/core/src/reset/strategy.ts";
 const MACHINE = "packages/core/src/migration/machine.ts";
 const ENTRY = "packages/core/src/reset/entry.ts";
 const SET = "packages/core/src/reset/device-set.ts";
+const SESSION = "packages/core/src/migration/session.ts";
 const MEMORY_LOCK = "packages/core/src/reset/memory-lock.ts";
 
 export const mutants: readonly Mutant[] = [
   {
     name: "the generation is not looked at when a session is read",
     fails: "reset-complete",
-    file: MACHINE,
-    from: "return !session.closed && session.generation >= present;",
-    to: "return !session.closed;",
+    file: SESSION,
+    from: "return !this.closed && this.#generation >= present;",
+    to: "return !this.closed;",
   },
   {
     name: "a transition is not told that a reset overtook it",
@@ -56,12 +57,12 @@ export const mutants: readonly Mutant[] = [
     name: "the op runs before the memoryLock is released",
     fails: "no-cycle",
     file: MEMORY_LOCK,
-    from: "  device.memoryLock.upWrite(task);\n  return device.strategy.memoryLockReleased(device, task, outcome);",
+    from: "  device.memoryLock.upWrite(task);\n  return device.strategy.memoryLockReleased(device.resetView, task, outcome);",
     to: `  const done = () => {
     device.memoryLock.upWrite(task);
-    return device.strategy.memoryLockReleased(device, task, outcome);
+    return device.strategy.memoryLockReleased(device.resetView, task, outcome);
   };
-  const cleaning = device.strategy.pathDone(device, task, outcome);
+  const cleaning = device.strategy.pathDone(device.resetView, task, outcome);
   return cleaning ? cleaning.then(done) : done();`,
   },
   {
