@@ -17,8 +17,11 @@ const long = [
   "test/docs/{commands,demo-picture}.test.ts",
   "packages/user/test/server/fuzz.test.ts",
   "test/browser/**",
+  "test/faults/**",
+  "test/fuzz/**",
   "test/kill/**",
   "test/qemu/!(iommu|gpio).test.ts",
+  "test/soak/**",
 ];
 
 export default defineConfig({
@@ -39,7 +42,9 @@ export default defineConfig({
     // Two cores: file parallelism beyond that only adds noise to tests that talk to real processes.
     maxWorkers: 2,
     pool: "forks",
-    testTimeout: 20_000,
+    // What a test that hangs is told by: a busy machine takes ten times as long over an exploration as a free one.
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
     reporters: ["default", "./scripts/counts-reporter.js"],
   },
 });

@@ -11,7 +11,8 @@ const report = await runLab({
   designs,
   scenarios: choose("all"),
   onProgress: ({ done, total, executions, design }) => {
-    if (done % 50 === 0) console.error(`${done} of ${total} scenarios, ${executions} executions, now ${design}`);
+    if (done % 50 === 0)
+      console.error(`${done} of ${total} scenarios, ${executions} executions, now ${design}`);
   },
 });
 const page = readFileSync(file, "utf8");
@@ -26,7 +27,7 @@ const rows = invariantNames.map((invariant) =>
     ...names.map((name) => {
       const found = cell(name, invariant);
       if (!found) return "-";
-      const verdict = found.verdict === "pass" ? "pass" : "**FAIL**";
+      const verdict = found.verdict === "pass" ? "pass" : `**${found.verdict.toUpperCase()}**`;
       return `${verdict} ${found.executions}${found.exhausted ? "" : "+"}`;
     }),
   ].join(" | "),

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Makes the QEMU laboratory: a Debian trixie chroot with QEMU 11 (from backports) and a guest kernel.
+# Makes the QEMU laboratory: a Debian trixie chroot with QEMU 11 (from backports), a guest kernel, and what it takes to
+# build Linux's own tests and its sample mdev driver for the guest: the kernel's source, its headers, a compiler. That
+# driver needs Debian's full kernel: the cloud one has no mediated devices.
 #
 # QEMU's vfio-user client needs version 10.1 or newer, which no stable Debian release carries yet; a chroot
 # keeps it away from the host's own packages. Needs root and debootstrap, takes two to three minutes,
@@ -10,7 +12,7 @@ set -euo pipefail
 
 root=${1:-${VFIOKIT_QEMU_ROOT:-/var/cache/vfiokit/qemu}}
 # Raised whenever the recipe below changes, so that an older chroot is completed and not trusted.
-recipe=1
+recipe=3
 stamp=$root/.vfiokit-recipe
 
 if [ "$(cat "$stamp" 2>/dev/null)" = "$recipe" ]; then
@@ -42,6 +44,10 @@ in_root() { chroot "$root" /usr/bin/env DEBIAN_FRONTEND=noninteractive LC_ALL=C.
 in_root apt-get update -q
 in_root apt-get install -y -q --no-install-recommends -t trixie-backports qemu-system-x86 linux-image-cloud-amd64
 in_root apt-get install -y -q --no-install-recommends busybox-static cpio pciutils kmod
+# All of one version.
+in_root apt-get install -y -q --no-install-recommends -t trixie-backports \
+  linux-image-amd64 linux-headers-amd64 linux-source linux-libc-dev
+in_root apt-get install -y -q --no-install-recommends gcc-14 make libc6-dev uuid-dev xz-utils
 in_root apt-get clean
 
 in_root qemu-system-x86_64 --version

@@ -3,9 +3,8 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Lab } from "./lab.js";
+import { CACHE, type Lab } from "./lab.js";
 
-const CACHE = "/var/cache/vfiokit";
 /** Static: the guest has no C library. */
 const FLAGS = ["-static", "-s", "-O1", "-Wall", "-Wextra", "-Werror"];
 

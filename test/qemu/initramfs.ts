@@ -5,7 +5,7 @@ import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CpioWriter } from "./cpio.js";
 import { guestProgram } from "./guest-program.js";
-import type { Lab } from "./lab.js";
+import { CACHE, type Lab } from "./lab.js";
 
 /** Where a guest's kernel and its initramfs are, as QEMU in the chroot names them. */
 export interface GuestImage {
@@ -14,50 +14,67 @@ export interface GuestImage {
 }
 
 const INIT = fileURLToPath(new URL("guest/init", import.meta.url));
-const CACHE = "/var/cache/vfiokit";
 /** Programs of the chroot that busybox has no equal of. */
 const PROGRAMS = ["/usr/bin/lspci", "/usr/bin/setpci"];
 
+/** What a guest has beside busybox, lspci and our init. */
+export interface GuestContent {
+  /** Debian's full kernel instead of the one for clouds. */
+  readonly fullKernel?: boolean;
+  /** Kernel modules, which the guest loads with `modprobe`: they come with what they depend on. */
+  readonly modules?: readonly string[];
+  /** C programs of the folder guest, for its /bin. */
+  readonly programs?: readonly string[];
+  /** Static programs for its /bin, by their paths in the chroot. */
+  readonly otherPrograms?: readonly string[];
+  /** Further files: their paths in the guest, and on this machine. */
+  readonly files?: ReadonlyMap<string, string>;
+}
+
 /**
- * Builds the guest's whole userland from files of the chroot: busybox, lspci with its libraries, our init,
- * the named kernel modules with what they depend on (the guest loads them with `modprobe`), and the named C programs
- * of the folder guest.
- *
+ * Builds the guest's whole userland from files of the chroot, and what else it is to have.
  * Kept in the chroot under a hash of what goes in, so that only the first boot pays for it.
  */
-export function guestImage(
-  lab: Lab,
-  modules: readonly string[] = [],
-  programs: readonly string[] = [],
-): GuestImage {
-  const kernel = newestKernel(lab);
+export function guestImage(lab: Lab, content: GuestContent = {}): GuestImage {
+  const { fullKernel = false, modules = [], programs = [], otherPrograms = [] } = content;
+  const files = content.files ?? new Map<string, string>();
+  const kernel = newestKernel(lab, fullKernel);
   const version = kernel.slice(kernel.indexOf("-") + 1);
   const moduleFiles = withDependencies(lab, version, modules);
-  const compiled = new Map(programs.map((name) => [name, guestProgram(lab, name)]));
+  const compiled = new Map([
+    ...programs.map((name) => [name, guestProgram(lab, name)] as const),
+    ...otherPrograms.map((path) => [basename(path), path] as const),
+  ]);
   const key = createHash("sha256");
-  const files = [
+  const inChroot = [
     "/usr/bin/busybox",
     ...PROGRAMS,
     ...moduleFiles.map(({ file }) => file),
     ...compiled.values(),
   ];
-  for (const path of files) {
-    key.update(path).update(readFileSync(lab.outside(path)));
-  }
+  for (const path of inChroot) key.update(path).update(readFileSync(lab.outside(path)));
+  for (const [path, source] of files) key.update(path).update(readFileSync(source));
   key.update(readFileSync(INIT)).update(readFileSync(fileURLToPath(import.meta.url)));
   const initramfs = `${CACHE}/initramfs-${version}-${key.digest("hex").slice(0, 16)}.cpio`;
   if (!existsSync(lab.outside(initramfs))) {
     mkdirSync(lab.outside(CACHE), { recursive: true });
     // Two test files may build it at once: each writes its own and the last rename wins.
     const draft = `${lab.outside(initramfs)}.${process.pid}`;
-    writeFileSync(draft, build(lab, version, moduleFiles, compiled));
+    writeFileSync(draft, build(lab, version, moduleFiles, compiled, files));
     renameSync(draft, lab.outside(initramfs));
   }
   return { kernel: `/boot/${kernel}`, initramfs };
 }
 
-function newestKernel(lab: Lab): string {
-  const kernels = readdirSync(lab.outside("/boot")).filter((name) => name.startsWith("vmlinuz-"));
+/** The version of the kernel that a guest gets. */
+export function kernelVersion(lab: Lab, fullKernel: boolean): string {
+  return newestKernel(lab, fullKernel).slice("vmlinuz-".length);
+}
+
+function newestKernel(lab: Lab, full: boolean): string {
+  const kernels = readdirSync(lab.outside("/boot")).filter(
+    (name) => name.startsWith("vmlinuz-") && name.includes("-cloud-") !== full,
+  );
   const newest = kernels.sort(new Intl.Collator("en", { numeric: true }).compare).at(-1);
   if (newest === undefined) throw new Error(`${lab.root}/boot has no kernel`);
   return newest;
@@ -104,6 +121,7 @@ function build(
   version: string,
   modules: readonly ModuleFile[],
   programs: ReadonlyMap<string, string>,
+  files: ReadonlyMap<string, string>,
 ): Buffer {
   const cpio = new CpioWriter();
   for (const folder of ["proc", "sys", "dev", "tmp", "etc"]) cpio.directory(folder);
@@ -120,6 +138,8 @@ function build(
   }
   for (const [name, path] of programs) cpio.file(`bin/${name}`, readFileSync(lab.outside(path)));
   for (const library of libraries) cpio.file(library.slice(1), readFileSync(lab.outside(library)));
+
+  for (const [path, source] of files) cpio.file(path, readFileSync(source));
 
   const folder = `lib/modules/${version}`;
   // Uncompressed: the guest's modprobe need not know how Debian compresses its modules.

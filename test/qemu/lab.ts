@@ -1,6 +1,17 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe } from "vitest";
+
+/** Where tests keep what they made once, in the chroot. */
+export const CACHE = "/var/cache/vfiokit";
+const SETUP = "scripts/qemu-setup.sh";
+
+/** What the chroot's stamp has to say. */
+function recipe(): string {
+  const script = readFileSync(fileURLToPath(new URL(`../../${SETUP}`, import.meta.url)), "utf8");
+  return /^recipe=(\d+)$/m.exec(script)![1]!;
+}
 
 /**
  * The laboratory: a chroot with QEMU and a guest kernel, made by scripts/qemu-setup.sh.
@@ -14,8 +25,10 @@ export class Lab {
   /** The laboratory of this machine, or the reason why there is none. */
   static find(): Lab | { missing: string } {
     const root = process.env["VFIOKIT_QEMU_ROOT"] ?? "/var/cache/vfiokit/qemu";
-    if (!existsSync(join(root, ".vfiokit-recipe"))) {
-      return { missing: `no QEMU chroot at ${root}: scripts/qemu-setup.sh makes it` };
+    const stamp = join(root, ".vfiokit-recipe");
+    if (!existsSync(stamp)) return { missing: `no QEMU chroot at ${root}: ${SETUP} makes it` };
+    if (readFileSync(stamp, "utf8").trim() !== recipe()) {
+      return { missing: `the QEMU chroot ${root} is older than these tests: ${SETUP} adds what it lacks` };
     }
     if (process.getuid?.() !== 0) return { missing: `entering the chroot ${root} needs root` };
     return new Lab(root);

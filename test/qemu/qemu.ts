@@ -1,6 +1,6 @@
 import { Child } from "./child.js";
 import { Guest } from "./guest.js";
-import { guestImage } from "./initramfs.js";
+import { guestImage, type GuestContent } from "./initramfs.js";
 import type { Lab, Scratch } from "./lab.js";
 import { Qmp } from "./qmp.js";
 import { Listener, within } from "./wait.js";
@@ -13,7 +13,7 @@ export interface DeviceOptions {
   readonly [property: string]: unknown;
 }
 
-export interface QemuOptions {
+export interface QemuOptions extends GuestContent {
   /** Devices to start with, in this order. */
   readonly devices?: readonly DeviceOptions[];
   /** Slots whose device can be unplugged, and reset through its bus. */
@@ -22,10 +22,6 @@ export interface QemuOptions {
   readonly memory?: number;
   /** An Intel IOMMU between the devices and the memory, switched on in the guest. */
   readonly iommu?: boolean;
-  /** Kernel modules that the guest shall be able to load. */
-  readonly modules?: readonly string[];
-  /** C programs of the folder guest that the guest shall have in /bin. */
-  readonly programs?: readonly string[];
   readonly kernelArgs?: string;
   /** Further command line options. */
   readonly machineArgs?: readonly string[];
@@ -50,7 +46,7 @@ export class Qemu {
 
   /** Starts a machine and waits until its guest takes commands: about five seconds on an idle machine. */
   static async start(lab: Lab, options: QemuOptions = {}): Promise<Qemu> {
-    const image = guestImage(lab, options.modules, options.programs);
+    const image = guestImage(lab, options);
     const scratch = lab.scratch();
     const listeners: Listener[] = [];
     const listen = async (name: string): Promise<Listener> => {

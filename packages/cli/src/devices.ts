@@ -67,14 +67,16 @@ const counter: ServedDevice = {
           "sparse",
         ]),
       )
+      .addOption(new Option("--msix", "MSI-X beside MSI, its table in BAR 4"))
       .addHelpText("after", "\nSeveral functions listen at PATH.0, PATH.1 and so on.");
   },
   async open(options) {
     const { counterCard } = await import("@vfiokit/devices");
     const functions = options["functions"] as number;
     const scratch = options["scratch"] as Scratch | undefined;
+    const msix = options["msix"] as boolean | undefined;
     return {
-      definitions: counterCard({ functions, ...(scratch && { scratch }) }),
+      definitions: counterCard({ functions, ...(scratch && { scratch }), ...(msix && { msix }) }),
       ends: {},
       json: {},
       usesStdout: false,

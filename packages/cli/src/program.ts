@@ -51,6 +51,26 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./info/command.js")).infoCommand(),
   },
   {
+    name: "reset",
+    description: "Resets a served device, or one of the kernel's VFIO.",
+    load: async () => (await import("./reset/command.js")).resetCommand(),
+  },
+  {
+    name: "list",
+    description: "Lists PCI functions and mediated devices: their drivers, their IOMMU groups.",
+    load: async () => (await import("./list/command.js")).listCommand(),
+  },
+  {
+    name: "bind",
+    description: "Gives a PCI function to vfio-pci.",
+    load: async () => (await import("./bind/command.js")).bindCommand(),
+  },
+  {
+    name: "unbind",
+    description: "Gives a PCI function back to the driver that the kernel has for it.",
+    load: async () => (await import("./bind/command.js")).unbindCommand(),
+  },
+  {
     name: "ctl",
     description: "Administers a served device or a relay.",
     load: async () => (await import("./ctl/command.js")).ctlCommand(),

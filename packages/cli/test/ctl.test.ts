@@ -60,10 +60,31 @@ describe("vfiokit serve: the control socket", () => {
     expect(server.stdout).not.toContain("vfiokit ctl");
     const { code, stderr } = await Vfiokit.run("ctl", dir.file("s"), "info");
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^error: .*no answer of a control socket.*\n$/);
+    expect(stderr).toMatch(/^error: .*s\.ctl: no control socket there.* \(--control: it is one\)\n$/);
     // The device's own socket has survived that.
     using client = await VfioUserClient.connect(dir.file("s"));
     expect((await client.getInfo()).numRegions).toBe(9);
+  });
+
+  it("sends nothing to a socket that has no control socket beside it: libvfio-user's sample ends at JSON", async () => {
+    using dir = scratch();
+    const got: Buffer[] = [];
+    let connections = 0;
+    const foreign = createServer((socket) => {
+      connections++;
+      socket.on("data", (bytes) => got.push(bytes));
+    }).listen(dir.file("sample.sock"));
+    await once(foreign, "listening");
+    for (const command of ["info", "reset", "tasks", "migration"]) {
+      const { code, stderr } = await Vfiokit.run("ctl", dir.file("sample.sock"), command);
+      expect({ code, stderr }).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining("no control socket there") as string,
+      });
+    }
+    expect([connections, got]).toEqual([0, []]);
+    foreign.close();
+    await once(foreign, "close");
   });
 
   it("--ctl-path: it is there; --json tells where", async () => {
@@ -71,7 +92,9 @@ describe("vfiokit serve: the control socket", () => {
     await using server = await serial(dir.file("s"), "--ctl-path", dir.file("admin"), "--json");
     expect(readdirSync(dir.path)).toEqual(["admin", "s"]);
     expect(JSON.parse(server.stdout)).toMatchObject({ socket: dir.file("s"), ctl: dir.file("admin") });
-    expect(lines(await Vfiokit.run("ctl", dir.file("admin"), "info"))[0]).toBe("serial (1b36:0002)");
+    expect(lines(await Vfiokit.run("ctl", "--control", dir.file("admin"), "info"))[0]).toBe(
+      "serial (1b36:0002)",
+    );
   });
 
   it("a file at its path is left alone, and the server does not start", async () => {
@@ -280,14 +303,14 @@ describe("vfiokit ctl", () => {
     const none = await Vfiokit.run("ctl", other.file("none"), "info");
     expect(none).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^error: .*ENOENT.*\n$/) as unknown,
+      stderr: expect.stringMatching(/^error: .*none\.ctl: no control socket there.*\n$/) as unknown,
     });
-    const babble = createServer((peer) => peer.end("hello\n")).listen(other.file("babble"));
+    const babble = createServer((peer) => peer.end("hello\n")).listen(other.file("babble.ctl"));
     await once(babble, "listening");
-    const wrong = await Vfiokit.run("ctl", other.file("babble"), "info");
+    const wrong = await Vfiokit.run("ctl", other.file("babble.ctl"), "info");
     babble.close();
     expect(wrong.code).toBe(1);
-    expect(wrong.stderr).toMatch(/^error: .*babble: no answer of a control socket.*\n$/);
+    expect(wrong.stderr).toMatch(/^error: .*babble\.ctl: no answer of a control socket.*\n$/);
   });
 
   it("remove: there is no way back", async () => {

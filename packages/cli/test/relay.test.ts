@@ -4,6 +4,8 @@ import { VfioUserClient } from "@vfiokit/user";
 import { scratch, Vfiokit } from "./vfiokit.js";
 
 const CONFIG = 7;
+/** The serial card's register that does nothing. */
+const SCRATCH = 7;
 
 async function serve(socket: string): Promise<Vfiokit> {
   const server = Vfiokit.start(["serve", "serial", "--socket-path", socket, "--chardev", "null"]);
@@ -56,6 +58,48 @@ describe("vfiokit relay", () => {
     expect(await relay.kill("SIGTERM")).toBe(0);
     expect(existsSync(listen)).toBe(false);
     expect(existsSync(`${listen}.ctl`)).toBe(false);
+  }, 60_000);
+
+  it("is saved while its client goes on, and restored where there is no client", async () => {
+    using folder = scratch();
+    const [a, b, listen, image] = ["a", "b", "relay", "image"].map((name) => folder.file(name)) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    await using _serverA = await serve(a);
+    await using _serverB = await serve(b);
+    await using relay = Vfiokit.start(["relay", "--listen", listen, "--connect", a]);
+    await relay.says(new RegExp(`"path":"${listen}"`));
+    const client = await VfioUserClient.connect(listen);
+    await client.regionWrite(0, SCRATCH, Uint8Array.of(0x5a));
+
+    const saved = await Vfiokit.run("save", "--json", listen, image);
+    expect(saved).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.parse(saved.stdout)).toMatchObject({
+      socket: listen,
+      identity: { vendor: 0x1b36, device: 2 },
+    });
+    const byte = new Uint8Array(1);
+    await client.regionRead(0, SCRATCH, byte);
+    expect(byte[0]).toBe(0x5a);
+
+    // Not under a client.
+    const refused = await Vfiokit.run("restore", image, listen);
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+    expect(refused.stderr).toContain(`${listen}: the relay's client uses the device`);
+    await client.regionWrite(0, SCRATCH, Uint8Array.of(0));
+    client.close();
+    await relay.says(/connection ended/, "stderr");
+    expect(await Vfiokit.run("restore", image, listen)).toMatchObject({ code: 0, stderr: "" });
+    expect(await Vfiokit.run("save", listen, folder.file("again"))).toMatchObject({ code: 0, stderr: "" });
+    for (const socket of [listen, b]) {
+      if (socket === b) expect(await Vfiokit.run("restore", image, b)).toMatchObject({ code: 0, stderr: "" });
+      using next = await VfioUserClient.connect(socket);
+      await next.regionRead(0, SCRATCH, byte);
+      expect(byte[0]).toBe(0x5a);
+    }
   }, 60_000);
 
   it("starts the next server by a command, when the first one was killed", async () => {

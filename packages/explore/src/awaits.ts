@@ -1,5 +1,6 @@
 import type { AsyncIdentity } from "./identity.js";
-import { watchOutside } from "./outside.js";
+import { holdCallbacks } from "./callbacks.js";
+import { isOnlyTold, watchOutside } from "./outside.js";
 
 /** What is seen of awaits of an explored program's promises. `T` is a line of execution. */
 export interface AwaitObserver<T> {
@@ -11,6 +12,10 @@ export interface AwaitObserver<T> {
   ready(thread: T, go: () => void): void;
   /** The thread awaits what is no promise, and cannot be held back. */
   escaped(thread: T, place: string): void;
+  /** The thread has queued a callback that cannot be held back. */
+  unheld(thread: T, place: string): void;
+  /** The event under way. */
+  at(): number;
   /** It has begun something that ends when the world outside says so: a real timer, a request. */
   outside(thread: T): void;
 }
@@ -50,7 +55,7 @@ class Stand extends Promise<unknown> {
  */
 export class Awaits<T extends object> {
   /** Promises of the explorer's own, and whose they are: what follows is a scheduling point already. */
-  readonly #mine = new WeakMap<Promise<unknown>, T>();
+  readonly #mine = new WeakMap<Promise<unknown>, { readonly thread: T; readonly at: number }>();
   #restore: (() => void) | undefined;
   /** Registers natively just now: the hooks see that too. */
   #native = 0;
@@ -67,8 +72,16 @@ export class Awaits<T extends object> {
   /** The thread's direct `await` of this promise is no point of its own. */
   mine<P extends Promise<unknown>>(promise: P): P {
     const thread = this.identity.getStore();
-    if (thread) this.#mine.set(promise, thread);
+    if (thread) this.#mine.set(promise, { thread, at: this.observer.at() });
     return promise;
+  }
+
+  /** Only the first await, and only in the piece that made the promise: later, it may have settled long ago. */
+  #isMine(promise: Promise<unknown>, thread: T): boolean {
+    const mine = this.#mine.get(promise);
+    if (!mine) return false;
+    this.#mine.delete(promise);
+    return mine.thread === thread && mine.at === this.observer.at();
   }
 
   /** `promise.then`, not held back. */
@@ -111,12 +124,15 @@ export class Awaits<T extends object> {
         return isPlain ? value : Reflect.apply(nativeResolve, this, [value]);
       },
     });
+    const putBack = holdCallbacks((run) => this.#held(run));
     const stopWatching = watchOutside(
       () => this.identity.getStore() !== undefined,
       () => this.observer.outside(this.identity.getStore()!),
+      () => this.#queued(),
     );
     this.#restore = () => {
       stopWatching?.();
+      putBack();
       stopHook?.();
       void Object.defineProperty(prototype, "constructor", constructor);
       void Object.defineProperty(prototype, "then", then);
@@ -132,7 +148,7 @@ export class Awaits<T extends object> {
   #then(promise: Promise<unknown>, fulfilled: OnFulfilled, rejected: OnRejected): Promise<unknown> {
     this.#looked = false;
     const thread = this.identity.getStore();
-    if (!thread || !this.observer.explores(thread) || this.#mine.get(promise) === thread)
+    if (!thread || !this.observer.explores(thread) || this.#isMine(promise, thread))
       return this.#register(promise, fulfilled, rejected);
     return new Promise((resolve, reject) => {
       const later = (callback: (value: unknown) => unknown) => (value: unknown) =>
@@ -152,6 +168,21 @@ export class Awaits<T extends object> {
         typeof rejected === "function" ? later(rejected) : reject,
       );
     });
+  }
+
+  /** What `nextTick` or `queueMicrotask` is to call instead: it has its place in the queue, and is a piece of its own. */
+  #held(run: () => void): (() => void) | undefined {
+    const thread = this.identity.getStore();
+    if (!thread || !this.observer.explores(thread) || isOnlyTold()) return undefined;
+    return () => this.observer.ready(thread, () => this.identity.run(thread, run));
+  }
+
+  /** A callback is queued by a copy of `nextTick` or `queueMicrotask` that was taken before the exploration began. */
+  #queued(): void {
+    const thread = this.identity.getStore();
+    if (!thread || !this.observer.explores(thread)) return;
+    const place = placeOf(new Error().stack);
+    if (place) this.observer.unheld(thread, place);
   }
 
   #register(promise: Promise<unknown>, fulfilled: OnFulfilled, rejected: OnRejected): Promise<unknown> {
@@ -181,9 +212,14 @@ export class Awaits<T extends object> {
 }
 
 /** Where the program awaits, as file:line. Undefined: it is not the program, but the platform within. */
-function placeOf(stack = ""): string | undefined {
+export function placeOf(stack = ""): string | undefined {
   for (const line of stack.split("\n").slice(1)) {
-    if (/[\\/]explore[\\/](?:src|dist)[\\/]|node:internal[\\/]promise_hooks/.test(line)) continue;
+    if (
+      /[\\/]explore[\\/](?:src|dist)[\\/]|node:async_hooks|node:internal[\\/](?:promise_hooks|async_hooks|process[\\/]task_queues)/.test(
+        line,
+      )
+    )
+      continue;
     const [, place] = /[( ]((?:\/|file:|[A-Za-z]:\\)[^()]*:\d+):\d+\)?$/.exec(line) ?? [];
     return place?.replace(/^file:\/\//, "");
   }

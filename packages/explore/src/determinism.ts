@@ -9,7 +9,7 @@ import type { Execution } from "./execution.js";
  * @throws NotDeterministic naming the event that differs
  */
 export function compareEvents(before: Execution, now: Execution, count: number): void {
-  if (before.unknown.size > 0 || now.unknown.size > 0) return; // no proof comes of it anyway
+  if (isUnknown(before) || isUnknown(now)) return; // no proof comes of it anyway
   for (let i = 0; i < count; i++) {
     const [first, again] = [before.events[i], now.events[i]];
     if (!first && !again) return;
@@ -29,8 +29,12 @@ export function compareEvents(before: Execution, now: Execution, count: number):
 export function compareWhole(before: Execution, now: Execution): void {
   compareEvents(before, now, Infinity);
   const [first, again] = [endOf(before), endOf(now)];
-  if (first !== again && before.unknown.size + now.unknown.size === 0)
+  if (first !== again && !isUnknown(before) && !isUnknown(now))
     throw new NotDeterministic(`it ended with ${first} the first time, and now with ${again}`);
+}
+
+function isUnknown({ findings }: Execution): boolean {
+  return findings.unknown.size > 0;
 }
 
 function what({ events, threads }: Execution, index: number): string {
@@ -39,11 +43,11 @@ function what({ events, threads }: Execution, index: number): string {
   return `${event.label} of ${threads.find(({ key }) => key === event.thread)?.name ?? event.thread}`;
 }
 
-function endOf({ failures, threads }: Execution): string {
+function endOf({ findings, threads }: Execution): string {
   const unended = threads.filter(({ mustEnd, ended }) => mustEnd && !ended).map(({ name }) => name);
   // What a check says may count executions.
   const parts = [
-    ...failures.map(({ message }) => message.replace(/\d+/g, "#")),
+    ...findings.failures.map(({ message }) => message.replace(/\d+/g, "#")),
     ...unended.map((name) => `${name} waiting`),
   ];
   return parts.length > 0 ? parts.join("; ") : "no failure";

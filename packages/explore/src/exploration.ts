@@ -78,6 +78,8 @@ export function exploration(execution: Execution, checks: Checks): Exploration {
   const threads = new Map<TaskHandle, Thread>();
   const x: Exploration = {
     task(name, run) {
+      if (execution.isOver)
+        throw new Error(`x.task("${name}") in x.finally: all tasks have ended, and this one would never run`);
       const controller = new AbortController();
       const task = new Task(name, { signal: controller.signal });
       const thread = execution.start(task, () => run(task));

@@ -1,8 +1,8 @@
-import type { AwaitsAre, PlainFields } from "./execution.js";
+import type { AwaitsAre, PlainFields } from "./assumptions.js";
 import type { Body } from "./exploration.js";
 import { Needs, NO_KNOWLEDGE } from "./needs.js";
 import { pctPicker, randomPicker } from "./random.js";
-import { boundsOf, foundFailure, promisesOf, verdictOf, type ExploreReport } from "./report.js";
+import { foundFailure, reportOf, type ExploreReport } from "./report.js";
 import { Runner } from "./run.js";
 import { parseSchedule, replayPicker } from "./schedule.js";
 import { exploreSubtree, PROGRESS_EVERY } from "./subtree.js";
@@ -66,15 +66,7 @@ export async function explore(body: Body, options: ExploreOptions = {}): Promise
   const begun = performance.now();
   const whole = { prefix: [], sleep: {}, knowledge: NO_KNOWLEDGE, executions: maxExecutions };
   const result = await exploreSubtree(body, whole, { ...options, strategy });
-  const { executions, pruned, events, maxDepth, tasks, failures } = result;
-  return {
-    ...verdictOf(result),
-    bounds: boundsOf(options),
-    ...promisesOf(options),
-    ...{ executions, pruned, events, maxDepth, tasks },
-    time: performance.now() - begun,
-    failures,
-  };
+  return reportOf({ ...result, time: performance.now() - begun }, options);
 }
 
 /** Schedules chosen at random. */
@@ -95,20 +87,12 @@ async function sample(
         : pctPicker(seed + executions, depth, Math.max(counts.maxDepth, 10));
     const execution = await runner.run(picker, needs);
     tally.begin();
-    if (execution.again) continue;
+    if (execution.findings.again) continue;
     tally.add(execution, needs);
     if (tally.failures.length > 0 && !options.keepGoing) break;
     if (tally.executions % PROGRESS_EVERY === 0) options.onProgress?.(tally.progress);
   }
-  const { counts, time, failures } = tally;
-  return {
-    ...verdictOf({ failures, ended: false, bounded: false, ...tally.basis }),
-    bounds: boundsOf(options),
-    ...promisesOf(options),
-    ...counts,
-    time,
-    failures,
-  };
+  return reportOf({ ...tally.found, ended: false, bounded: false }, options);
 }
 
 /** Runs one schedule, as a report gave it. */
@@ -117,21 +101,15 @@ export async function replay(
   schedule: string,
   options: ExploreOptions = {},
 ): Promise<ExploreReport> {
-  const begun = performance.now();
+  const tally = new Tally();
   const { threads, ...known } = parseSchedule(schedule);
   const needs = new Needs({ ...NO_KNOWLEDGE, ...known });
   using runner = (await Runner.inTurn(body, options, undefined))!;
   let execution = await runner.run(replayPicker(threads), needs);
-  while (execution.again) execution = await runner.run(replayPicker(threads), needs);
-  const tally = new Tally();
+  while (execution.findings.again) execution = await runner.run(replayPicker(threads), needs);
   tally.begin();
   tally.add(execution, needs);
-  return {
-    ...verdictOf({ failures: execution.failures, ended: false, bounded: false, ...tally.basis }),
-    bounds: {},
-    ...promisesOf(options),
-    ...tally.counts,
-    time: performance.now() - begun,
-    failures: execution.failures.map((failure) => foundFailure(execution, failure, needs)),
-  };
+  const failures = execution.findings.failures.map((failure) => foundFailure(execution, failure, needs));
+  const { plainFields, awaits } = options; // bounds play no part
+  return reportOf({ ...tally.found, failures, ended: false, bounded: false }, { plainFields, awaits });
 }

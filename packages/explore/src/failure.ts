@@ -16,5 +16,7 @@ export type FailureKind =
   | "assertion"
   /** A promise was rejected and nobody looked. */
   | "unhandled-rejection"
+  /** A callback threw, and nobody caught it: Node would have ended the process. */
+  | "uncaught-exception"
   /** The validator of lock orders reported a problem. */
   | "lockdep";

@@ -5,7 +5,7 @@ export type FootprintData = readonly string[];
  * Stands for all plain fields: those that the explorer does not see. An event that may use any of them changes it; one
  * that names those that it uses looks at it, and changes them.
  */
-export const FIELDS = "fields";
+const FIELDS = "fields";
 
 /**
  * What one event touched: locks, variables, signals, by their stable name, and whether it could change them. Two

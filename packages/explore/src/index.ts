@@ -9,11 +9,11 @@ export {
   type SubtreeOptions,
   type SubtreeResult,
 } from "./subtree.js";
-export type { Demand } from "./dpor.js";
+export type { Demand } from "./demand.js";
 export type { FootprintData } from "./footprint.js";
 export type { Detail, Knowledge } from "./needs.js";
 export { minimise, type MinimiseOptions } from "./minimise.js";
-export type { AwaitsAre, PlainFields } from "./execution.js";
+export type { AwaitsAre, PlainFields } from "./assumptions.js";
 export type { Body, Exploration, SharedCell, StepOptions, TaskHandle } from "./exploration.js";
 export { exitCodeOf, formatFailure, formatReport } from "./report.js";
 export type { Bounds, ExploreReport, FoundFailure, TraceEvent, Verdict } from "./report.js";

@@ -1,3 +1,5 @@
+import { isHolding } from "./callbacks.js";
+
 declare global {
   interface ErrorConstructor {
     stackTraceLimit: number;
@@ -24,7 +26,7 @@ interface ProcessLike {
 const INSIDE: ReadonlySet<string> = new Set(["PROMISE", "TickObject", "Microtask"]);
 
 /** Writes to the console, or reports of the validator's, on which no task waits. */
-function isOnlyTold(): boolean {
+export function isOnlyTold(): boolean {
   const before = Error.stackTraceLimit;
   Error.stackTraceLimit = 50;
   const { stack = "" } = new Error();
@@ -36,12 +38,20 @@ function isOnlyTold(): boolean {
  * Calls `begun` when a task begins something that the world outside ends: a real timer, a request, a read of a file.
  * @returns what ends that, or undefined where nothing tells
  */
-export function watchOutside(isTask: () => boolean, begun: () => void): (() => void) | undefined {
+export function watchOutside(
+  isTask: () => boolean,
+  begun: () => void,
+  queued: () => void,
+): (() => void) | undefined {
   const { process } = globalThis as unknown as { process?: ProcessLike };
   const hooks = process?.getBuiltinModule?.("node:async_hooks");
   const hook = hooks?.createHook?.({
     init: (_id, type, _triggerId, resource) => {
-      if (INSIDE.has(type) || !isTask()) return;
+      if (type === "PROMISE" || !isTask()) return;
+      if (INSIDE.has(type)) {
+        if (!isHolding() && !isOnlyTold()) queued();
+        return;
+      }
       // A library's own, to keep its callers' contexts: what it waits for comes by a way of its own.
       if (resource instanceof hooks.AsyncResource || isOnlyTold()) return;
       begun();

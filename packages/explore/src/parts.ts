@@ -1,9 +1,10 @@
-import { toBeTried, type Demand } from "./dpor.js";
+import { toBeTried, type Demand } from "./demand.js";
 import type { ExploreOptions } from "./explore.js";
 import { KnowledgePool } from "./knowledge-pool.js";
 import type { Knowledge } from "./needs.js";
-import { boundsOf, promisesOf, verdictOf, type ExploreReport } from "./report.js";
-import type { Sleep, SubtreeJob, SubtreeResult } from "./subtree.js";
+import { Part, Place, type Item } from "./places.js";
+import { reportOf, type ExploreReport } from "./report.js";
+import type { SubtreeJob, SubtreeResult } from "./subtree.js";
 import { Tally } from "./tally.js";
 
 /** Runs a job somewhere. It may be run twice, or anew when whoever ran it is lost: the result is the same. */
@@ -54,94 +55,11 @@ export async function exploreParts(run: RunSubtree, options: PartsOptions = {}):
     await pass.finished;
     // What events touch was not known well enough: as in `explore`, the search begins anew.
   } while (!pass.stopped && options.maxExecutions === undefined && pool.takeOutdated());
-  const { counts, failures, time } = tally;
-  const { ended, bounded } = pass;
-  return {
-    ...verdictOf({ failures, ended, bounded, ...tally.basis }),
-    bounds: boundsOf(options),
-    ...promisesOf(options),
-    ...counts,
-    time,
-    failures,
-  };
+  return reportOf({ ...tally.found, ended: pass.ended, bounded: pass.bounded }, options);
 }
 
 function reduces({ strategy, maxPreemptions }: PartsOptions): boolean {
   return strategy !== "all" && maxPreemptions === undefined;
-}
-
-/** What comes of a part, in the order of the search. */
-type Item = { readonly demand: Demand } | { readonly result: SubtreeResult };
-
-/** A thread tried at a place, and all that comes of it. */
-class Part {
-  /** What has come of it that nobody has taken. */
-  readonly out: Item[] = [];
-  /** Nothing more will come. */
-  done = false;
-  /** What the thread's event touched, once it is known. */
-  touched: readonly string[] | undefined;
-  /** Where its first job stopped. */
-  inner: Place | undefined;
-
-  constructor(
-    readonly thread: string,
-    /** Undefined: it is the whole. */
-    readonly place: Place | undefined,
-  ) {}
-}
-
-/** A place on the path of a job that stopped: what is left there is shared out. */
-class Place {
-  /** In the order of the search. */
-  readonly parts: Part[] = [];
-  /** The first of them that is not done. */
-  at = 0;
-  #started = 0;
-
-  constructor(
-    /** The threads that lead to it. */
-    readonly path: readonly string[],
-    private readonly sleep: Sleep,
-    /** What it belongs to. */
-    readonly owner: Part,
-  ) {}
-
-  /** Tried already, or not to be tried. */
-  isSettled(thread: string): boolean {
-    return Object.hasOwn(this.sleep, thread) || this.parts.some((part) => part.thread === thread);
-  }
-
-  /** A thread is to be tried here. */
-  add(thread: string): void {
-    if (!this.isSettled(thread)) this.parts.push(new Part(thread, this));
-  }
-
-  /** The part that its job is in the middle of. */
-  begun(thread: string): Part {
-    const part = new Part(thread, this);
-    part.touched = this.sleep[thread] ?? [];
-    this.parts.push(part);
-    this.#started++;
-    return part;
-  }
-
-  /** The next part to be started, if it can be. */
-  next(reduces: boolean): Part | undefined {
-    const elder = this.parts[this.#started - 1];
-    if (reduces && elder && !elder.touched) return undefined;
-    return this.parts[this.#started] && this.parts[this.#started++];
-  }
-
-  /** Where the part is. */
-  root(part: Part): Pick<SubtreeJob, "prefix" | "sleep"> {
-    const elders = this.parts.slice(0, this.parts.indexOf(part));
-    const tried = elders.map(({ thread, touched }) => [thread, touched ?? []] as const);
-    return {
-      prefix: [...this.path, part.thread],
-      sleep: { ...this.sleep, ...Object.fromEntries(tried) },
-    };
-  }
 }
 
 /** One search through all parts, with the same knowledge in all of them but the first. */

@@ -1,4 +1,5 @@
-import type { AwaitsAre, Execution, PlainFields } from "./execution.js";
+import type { AwaitsAre, PlainFields } from "./assumptions.js";
+import type { Execution } from "./execution.js";
 import type { Failure } from "./failure.js";
 import type { Needs } from "./needs.js";
 import { formatSchedule } from "./schedule.js";
@@ -9,9 +10,11 @@ import type { Basis, Counts } from "./tally.js";
  * - `proved`: no schedule fails.
  * - `proved-within-bounds`: no schedule within the bounds fails, and the bounds left some out.
  * - `unknown`: something was met that the explorer cannot see, and no schedule fails that it ran.
+ * - `nothing-to-explore`: the body has no tasks.
  * - `not-found`: not every schedule was tried, and none of those failed.
  */
-export type Verdict = "failed" | "proved" | "proved-within-bounds" | "unknown" | "not-found";
+export type Verdict =
+  "nothing-to-explore" | "failed" | "proved" | "proved-within-bounds" | "unknown" | "not-found";
 
 /** What came of an exploration; plain data, which goes through JSON unharmed. */
 export interface ExploreReport extends Counts, Basis {
@@ -36,56 +39,60 @@ export interface Bounds {
   readonly maxDepth?: number;
 }
 
-export function boundsOf({
-  maxPreemptions,
-  maxDepth,
-}: Partial<Record<keyof Bounds, number | undefined>>): Bounds {
+/** What was found, before it is said what that proves. */
+export interface Found extends Counts, Basis {
+  /** Every schedule that can make a difference was run. */
+  readonly ended: boolean;
+  /** Bounds have left schedules out. */
+  readonly bounded: boolean;
+  readonly failures: readonly FoundFailure[];
+  /** Milliseconds. */
+  readonly time: number;
+}
+
+/** The options that a verdict depends on. */
+export interface Conditions {
+  readonly maxPreemptions?: number | undefined;
+  readonly maxDepth?: number | undefined;
+  readonly plainFields?: PlainFields | undefined;
+  readonly awaits?: AwaitsAre | undefined;
+}
+
+export function reportOf(found: Found, options: Conditions): ExploreReport {
+  const { executions, pruned, events, maxDepth, tasks, unknown, virtual, restsOn, time, failures } = found;
+  const { plainFields = "conflict", awaits = "points" } = options;
   return {
-    ...(maxPreemptions !== undefined && { maxPreemptions }),
-    ...(maxDepth !== undefined && { maxDepth }),
+    verdict: verdictOf(found),
+    exhausted: found.ended && !found.bounded,
+    ...{ unknown, virtual, restsOn },
+    bounds: {
+      ...(options.maxPreemptions !== undefined && { maxPreemptions: options.maxPreemptions }),
+      ...(options.maxDepth !== undefined && { maxDepth: options.maxDepth }),
+    },
+    ...{ plainFields, awaits },
+    ...{ executions, pruned, events, maxDepth, tasks },
+    time,
+    failures,
   };
 }
 
-/** What the caller has promised, or not. */
-export function promisesOf({
-  plainFields = "conflict",
-  awaits = "points",
-}: {
-  readonly plainFields?: PlainFields | undefined;
-  readonly awaits?: AwaitsAre | undefined;
-}): Pick<ExploreReport, "plainFields" | "awaits"> {
-  return { plainFields, awaits };
-}
-
-/**
- * @param ended every schedule that can make a difference was run
- * @param bounded bounds have left schedules out
- */
-export function verdictOf({
-  failures,
-  ended,
-  bounded,
-  unknown,
-  virtual,
-  restsOn,
-}: Basis & {
-  readonly failures: readonly unknown[];
-  readonly ended: boolean;
-  readonly bounded: boolean;
-}): Pick<ExploreReport, "verdict" | "exhausted" | keyof Basis> {
-  const exhausted = ended && !bounded;
-  const found = exhausted ? "proved" : ended ? "proved-within-bounds" : "not-found";
-  const seen = ended && unknown.length > 0 ? "unknown" : found;
-  return { verdict: failures.length > 0 ? "failed" : seen, exhausted, unknown, virtual, restsOn };
+function verdictOf({ failures, ended, bounded, unknown, tasks }: Found): Verdict {
+  if (failures.length > 0) return "failed";
+  if (!ended) return "not-found";
+  if (unknown.length > 0) return "unknown";
+  if (tasks === 0) return "nothing-to-explore";
+  return bounded ? "proved-within-bounds" : "proved";
 }
 
 /** What a command ends with; 2 is wrong usage. */
-export function exitCodeOf(verdict: Verdict): 0 | 1 | 3 | 4 {
+export function exitCodeOf(verdict: Verdict): 0 | 1 | 2 | 3 | 4 {
   switch (verdict) {
     case "proved":
       return 0;
     case "failed":
       return 1;
+    case "nothing-to-explore":
+      return 2;
     case "proved-within-bounds":
     case "not-found":
       return 3;
@@ -170,6 +177,8 @@ function foundText({ verdict, bounds, failures, unknown, tasks }: ExploreReport)
       const within = set.filter(Boolean).join(" and ");
       return `LIMITS MET: no ${interleaving} fails that has ${within || "as many events as are allowed"}`;
     }
+    case "nothing-to-explore":
+      return "NOTHING TO EXPLORE: the body declares no task";
     case "not-found":
       return `NOTHING FOUND: not every ${interleaving} was tried`;
   }

@@ -1,8 +1,10 @@
+import type { AwaitsAre, PlainFields } from "./assumptions.js";
 import { messageOf, NotDeterministic } from "./errors.js";
-import { Execution, type AwaitsAre, type PlainFields, type Picker } from "./execution.js";
+import { Execution, type Picker } from "./execution.js";
 import { exploration, type Body, type Checks } from "./exploration.js";
 import type { Needs } from "./needs.js";
-import { onUnhandledRejection } from "./unhandled.js";
+import { nextTurn } from "./turn.js";
+import { onUncaughtException, onUnhandledRejection } from "./unhandled.js";
 import { Validation } from "./validation.js";
 import { inhabit, makeVirtual } from "./virtual-world.js";
 
@@ -21,7 +23,7 @@ let last: Promise<void> = Promise.resolve();
 /** Runs a program again and again. The scheduler, the validator and the process's hooks are its own meanwhile. */
 export class Runner implements Disposable {
   readonly #validation: Validation;
-  readonly #stopListening: () => void;
+  readonly #stopListening: readonly (() => void)[];
   readonly #restore = makeVirtual();
   #execution: Execution | undefined;
 
@@ -53,9 +55,15 @@ export class Runner implements Disposable {
     private readonly leave: () => void,
   ) {
     this.#validation = new Validation(options.lockdep ?? true);
-    this.#stopListening = onUnhandledRejection((reason) =>
-      this.#execution?.fail("unhandled-rejection", messageOf(reason)),
-    );
+    this.#stopListening = [
+      onUnhandledRejection(
+        (reason, promise) => void this.#execution?.findings.rejected.set(promise, reason),
+        (promise) => void this.#execution?.findings.rejected.delete(promise),
+      ),
+      onUncaughtException(
+        (error) => void this.#execution?.findings.fail("uncaught-exception", messageOf(error)),
+      ),
+    ];
   }
 
   /** @throws NotDeterministic */
@@ -65,13 +73,17 @@ export class Runner implements Disposable {
       this.options.plainFields ?? "conflict",
       this.options.awaits ?? "points",
     );
+    const { findings } = execution;
     const checks: Checks = { invariants: [], finals: [] };
     this.#execution = execution;
     this.#validation.begin(execution);
     inhabit(execution.inhabitant);
     try {
-      await execution.inside(() => this.body(exploration(execution, checks)));
-      execution.endSetUp();
+      await execution.settle(
+        "the body",
+        execution.setUp(() => this.body(exploration(execution, checks))),
+      );
+      if (findings.failures.length > 0) return execution;
       await execution.run(pick, {
         maxEvents: this.options.maxEvents ?? DEFAULT_MAX_EVENTS,
         maxDepth: this.options.maxDepth ?? Infinity,
@@ -84,11 +96,13 @@ export class Runner implements Disposable {
               },
       });
       execution.isOver = true;
-      if (execution.failures.length === 0 && !execution.abandoned && !execution.again)
-        for (const check of checks.finals) await execution.inside(check);
+      if (findings.failures.length === 0 && !execution.abandoned && !findings.again && !findings.gaveUp)
+        for (const check of checks.finals) await execution.settle("x.finally", execution.inside(check));
+      if (checks.finals.length > 0 || findings.rejected.size > 0) await nextTurn(); // what they have queued may throw
+      findings.judgeRejections();
     } catch (error) {
       if (error instanceof NotDeterministic) throw error;
-      execution.fail("assertion", messageOf(error));
+      findings.fail("assertion", messageOf(error));
     } finally {
       inhabit(undefined);
     }
@@ -96,7 +110,7 @@ export class Runner implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#stopListening();
+    for (const stop of this.#stopListening) stop();
     this.#restore();
     this.#validation.end();
     this.leave();

@@ -44,7 +44,7 @@ export function parseSchedule(text: string): Schedule {
 }
 
 function parseRun(run: string): string[] {
-  const match = /^([0-9.]+)(?:\*([0-9]{1,6}))?$/.exec(run);
+  const match = /^(s(?:\.[0-9.]+)?|[0-9.]+)(?:\*([0-9]{1,6}))?$/.exec(run);
   if (!match) throw new Error(`schedule: "${run}" is no thread, as in "0", "1.0" or "0*3"`);
   return Array.from({ length: Number(match[2] ?? 1) }, () => match[1]!);
 }

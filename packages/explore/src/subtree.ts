@@ -1,4 +1,5 @@
-import { Dpor, type Demand } from "./dpor.js";
+import type { Demand } from "./demand.js";
+import { Dpor } from "./dpor.js";
 import { compareEvents, compareWhole } from "./determinism.js";
 import type { Execution } from "./execution.js";
 import type { Body } from "./exploration.js";
@@ -115,7 +116,7 @@ export async function exploreSubtree(
     }
     tally.begin();
     sinceStart++;
-    if (execution.again) {
+    if (execution.findings.again) {
       startAgain();
       [first, compared] = [undefined, false];
       if (isWhole) continue;
@@ -130,7 +131,8 @@ export async function exploreSubtree(
     } else first = execution;
     last = execution;
     touched = last.events[job.prefix.length - 1]?.footprint.toData() ?? [];
-    tooDeep ||= execution.abandoned === "depth" || execution.failures.some(({ kind }) => kind === "livelock");
+    tooDeep ||=
+      execution.abandoned === "depth" || execution.findings.failures.some(({ kind }) => kind === "livelock");
     if (tally.failures.length > 0 && !keepGoing) break;
     if (needs.footprints.takeGrown() && reduces) outdated = true;
     const goesOn = dpor.advance(execution.events, execution.blocked);
@@ -146,7 +148,7 @@ export async function exploreSubtree(
   }
   if (runner && first && isWhole && !compared && tally.failures.length === 0 && !signal?.aborted) {
     const again = await runner.run(replayPicker(first.events.map(({ thread }) => thread)), needs);
-    if (!again.again) compareWhole(first, again);
+    if (!again.findings.again) compareWhole(first, again);
   }
   options.onDone?.();
   return {

@@ -1,6 +1,6 @@
 import type { Execution } from "./execution.js";
 import type { Needs } from "./needs.js";
-import { foundFailure, type FoundFailure } from "./report.js";
+import { foundFailure, type Found, type FoundFailure } from "./report.js";
 
 /** What has come of executions so far. */
 export interface Counts {
@@ -79,6 +79,12 @@ export class Tally {
     return performance.now() - this.#begun;
   }
 
+  /** All of it, but how far the search came. */
+  get found(): Omit<Found, "ended" | "bounded"> {
+    const { counts, basis, failures, time } = this;
+    return { ...counts, ...basis, failures, time };
+  }
+
   get progress(): Progress {
     const { executions, pruned, events } = this.counts;
     return { executions, pruned, events, failures: this.#failures.size, time: this.time };
@@ -96,8 +102,8 @@ export class Tally {
     this.#maxDepth = Math.max(this.#maxDepth, length);
     if (execution.abandoned === "pruned") this.#pruned++;
     this.#tasks = Math.max(this.#tasks, execution.threads.filter(({ mustEnd }) => mustEnd).length);
-    this.#rest(execution);
-    for (const failure of execution.failures) this.#fail(foundFailure(execution, failure, needs));
+    this.#rest(execution.findings);
+    for (const failure of execution.findings.failures) this.#fail(foundFailure(execution, failure, needs));
   }
 
   /** What came of others, which come after all that was added before. */

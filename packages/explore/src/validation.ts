@@ -25,14 +25,15 @@ export class Validation {
 
   #report(problem: Problem): void {
     // A hang is a deadlock if it lasts, which the execution itself will tell.
-    if (problem.kind !== "hang") this.#execution?.fail("lockdep", describe(problem));
+    if (problem.kind !== "hang") this.#execution?.findings.fail("lockdep", describe(problem));
   }
 }
 
 function describe(problem: Problem): string {
   switch (problem.kind) {
     case "cycle":
-      return `cycle of lock orders: ${[problem.orders[0]!.from, ...problem.orders.map(({ to }) => to)].join(" -> ")}`;
+      // Of orders, as the kernel has it: a lock around both, or a join, may keep the tasks from ever meeting.
+      return `cycle of lock orders: ${[problem.orders[0]!.from, ...problem.orders.map(({ to }) => to)].join(" -> ")} (a rule of lockdep's; with lockdep: false, only what really deadlocks fails)`;
     case "recursion":
       return `${problem.task.name} takes ${problem.acquiring.class}, and holds ${problem.holding.class}`;
     case "bad-unlock":

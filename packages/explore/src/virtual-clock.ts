@@ -4,8 +4,11 @@ export interface VirtualClock {
   now(): number;
   /** Goes on when the time has come; until then, whoever else can run may run first. */
   sleep(milliseconds: number): Promise<void>;
-  /** Calls back when the time has come. */
-  setTimeout(callback: () => void, milliseconds: number): TimerHandle;
+  /**
+   * Calls back when the time has come.
+   * @param list those that a task sets in one list fire in the order in which they were set
+   */
+  setTimeout(callback: () => void, milliseconds: number, list?: string): TimerHandle;
   clearTimeout(timer: TimerHandle | undefined): void;
 }
 

@@ -1,5 +1,6 @@
 import { generator } from "./random.js";
-import type { TimerHandle, VirtualClock } from "./virtual-clock.js";
+import type { VirtualClock } from "./virtual-clock.js";
+import { abortAfter, later, startTimer, virtualTimer } from "./virtual-timers.js";
 
 /** The explored program, as far as the world is concerned that it runs in. */
 export interface Inhabitant {
@@ -12,6 +13,8 @@ export interface Inhabitant {
   rely(what: string): void;
   /** It does what is not explored. */
   unknown(what: string): void;
+  /** It looks whether the signal is aborted. */
+  lookAt(signal: AbortSignal): void;
 }
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
@@ -22,12 +25,18 @@ interface Patch {
   readonly key: string;
   readonly before: PropertyDescriptor | undefined;
   readonly value: unknown;
+  /** Instead of a value. */
+  readonly get?: () => unknown;
 }
 
 /** Where virtual time begins. */
 const EPOCH = Date.UTC(2020, 0, 1);
 
-const [TIME, TIMERS, RANDOM_NUMBERS] = ["time", "timers", "random numbers"] as const;
+const [TIME, TIMERS, RANDOM_NUMBERS] = [
+  "time",
+  "timers (each may be late, those of one task and delay fire in order)",
+  "random numbers",
+] as const;
 
 let inhabitant: Inhabitant | undefined;
 let generators = new Map<string, () => number>();
@@ -76,6 +85,7 @@ function patchAll(): void {
   patch(Date, "now", TIME, () => EPOCH + now());
   patch(performance, "now", TIME, () => now());
   replace(globalThis, "Date", virtualDate());
+  patchFormats();
   if (platform.crypto) patchRandom(platform.crypto, ["getRandomValues", "randomUUID"]);
   patchTimers(globalThis);
   const { process } = platform;
@@ -90,19 +100,18 @@ function patchAll(): void {
   const timers = builtin("node:timers");
   if (timers) patchTimers(timers);
   const promises = builtin("node:timers/promises");
-  if (promises) {
-    patch(promises, "setTimeout", TIMERS, (delay, value) => later(delay, value));
-    patch(promises, "setImmediate", TIMERS, (value) => later(0, value));
-  }
+  if (promises) patchTimerPromises(promises);
+  patch(AbortSignal, "timeout", TIMERS, (delay) => abortAfter(inhabitant!.clock, delay));
   // What was imported by name is a copy.
   syncExports = builtin("node:module")?.["syncBuiltinESMExports"] as typeof syncExports;
   syncExports?.();
 }
 
 function restoreAll(): void {
-  for (const { object, key, before, value } of patches.splice(0).reverse()) {
+  for (const { object, key, before, value, get } of patches.splice(0).reverse()) {
     // Somebody may have replaced it, too: fake timers of a test, for instance.
-    if ((object as Record<string, unknown>)[key] !== value) continue;
+    const present = Object.getOwnPropertyDescriptor(object, key);
+    if (get ? present?.get !== get : present?.value !== value) continue;
     if (before) Object.defineProperty(object, key, before);
     else Reflect.deleteProperty(object, key);
   }
@@ -162,6 +171,28 @@ function virtualDate(): DateConstructor {
   });
 }
 
+/** What Intl formats when it is given no time is now. */
+function patchFormats(): void {
+  const { prototype } = Intl.DateTimeFormat;
+  const time = (date: unknown): unknown => {
+    if (date !== undefined || !inhabitant?.calls()) return date;
+    inhabitant.rely(TIME);
+    return EPOCH + now();
+  };
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its format
+  const { formatToParts } = prototype;
+  replace(prototype, "formatToParts", function (this: Intl.DateTimeFormat, date?: Date | number) {
+    return formatToParts.call(this, time(date) as Date);
+  });
+  const format = Object.getOwnPropertyDescriptor(prototype, "format")!;
+  const get = function (this: Intl.DateTimeFormat) {
+    const bound = format.get!.call(this) as (date?: unknown) => string;
+    return (date?: unknown) => bound(time(date));
+  };
+  Object.defineProperty(prototype, "format", { ...format, get });
+  patches.push({ object: prototype, key: "format", before: format, value: undefined, get });
+}
+
 // Random numbers: of each task its own, from a seed.
 
 function random(): number {
@@ -212,9 +243,7 @@ const RANDOM: Readonly<Record<string, Method>> = {
 /** At once, or by a callback. */
 function answered(value: unknown, callback: unknown): unknown {
   if (typeof callback !== "function") return value;
-  startTimer(() => {
-    (callback as (error: null, value: unknown) => void)(null, value);
-  }, 0);
+  startTimer(inhabitant!.clock, () => (callback as (error: null, value: unknown) => void)(null, value), 0);
   return undefined;
 }
 
@@ -224,72 +253,42 @@ function patchRandom(object: object, names: readonly string[]): void {
 
 // Timers: of the virtual clock.
 
-/** What a timer's function gives back. */
-class VirtualTimer {
-  #handle: TimerHandle | undefined;
-  readonly #clock = inhabitant!.clock;
-
-  constructor(
-    private readonly callback: () => void,
-    private readonly delay: number,
-  ) {
-    this.refresh();
-  }
-
-  refresh(): this {
-    this.close();
-    this.#handle = this.#clock.setTimeout(this.callback, this.delay);
-    return this;
-  }
-  close(): this {
-    this.#clock.clearTimeout(this.#handle);
-    return this;
-  }
-  ref(): this {
-    return this;
-  }
-  unref(): this {
-    return this;
-  }
-  hasRef(): boolean {
-    return true;
-  }
-  [Symbol.dispose](): void {
-    this.close();
-  }
-}
-
-/** Node and browsers wait a millisecond at least; which of two timers comes first that are due at once is open. */
-function startTimer(callback: () => void, delay: unknown): VirtualTimer {
-  const milliseconds = Number(delay);
-  return new VirtualTimer(callback, milliseconds >= 1 ? Math.floor(milliseconds) : 1);
-}
-
-function later(delay: unknown, value: unknown): Promise<unknown> {
-  return new Promise((resolve) => {
-    startTimer(() => {
-      resolve(value);
-    }, delay);
-  });
-}
-
 function patchTimers(object: object): void {
-  const timer: Method = (callback, delay, ...args) =>
-    startTimer(() => {
-      (callback as (...args: unknown[]) => void)(...args);
-    }, delay);
-  patch(object, "setTimeout", TIMERS, timer);
-  patch(object, "setImmediate", TIMERS, (callback, ...args) => timer(callback, 0, ...args));
+  const start = (delay: unknown, list: string | undefined, callback: unknown, args: unknown[]): unknown =>
+    startTimer(inhabitant!.clock, () => (callback as (...args: unknown[]) => void)(...args), delay, list);
+  patch(object, "setTimeout", TIMERS, (callback, delay, ...args) => start(delay, undefined, callback, args));
+  patch(object, "setImmediate", TIMERS, (callback, ...args) => start(0, "immediates", callback, args));
   patch(object, "setInterval", TIMERS, (callback, delay, ...args) => {
     inhabitant!.unknown("setInterval is not explored, but for its first time: use x.sleep() in a loop");
-    return timer(callback, delay, ...args);
+    return start(delay, undefined, callback, args);
   });
   for (const name of ["clearTimeout", "clearInterval", "clearImmediate"]) {
     const real = (object as Record<string, unknown>)[name];
     if (typeof real !== "function") continue;
     replace(object, name, (handle: unknown) => {
-      if (handle instanceof VirtualTimer) handle.close();
+      const timer = inhabitant?.calls()
+        ? virtualTimer(inhabitant.clock, handle)
+        : virtualTimer(undefined, handle);
+      if (timer) timer.close();
       else Reflect.apply(real, undefined, [handle]);
     });
   }
+}
+
+function patchTimerPromises(promises: Record<string, unknown>): void {
+  const wait = (delay: unknown, value: unknown, options: unknown, list?: string): Promise<unknown> =>
+    later(inhabitant!, delay, value, options as { readonly signal?: AbortSignal } | undefined, list);
+  patch(promises, "setTimeout", TIMERS, (delay, value, options) => wait(delay, value, options));
+  patch(promises, "setImmediate", TIMERS, (value, options) => wait(0, value, options, "immediates"));
+  patch(promises, "setInterval", TIMERS, (delay, value, options) => {
+    inhabitant!.unknown("setInterval is not explored as it is: use x.sleep() in a loop");
+    return (async function* () {
+      for (;;) yield await wait(delay, value, options);
+    })();
+  });
+  const { scheduler } = promises;
+  if (typeof scheduler !== "object" || scheduler === null) return;
+  const { prototype } = (scheduler as { constructor: { prototype: object } }).constructor;
+  patch(prototype, "wait", TIMERS, (delay, options) => wait(delay, undefined, options));
+  patch(prototype, "yield", TIMERS, () => wait(0, undefined, undefined, "immediates"));
 }

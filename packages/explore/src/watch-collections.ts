@@ -6,8 +6,13 @@ type Callback = (value: unknown, key: unknown, collection: unknown) => void;
 
 /** Maps and sets: each entry, and which there are, is a variable. */
 export function collectionHandler(watch: Watch): ProxyHandler<object> {
+  /** It is used as an object that has fields, which are no variables here. */
+  const asObject = (target: object): void =>
+    watch.blind(`${watch.seen(target)?.name ?? ""}, used as an object`);
   return {
+    ...asObjectHandler(asObject),
     get(target, key, proxy) {
+      if (Object.hasOwn(target, key)) asObject(target);
       const methods = methodsOf(watch, target as Collection, proxy as object);
       if (key === "size") return methods.size();
       if (Object.hasOwn(methods.by, key) && Reflect.has(target, key))
@@ -18,6 +23,43 @@ export function collectionHandler(watch: Watch): ProxyHandler<object> {
       // One that is newer than this: it gets the collection itself.
       watch.blind(`${watch.seen(target)?.name ?? ""}.${String(key)}()`);
       return method.bind(target);
+    },
+  };
+}
+
+function asObjectHandler(note: (target: object) => void): ProxyHandler<object> {
+  return {
+    set(target, key, value) {
+      note(target);
+      return Reflect.set(target, key, value);
+    },
+    defineProperty(target, key, field) {
+      note(target);
+      return Reflect.defineProperty(target, key, field);
+    },
+    deleteProperty(target, key) {
+      note(target);
+      return Reflect.deleteProperty(target, key);
+    },
+    ownKeys(target) {
+      note(target);
+      return Reflect.ownKeys(target);
+    },
+    getOwnPropertyDescriptor(target, key) {
+      note(target);
+      return Reflect.getOwnPropertyDescriptor(target, key);
+    },
+    isExtensible(target) {
+      note(target);
+      return Reflect.isExtensible(target);
+    },
+    preventExtensions(target) {
+      note(target);
+      return Reflect.preventExtensions(target);
+    },
+    setPrototypeOf(target, prototype) {
+      note(target);
+      return Reflect.setPrototypeOf(target, prototype);
     },
   };
 }

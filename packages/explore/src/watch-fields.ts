@@ -1,4 +1,5 @@
 import { cellName, keysName } from "./cell-name.js";
+import { mayHide } from "./watch-kind.js";
 import type { Watch } from "./watch.js";
 
 const SEARCHES: ReadonlySet<PropertyKey> = new Set(["includes", "indexOf", "lastIndexOf"]);
@@ -13,6 +14,11 @@ export function fieldsHandler(watch: Watch): ProxyHandler<object> {
     const seen = watch.seen(target);
     if (seen) watch.touch(keysName(seen.name), writes);
   };
+  const touchClass = (target: object, writes: boolean): void => {
+    const seen = watch.seen(target);
+    if (seen) watch.touch(`class of ${seen.name}`, writes);
+    if (!writes) watch.readPrototypes(target);
+  };
   const place = (target: object, key: PropertyKey): string =>
     cellName(target, watch.seen(target)?.name ?? "", String(key));
 
@@ -20,7 +26,12 @@ export function fieldsHandler(watch: Watch): ProxyHandler<object> {
   const write = (target: object, key: PropertyKey, change: () => boolean): boolean => {
     const lengthBefore = Array.isArray(target) ? target.length : 0;
     const had = Object.hasOwn(target, key);
-    if (!change()) return false;
+    if (!change()) {
+      // It is refused for what the object is now: frozen, for instance.
+      touch(target, key, false);
+      touchKeys(target, false);
+      return false;
+    }
     const content = watch.seen(target)?.content;
     if (!content) return true;
     const note = (changed: PropertyKey): void => {
@@ -45,7 +56,12 @@ export function fieldsHandler(watch: Watch): ProxyHandler<object> {
     get(target, key, receiver) {
       touch(target, key, false);
       const field = Object.getOwnPropertyDescriptor(target, key);
-      if (!field) return inherited(watch, target, key, receiver);
+      if (!field) {
+        touchClass(target, false);
+        const value = inherited(watch, target, key, receiver);
+        if (key === "constructor" && mayHide(value)) watch.blind(`${place(target, key)}, a class`);
+        return value;
+      }
       if (!("value" in field)) {
         watch.blind(`${place(target, key)}, an accessor`);
         return Reflect.get(target, key, receiver) as unknown;
@@ -60,6 +76,7 @@ export function fieldsHandler(watch: Watch): ProxyHandler<object> {
     },
     set(target, key, value: unknown, receiver) {
       if (watch.unwrap(receiver) !== target) return Reflect.set(target, key, value, receiver);
+      if (!Object.hasOwn(target, key)) touchClass(target, false);
       const accessor = accessorOf(target, key);
       if (accessor?.own) watch.blind(`${place(target, key)}, an accessor`);
       if (accessor) return Reflect.set(target, key, value, receiver);
@@ -76,7 +93,26 @@ export function fieldsHandler(watch: Watch): ProxyHandler<object> {
     },
     has(target, key) {
       touch(target, key, false);
+      if (!Object.hasOwn(target, key)) touchClass(target, false);
       return Reflect.has(target, key);
+    },
+    isExtensible(target) {
+      touchKeys(target, false);
+      return Reflect.isExtensible(target);
+    },
+    preventExtensions(target) {
+      touchKeys(target, true);
+      return Reflect.preventExtensions(target);
+    },
+    getPrototypeOf(target) {
+      touchClass(target, false);
+      return Reflect.getPrototypeOf(target);
+    },
+    setPrototypeOf(target, prototype) {
+      touchClass(target, true);
+      const done = Reflect.setPrototypeOf(target, prototype);
+      watch.hasNewClass(target);
+      return done;
     },
     ownKeys(target) {
       touchKeys(target, false);
@@ -154,6 +190,18 @@ export function seeThrough(watch: Watch): ProxyHandler<object> {
     defineProperty(target, key, field) {
       note(target);
       return Reflect.defineProperty(target, key, field);
+    },
+    isExtensible(target) {
+      note(target);
+      return Reflect.isExtensible(target);
+    },
+    preventExtensions(target) {
+      note(target);
+      return Reflect.preventExtensions(target);
+    },
+    setPrototypeOf(target, prototype) {
+      note(target);
+      return Reflect.setPrototypeOf(target, prototype);
     },
   };
 }

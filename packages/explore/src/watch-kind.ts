@@ -19,6 +19,9 @@ const byPrototype = new WeakMap<object, Kind>();
 export function kindOf(object: object): Kind {
   if (isApart(object)) return "apart";
   if (ArrayBuffer.isView(object) || object instanceof ArrayBuffer || object instanceof Date) return "whole";
+  // What they have of their own is compared; their methods want the very object.
+  if ([Promise, Error, RegExp].some((each) => object instanceof each))
+    return hasPrivate(object) ? "blind" : "whole";
   if (/(?:Generator|Iterator)\]$/.test(Object.prototype.toString.call(object))) return "blind";
   const prototype = Object.getPrototypeOf(object) as object | null;
   if (prototype === null) return "cells";
@@ -28,9 +31,38 @@ export function kindOf(object: object): Kind {
 }
 
 function isApart(object: object): boolean {
-  return [Promise, Error, RegExp, AbortSignal, AbortController, Lock, Shared, Task].some(
-    (each) => object instanceof each,
+  return [Lock, Shared, Task].some((each) => object instanceof each);
+}
+
+/** Its class has private names, or one that it extends, as far as that is the program's. */
+function hasPrivate(object: object): boolean {
+  for (let at = prototypeOf(object); at; at = prototypeOf(at)) {
+    const constructor: unknown = Object.getOwnPropertyDescriptor(at, "constructor")?.value;
+    if (typeof constructor === "function" && PRIVATE.test(sourceOf(constructor))) return true;
+  }
+  return false;
+}
+
+const prototypeOf = (object: object): object | null => Object.getPrototypeOf(object) as object | null;
+
+/** The platform's own, in whatever language it is written: EventTarget is a class of JavaScript in Node. */
+// eslint-disable-next-line @typescript-eslint/no-unsafe-function-type -- any class
+function isPlatform(constructor: Function): boolean {
+  return (
+    isNative(sourceOf(constructor)) ||
+    (globalThis as Record<string, unknown>)[constructor.name] === constructor
   );
+}
+
+/** Prototypes that the program wrote, or can change: the nearest first. */
+export function prototypesOf(object: object): object[] {
+  const found: object[] = [];
+  for (let at = prototypeOf(object); at; at = prototypeOf(at)) {
+    const constructor: unknown = Object.getOwnPropertyDescriptor(at, "constructor")?.value;
+    if (typeof constructor === "function" && isPlatform(constructor)) break;
+    found.push(at);
+  }
+  return found;
 }
 
 function kindOfClass(prototype: object): Kind {
@@ -39,9 +71,8 @@ function kindOfClass(prototype: object): Kind {
   while (at !== null && at !== Object.prototype && at !== Array.prototype) {
     const constructor: unknown = Object.getOwnPropertyDescriptor(at, "constructor")?.value;
     if (typeof constructor === "function") {
-      const source = sourceOf(constructor);
       // A built-in's methods want the very object; what it does, nobody sees.
-      if (isNative(source) || PRIVATE.test(source)) return "blind";
+      if (isPlatform(constructor) || PRIVATE.test(sourceOf(constructor))) return "blind";
     }
     for (const field of Object.values(Object.getOwnPropertyDescriptors(at)))
       for (const method of Object.values(field) as unknown[])
@@ -51,12 +82,10 @@ function kindOfClass(prototype: object): Kind {
   return "cells";
 }
 
-/** A function that the program wrote: it may use variables and objects that nobody sees it use. */
+/** A function or class that the program wrote: it may use variables, objects and statics that nobody sees it use. */
 export function mayHide(value: unknown): value is () => unknown {
   if (typeof value !== "function") return false;
-  const source = sourceOf(value);
-  if (isNative(source)) return value.name.startsWith("bound "); // and not what resolves a promise
-  return !/^class\b/.test(source);
+  return !isNative(sourceOf(value)) || value.name.startsWith("bound "); // and not what resolves a promise
 }
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-function-type -- any function has a source
@@ -83,4 +112,19 @@ export function contentOf(object: object): Map<unknown, unknown> {
 export function classNameOf(object: object): string {
   const { constructor } = object as { constructor?: { name?: unknown } };
   return typeof constructor?.name === "string" && constructor.name !== "" ? constructor.name : "Object";
+}
+
+/** The name of an object that the user gave none. */
+export function decapitalised(object: object): string {
+  const name = classNameOf(object);
+  return name.slice(0, 1).toLowerCase() + name.slice(1);
+}
+
+/** What an object is that a task makes: it gets no Proxy. */
+export function freshKind(kind: Kind): Kind {
+  return kind === "cells" ? "whole" : kind;
+}
+
+export function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

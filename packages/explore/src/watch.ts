@@ -1,8 +1,20 @@
+// Over 300 lines: which objects are watched, by which name, and what each use of one touches, are one table.
+
 import type { Thread } from "./thread.js";
 import { cellName, keysName } from "./cell-name.js";
 import { collectionHandler } from "./watch-collections.js";
 import { fieldsHandler, seeThrough } from "./watch-fields.js";
-import { classNameOf, contentOf, kindOf, mayHide, type Kind } from "./watch-kind.js";
+import {
+  classNameOf,
+  contentOf,
+  decapitalised,
+  freshKind,
+  isObject,
+  kindOf,
+  mayHide,
+  prototypesOf,
+  type Kind,
+} from "./watch-kind.js";
 
 /** Who is told what the running piece does with watched objects. */
 export interface WatchObserver {
@@ -59,11 +71,14 @@ export class Watch {
   watch<T extends object>(value: T, name?: string): T {
     const object = this.unwrap(value);
     const kind = typeof object === "object" && (object as unknown) !== null ? this.#kindOf(object) : "apart";
-    if (kind === "apart" || kind === "whole")
+    const isSignal = [AbortController, AbortSignal].some((each) => object instanceof each);
+    if (kind === "apart" || kind === "whole" || isSignal)
       throw new TypeError(
         `x.watch: ${typeof object === "object" ? `a ${classNameOf(object)}` : String(object)} has no fields that tasks could share: watch an object that holds it`,
       );
-    this.observer.restsOn("watched objects are used through what x.watch returned");
+    this.observer.restsOn(
+      "watched objects are used through what x.watch returned, and their classes' methods share no variables",
+    );
     if (this.#running) {
       this.#learn(object, `${name ?? decapitalised(object)}*`, kind, false);
     } else if (![...this.#roots.values()].includes(object)) {
@@ -199,6 +214,7 @@ export class Watch {
       if (this.#known.has(object) || kind === "apart") continue;
       const content = kind === "blind" ? new Map<unknown, unknown>() : contentOf(object);
       this.#known.set(object, { object, name, named, kind, content });
+      if (kind !== "blind") this.#learnPrototypes(object);
       if (kind === "whole" && (object instanceof Date || ArrayBuffer.isView(object))) continue;
       const children: [object, string, Kind][] = [];
       for (const [key, value] of content)
@@ -215,6 +231,33 @@ export class Watch {
         }
       todo.push(...children.reverse());
     }
+  }
+
+  /** What an object has by its class is a variable, too: one for each prototype. */
+  #learnPrototypes(object: object): void {
+    for (const each of prototypesOf(object)) {
+      if (this.#known.has(each)) continue;
+      const name = `${classNameOf(each)}.prototype`;
+      this.#known.set(each, { object: each, name, named: false, kind: "whole", content: contentOf(each) });
+    }
+  }
+
+  /** The running piece reads what the object has by its class, or may have. */
+  readPrototypes(object: object): void {
+    if (!this.#running) return;
+    for (const each of prototypesOf(object)) {
+      const known = this.#known.get(each);
+      if (known) this.observer.touch(known.name, false);
+    }
+  }
+
+  /** The object has another class from now on. */
+  hasNewClass(object: object): void {
+    if (!this.#running) return;
+    this.#learnPrototypes(object);
+    const watched = this.#known.get(object);
+    if (watched && this.#kindOf(object) !== watched.kind)
+      this.blind(`${watched.name}, which changes its class`);
   }
 
   /** What a task made, and put into a watched object. */
@@ -249,6 +292,7 @@ export class Watch {
         continue;
       }
       this.observer.touch(watched.name, false);
+      this.readPrototypes(object);
       for (const [key, value] of watched.content) {
         if (mayHide(value) && !this.#apart.has(value)) this.blind(`${watched.name}, which has functions`);
         if (isObject(value) && !this.#objects.has(value)) todo.push(value);
@@ -281,19 +325,6 @@ export class Watch {
       `${thread.name} changes ${cellName(object, name, this.keyName(first))} past x.watch: use what x.watch returned`,
     );
   }
-}
-
-function freshKind(kind: Kind): Kind {
-  return kind === "cells" ? "whole" : kind;
-}
-
-export function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null;
-}
-
-function decapitalised(object: object): string {
-  const name = classNameOf(object);
-  return name.slice(0, 1).toLowerCase() + name.slice(1);
 }
 
 /** A thread's key, and those of who made it: what these have come by it may have, too. */

@@ -381,7 +381,7 @@ describe("the verdict", () => {
     expect(formatReport(report).split("\n")[0]).toBe(
       "PROVED: no interleaving of 1 task fails; 3 executions; " +
         "promised: tasks share no plain fields, nothing comes between a task and its own awaits; " +
-        "virtual: random numbers, time; watched objects are used through what x.watch returned",
+        "virtual: random numbers, time; watched objects are used through what x.watch returned, and their classes' methods share no variables",
     );
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
   });

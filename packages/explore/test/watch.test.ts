@@ -75,6 +75,20 @@ const related: Record<string, readonly [look: Use, change: Use]> = {
   JSON: [(a) => JSON.stringify(a), (a) => (a.owner.name = "bob")],
   "a field that is deleted": [(a) => a.balance, (a) => Reflect.deleteProperty(a, "balance")],
   "a field that is defined": [(a) => a.balance, (a) => Object.defineProperty(a, "balance", { value: 3 })],
+  "what it inherits": [
+    (a) => (a as { extra?: number }).extra ?? "none",
+    (a) => Object.setPrototypeOf(a, { extra: 1 }) as unknown,
+  ],
+  "whether it is frozen": [(a) => Object.isFrozen(a.owner), (a) => Object.freeze(a.owner)],
+  "whether it can grow": [(a) => Object.isExtensible(a.owner), (a) => Object.preventExtensions(a.owner)],
+  "a field that is refused": [
+    (a) => Reflect.set(a.owner, "extra", 1),
+    (a) => Object.preventExtensions(a.owner),
+  ],
+  "its class": [
+    (a) => Object.getPrototypeOf(a) === Account.prototype,
+    (a) => Object.setPrototypeOf(a, {}) as unknown,
+  ],
   "an array's length": [(a) => a.history.length, (a) => a.history.push(3)],
   "an array's elements": [(a) => a.history.at(-1), (a) => a.history.push(3)],
   "an array, gone through": [(a) => [...a.history].join(), (a) => (a.history[0] = 9)],
@@ -317,6 +331,69 @@ describe("what cannot be seen into makes no proof:", () => {
       let n = 0;
       return x.watch({ count: () => n, set: (count: number) => void (n = count) });
     }),
+    "a regular expression": race((x) => {
+      const state = x.watch({ at: /x/g });
+      return { count: () => state.at.lastIndex, set: (count) => void (state.at.lastIndex = count) };
+    }),
+    "fields of an error": race((x) => {
+      const state = x.watch({ error: Object.assign(new Error("e"), { n: 0 }) });
+      return { count: () => state.error.n, set: (count) => void (state.error.n = count) };
+    }),
+    "private fields of an error": race((x) => {
+      class Failed extends Error {
+        #n = 0;
+        read(): number {
+          return this.#n;
+        }
+        write(n: number): void {
+          this.#n = n;
+        }
+      }
+      const state = x.watch({ error: new Failed() });
+      return { count: () => state.error.read(), set: (count) => state.error.write(count) };
+    }),
+    "fields of a promise": race((x) => {
+      const state = x.watch({ promise: Object.assign(Promise.resolve(), { n: 0 }) });
+      return { count: () => state.promise.n, set: (count) => void (state.promise.n = count) };
+    }),
+    "fields of a map": race((x) => {
+      const map = x.watch(Object.assign(new Map<string, number>(), { n: 0 }));
+      return { count: () => map.n, set: (count) => void (map.n = count) };
+    }),
+    "statics of its constructor": race((x) => {
+      class Counter {
+        static n = 0;
+        kept = true;
+      }
+      const state = x.watch(new Counter());
+      const statics = (): { n: number } => state.constructor as unknown as { n: number };
+      return { count: () => statics().n, set: (count) => void (statics().n = count) };
+    }),
+    "statics of a class in a field": race((x) => {
+      const state = x.watch({
+        kept: class {
+          static n = 0;
+          kept = true;
+        },
+      });
+      return { count: () => state.kept.n, set: (count) => void (state.kept.n = count) };
+    }),
+    "a field of the prototype": race((x) => {
+      const prototype = { n: 0 };
+      const state = x.watch(Object.create(prototype) as { n: number });
+      return { count: () => state.n, set: (count) => void (prototype.n = count) };
+    }),
+    "an event target": race((x) => {
+      const target = x.watch(new EventTarget());
+      let n = 0;
+      return {
+        count: () => (target.dispatchEvent(new Event("count")), n),
+        set: (count) => {
+          target.dispatchEvent(new Event("set"));
+          n = count;
+        },
+      };
+    }),
     "a class that extends Map": race((x) => {
       class Counter extends Map<string, number> {
         count(): number {
@@ -402,6 +479,22 @@ describe("what cannot be seen into makes no proof:", () => {
     expect(formatReport(report)).toMatch(
       /^UNKNOWN: bob changes plain\.list\[0\] past x\.watch: use what x\.watch returned/,
     );
+  });
+
+  it("a signal in it: an abort comes before a look, and after", async () => {
+    const body = (x: Exploration, note: (text: string) => void): void => {
+      const state = x.watch({ controller: new AbortController() });
+      x.task("looks", async () => {
+        await x.step();
+        note(String(state.controller.signal.aborted));
+      });
+      x.task("aborts", async () => {
+        await x.step();
+        state.controller.abort();
+      });
+    };
+    for (const strategy of ["exhaustive", "all"] as const)
+      expect((await outcomesOf(body, strategy)).outcomes).toEqual(["false ", "true "]);
   });
 
   it("what has no fields is refused", async () => {

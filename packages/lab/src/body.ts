@@ -38,7 +38,7 @@ export function scenarioBody(design: Design, scenario: Scenario, only?: Invarian
   let reported = false;
   const orders = new Orders();
   const violations = (): readonly Violation[] =>
-    [...problems, ...(bench?.violations ?? [])].filter(
+    [...problems, ...(bench?.monitor.violations ?? [])].filter(
       ({ invariant }) => only === undefined || invariant === only,
     );
   const body: Body = async (x) => {
@@ -68,7 +68,7 @@ export function scenarioBody(design: Design, scenario: Scenario, only?: Invarian
       if (wrong) problems.push({ invariant: "bisectable", text: "registration refuses the driver" });
     }
     x.finally(async () => {
-      await bench?.atEnd();
+      await bench?.monitor.atEnd(bench.task);
       const found = violations();
       if (found.length > 0)
         throw new Error(found.map(({ invariant, text }) => `${invariant}: ${text}`).join("\n"));

@@ -79,7 +79,7 @@ export async function replayCounterexample(text: string): Promise<Replayed> {
   );
   const [failure] = report.failures;
   const trace = failure?.trace ?? [];
-  const lines: CounterexampleLine[] = (bench?.notes ?? []).map(({ task, text, after, lock }) => ({
+  const lines: CounterexampleLine[] = (bench?.monitor.notes ?? []).map(({ task, text, after, lock }) => ({
     task: task ?? trace[after]?.task ?? "",
     text,
     ...(lock && { lock }),

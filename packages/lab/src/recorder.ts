@@ -97,7 +97,7 @@ export class Recorder {
       queued: (waiter) => next.queued(waiter),
       trying: (task, lock, access) => {
         const owner = lock instanceof Mutex ? unseen(() => lock.owner) : undefined;
-        if (owner) this.bench.note(`tries ${this.#nameOf(lock)}, held by ${owner.name}`, task.name);
+        if (owner) this.bench.monitor.note(`tries ${this.#nameOf(lock)}, held by ${owner.name}`, task.name);
         next.trying(task, lock, access);
       },
       releasing: (...args) => next.releasing(...args),
@@ -113,7 +113,7 @@ export class Recorder {
   #waits(task: Task, lock: Lock, mode: HoldMode): void {
     const holders = unseen(() => lock.holders()).map(({ name }) => name);
     const name = this.#nameOf(lock);
-    this.bench.note(`waits for ${name}, held by ${holders.join(", ")}`, task.name, {
+    this.bench.monitor.note(`waits for ${name}, held by ${holders.join(", ")}`, task.name, {
       what: "waits",
       lock: name,
       mode,
@@ -127,7 +127,7 @@ export class Recorder {
         : event.mode === "write"
           ? " for writing"
           : " for reading";
-    this.bench.note(`${does} ${event.lock}${how}`, task.name, event);
+    this.bench.monitor.note(`${does} ${event.lock}${how}`, task.name, event);
   }
 
   #nameOf(lock: Lock): string {

@@ -41,7 +41,7 @@ export async function stage(x: Exploration, design: Design, scenario: Scenario):
   await path.arm?.(bench);
   // The last one: a set may have been reset in part by then.
   slot.card.resetFails = !scenario.succeeds;
-  bench.leaves = path.leaves === true || (scenario.second && paths[scenario.second].leaves) === true;
+  bench.monitor.leaves = path.leaves === true || (scenario.second && paths[scenario.second].leaves) === true;
   await bench.explore(x);
 
   for (const initiator of [scenario.initiator, scenario.second]) {
@@ -78,11 +78,11 @@ async function openAll({ slots, task }: Bench): Promise<void> {
 
 async function reset(bench: Bench, task: Task, initiator: ResetInitiator, scenario: Scenario): Promise<void> {
   await bench.attempt(initiator, () => paths[initiator].trigger(bench, task));
-  for (const slot of bench.slots) await bench.returned(slot, task);
+  for (const slot of bench.slots) await bench.monitor.returned(slot, task);
   if (!scenario.goesOn || !bench.slot.device.migration) return;
   const error = await bench.attempt("then STOP", () => bench.setState(bench.slot, task, MigrationState.STOP));
-  if (error && bench.wasUndone(error, bench.slot, task))
-    bench.violate(
+  if (error && bench.monitor.wasUndone(error, bench.slot, task))
+    bench.monitor.violate(
       "no-lost-update",
       `${bench.slot.card.name}: a transition begun after the reset: ${error.message}`,
     );

@@ -1,7 +1,6 @@
 import { EXCLUSIVE } from "./access.js";
 import { checkCount } from "./count.js";
 import type { Wait } from "./lock.js";
-import { observer } from "./observer.js";
 import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
@@ -15,7 +14,7 @@ import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.
  */
 export class Barrier extends Unowned {
   #arrived = 0;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
 
   /** @param parties how many tasks a round needs: 1 or more. @throws RangeError for another number */
   constructor(
@@ -48,7 +47,6 @@ export class Barrier extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 
@@ -61,25 +59,14 @@ export class Barrier extends Unowned {
 
   #wait(task: Task, options: AcquireOptions | undefined): boolean | Promise<boolean> {
     if (this.#arrived + 1 === this.parties) {
-      this.#open();
+      this.#arrived = 0;
+      this.#waiters.releaseAll();
       return true;
     }
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
     this.#arrived++;
-    const waiter = new Waiter(task, this, EXCLUSIVE, 0, options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return ours(ours(waiter.promise).then(() => false));
-  }
-
-  #open(): void {
-    this.#arrived = 0;
-    for (let next = this.#waiters.first; next; next = this.#waiters.first) {
-      this.#waiters.remove(next);
-      observer?.abandoned(next);
-      next.grant();
-    }
+    const opened = this.#waiters.enter(new Waiter(task, this, EXCLUSIVE, 0, options));
+    return ours(ours(opened).then(() => false));
   }
 }

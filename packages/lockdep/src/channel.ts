@@ -2,7 +2,6 @@ import { EXCLUSIVE } from "./access.js";
 import { checkCount } from "./count.js";
 import { ChannelClosed } from "./errors.js";
 import type { Wait } from "./lock.js";
-import { observer } from "./observer.js";
 import { arriving, ours, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
@@ -43,8 +42,8 @@ export class Channel<T extends Sendable> extends Unowned {
   #head = 0;
   #size = 0;
   #closed = false;
-  readonly #senders = new WaitQueue<ChannelWaiter<T>>();
-  readonly #receivers = new WaitQueue<ChannelWaiter<T>>();
+  readonly #senders = new WaitQueue<ChannelWaiter<T>>(this);
+  readonly #receivers = new WaitQueue<ChannelWaiter<T>>(this);
 
   /** @param capacity values that it holds: 0 or more. @throws RangeError for another number */
   constructor(
@@ -115,7 +114,7 @@ export class Channel<T extends Sendable> extends Unowned {
     this.#closed = true;
     for (let next = this.#senders.first; next; next = this.#senders.first)
       next.fail(new ChannelClosed(`${this.className} was closed while ${next.task.name} waited to send`));
-    for (let next = this.#receivers.first; next; next = this.#receivers.first) this.#grant(next);
+    this.#receivers.releaseAll();
   }
 
   /** Receives until the channel is closed and empty: `for await (const job of jobs.values(task))`. */
@@ -128,7 +127,6 @@ export class Channel<T extends Sendable> extends Unowned {
 
   /** Senders or receivers: never both. */
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#senders.first ? this.#senders.waits : this.#receivers.waits;
   }
 
@@ -143,7 +141,7 @@ export class Channel<T extends Sendable> extends Unowned {
     if (this.#deliver(value)) return;
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    return this.#queue(new ChannelWaiter(task, this, options, true, value)).promise;
+    return this.#senders.enter(new ChannelWaiter(task, this, options, true, value));
   }
 
   #receive(task: Task, options: AcquireOptions | undefined): T | undefined | Promise<T | undefined> {
@@ -151,15 +149,8 @@ export class Channel<T extends Sendable> extends Unowned {
     if (value !== undefined || this.#closed) return value;
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = this.#queue(new ChannelWaiter<T>(task, this, options, false, undefined));
-    return ours(ours(waiter.promise).then(() => waiter.value));
-  }
-
-  #queue(waiter: ChannelWaiter<T>): ChannelWaiter<T> {
-    (waiter.sends ? this.#senders : this.#receivers).push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return waiter;
+    const waiter = new ChannelWaiter<T>(task, this, options, false, undefined);
+    return ours(ours(this.#receivers.enter(waiter)).then(() => waiter.value));
   }
 
   /** To the first receiver, or into the buffer; false if there is neither. */
@@ -168,7 +159,7 @@ export class Channel<T extends Sendable> extends Unowned {
     const receiver = this.#receivers.first;
     if (receiver) {
       receiver.value = value;
-      this.#grant(receiver);
+      this.#receivers.release(receiver);
       return true;
     }
     if (this.#size === this.capacity) return false;
@@ -180,7 +171,7 @@ export class Channel<T extends Sendable> extends Unowned {
   #next(): T | undefined {
     const sender = this.#senders.first;
     if (this.#size === 0) {
-      if (sender) this.#grant(sender);
+      if (sender) this.#senders.release(sender);
       return sender?.value;
     }
     const value = this.#buffer[this.#head];
@@ -189,7 +180,7 @@ export class Channel<T extends Sendable> extends Unowned {
     this.#size--;
     if (sender) {
       this.#put(sender.value!);
-      this.#grant(sender);
+      this.#senders.release(sender);
     }
     return value;
   }
@@ -197,13 +188,6 @@ export class Channel<T extends Sendable> extends Unowned {
   #put(value: T): void {
     this.#buffer[(this.#head + this.#size) % this.capacity] = value;
     this.#size++;
-  }
-
-  /** It is the waiter's turn. */
-  #grant(waiter: ChannelWaiter<T>): void {
-    (waiter.sends ? this.#senders : this.#receivers).remove(waiter);
-    observer?.abandoned(waiter); // the wait is over, and nothing is held
-    waiter.grant();
   }
 }
 

@@ -57,7 +57,7 @@ class ConditionWaiter extends Waiter {
  *   so the condition is to be looked at again: `while (!ready) await changed.wait(task, mutex)`.
  */
 export class ConditionVariable extends Unowned {
-  readonly #waiters = new WaitQueue<ConditionWaiter>();
+  readonly #waiters = new WaitQueue<ConditionWaiter>(this);
 
   /**
    * Releases `mutex` and waits to be notified. The task holds the mutex again when the promise settles, whether well
@@ -72,9 +72,7 @@ export class ConditionVariable extends Unowned {
     const aborted = abortedBy(task, options?.signal);
     if (aborted && mutex.isHeldBy(task)) return Promise.reject(aborted.reason as Error);
     const waiter = new ConditionWaiter(task, this, mutex, mutex.surrender(task), options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
+    void this.#waiters.enter(waiter);
     return ours(ended(waiter));
   }
 
@@ -92,7 +90,6 @@ export class ConditionVariable extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 

@@ -12,7 +12,7 @@ import type { Task } from "./task.js";
 
 export const taskName = (task: Task): TaskName => ({ name: task.name, id: task.id });
 
-export function accessName(access: Access): AccessName {
+function accessName(access: Access): AccessName {
   if (access === EXCLUSIVE) return "exclusive";
   return access === READ ? "read" : "recursive-read";
 }

@@ -1,7 +1,6 @@
 import { READ } from "./access.js";
 import { checkCount } from "./count.js";
 import type { Wait } from "./lock.js";
-import { observer } from "./observer.js";
 import { arriving, scheduler, type Scheduler } from "./scheduler.js";
 import type { Task } from "./task.js";
 import { Unowned } from "./unowned.js";
@@ -13,7 +12,7 @@ import { abortedBy, Waiter, WaitQueue, type AcquireOptions } from "./wait-queue.
  */
 export class Latch extends Unowned {
   #count: number;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
 
   /** @param count 0 or more. @throws RangeError for another number */
   constructor(count: number, className?: string, label?: string) {
@@ -34,12 +33,7 @@ export class Latch extends Unowned {
     if (by > this.#count)
       throw new RangeError(`${this.className} is at ${this.#count}: ${by} less is below zero`);
     this.#count -= by;
-    if (this.#count > 0) return;
-    for (let next = this.#waiters.first; next; next = this.#waiters.first) {
-      this.#waiters.remove(next);
-      observer?.abandoned(next);
-      next.grant();
-    }
+    if (this.#count === 0) this.#waiters.releaseAll();
   }
 
   /**
@@ -56,7 +50,6 @@ export class Latch extends Unowned {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 
@@ -69,10 +62,6 @@ export class Latch extends Unowned {
     if (this.#count === 0) return;
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new Waiter(task, this, READ, 0, options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return waiter.promise;
+    return this.#waiters.enter(new Waiter(task, this, READ, 0, options));
   }
 }

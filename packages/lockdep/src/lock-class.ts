@@ -2,7 +2,7 @@ import type { Edge } from "./graph.js";
 import type { Lock } from "./lock.js";
 
 /** Linux: MAX_LOCKDEP_SUBCLASSES. */
-export const MAX_SUBCLASSES = 8;
+const MAX_SUBCLASSES = 8;
 
 /** All locks that follow one order. */
 export class LockClass {

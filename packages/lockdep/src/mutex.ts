@@ -18,7 +18,7 @@ const NOBODY: readonly Task[] = [];
 export class Mutex extends Lock {
   override readonly detail = 0;
   #owner: Task | undefined;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
   /** A mutex has one holder, so one hold serves every acquisition. */
   readonly #hold = new HoldRecord(this);
 
@@ -54,11 +54,7 @@ export class Mutex extends Lock {
     }
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new Waiter(task, this, EXCLUSIVE, subclass, options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return waiter.promise;
+    return this.#waiters.enter(new Waiter(task, this, EXCLUSIVE, subclass, options));
   }
 
   /** Takes the lock if that needs no wait. */
@@ -110,7 +106,6 @@ export class Mutex extends Lock {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 
@@ -157,9 +152,7 @@ export class Mutex extends Lock {
       waiter.grant();
       return;
     }
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
+    void this.#waiters.enter(waiter);
   }
 
   #take(task: Task, subclass: number, trylock: boolean): void {

@@ -23,7 +23,7 @@ const NOBODY: readonly Task[] = [];
 export class Once<T> extends Lock {
   #state: "new" | "running" | "done" = "new";
   #value: T | undefined;
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
   readonly #hold = new HoldRecord(this);
 
   constructor(
@@ -61,7 +61,6 @@ export class Once<T> extends Lock {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 
@@ -89,11 +88,8 @@ export class Once<T> extends Lock {
     if (this.#state === "new") return this.#run(task, subclass);
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new Waiter(task, this, EXCLUSIVE, subclass, options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return ours(ours(waiter.promise).then(() => this.#value!));
+    const known = this.#waiters.enter(new Waiter(task, this, EXCLUSIVE, subclass, options));
+    return ours(ours(known).then(() => this.#value!));
   }
 
   #run(task: Task, subclass: number): T | Promise<T> {
@@ -136,11 +132,7 @@ export class Once<T> extends Lock {
   #succeeded(value: T): T {
     this.#value = value;
     this.#end("done");
-    for (let next = this.#waiters.first; next; next = this.#waiters.first) {
-      this.#waiters.remove(next);
-      observer?.abandoned(next); // the wait is over, and nothing is held
-      next.grant();
-    }
+    this.#waiters.releaseAll();
     return value;
   }
 

@@ -26,7 +26,7 @@ export class RwSemaphore extends Lock {
   #writer: Task | undefined;
   /** The holds in force: one of the writer, or any number of readers'. */
   readonly #holds: HoldRecord[] = [];
-  readonly #waiters = new WaitQueue();
+  readonly #waiters = new WaitQueue(this);
   readonly #pool: HoldRecord[] = [];
 
   /**
@@ -171,11 +171,7 @@ export class RwSemaphore extends Lock {
     }
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new Waiter(task, this, access, subclass, options);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return waiter.promise;
+    return this.#waiters.enter(new Waiter(task, this, access, subclass, options));
   }
 
   /** Hands the lock to those who may have it now, in the order of their arrival. */

@@ -49,7 +49,7 @@ export class Semaphore extends Lock {
   #isSignal = false;
   readonly #holds: PermitHold[] = [];
   readonly #pool: PermitHold[] = [];
-  readonly #waiters = new WaitQueue<PermitWaiter>();
+  readonly #waiters = new WaitQueue<PermitWaiter>(this);
 
   /** @param permits that are free at the start: 0 or more. @throws RangeError for another number */
   constructor(permits: number, className?: string, label?: string) {
@@ -79,21 +79,9 @@ export class Semaphore extends Lock {
   }
 
   /** A method of its own: what its closure captures would be allocated on every call. */
-  #arriveToAcquire(
-    by: Scheduler,
-    task: Task,
-    permits: number,
-    options: AcquireOptions | undefined,
-  ): Promise<Hold> {
-    return arriving(
-      by,
-      () => this.#acquire(task, permits, options),
-      task,
-      this,
-      EXCLUSIVE,
-      options,
-      "acquire",
-    );
+  #arriveToAcquire(by: Scheduler, task: Task, permits: number, options?: AcquireOptions): Promise<Hold> {
+    const take = (): Hold | Promise<Hold> => this.#acquire(task, permits, options);
+    return arriving(by, take, task, this, EXCLUSIVE, options, "acquire");
   }
 
   /** As `acquire`, if that needs no wait: if so many are free, and nobody is in the queue. */
@@ -144,21 +132,9 @@ export class Semaphore extends Lock {
   }
 
   /** A method of its own: what its closure captures would be allocated on every call. */
-  #arriveToConsume(
-    by: Scheduler,
-    task: Task,
-    permits: number,
-    options: AcquireOptions | undefined,
-  ): Promise<void> {
-    return arriving(
-      by,
-      () => this.#consume(task, permits, options),
-      task,
-      this,
-      EXCLUSIVE,
-      options,
-      "consume",
-    );
+  #arriveToConsume(by: Scheduler, task: Task, permits: number, options?: AcquireOptions): Promise<void> {
+    const take = (): void | Promise<void> => this.#consume(task, permits, options);
+    return arriving(by, take, task, this, EXCLUSIVE, options, "consume");
   }
 
   /** As `consume`, if that needs no wait. */
@@ -181,7 +157,6 @@ export class Semaphore extends Lock {
   }
 
   override waiters(): readonly Wait[] {
-    scheduler?.touching(this, false);
     return this.#waiters.waits;
   }
 
@@ -244,11 +219,7 @@ export class Semaphore extends Lock {
   ): Promise<void> {
     const aborted = abortedBy(task, options?.signal);
     if (aborted) return Promise.reject(aborted.reason as Error);
-    const waiter = new PermitWaiter(task, this, subclass, options, permits, owned);
-    this.#waiters.push(waiter);
-    observer?.contended(waiter);
-    scheduler?.queued(waiter);
-    return waiter.promise;
+    return this.#waiters.enter(new PermitWaiter(task, this, subclass, options, permits, owned));
   }
 
   #wake(): void {

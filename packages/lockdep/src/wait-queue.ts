@@ -120,6 +120,9 @@ export class WaitQueue<W extends Waiter = Waiter> {
   #head: Waiter | undefined;
   #tail: Waiter | undefined;
 
+  /** @param lock what they wait for */
+  constructor(private readonly lock: Lock) {}
+
   get first(): W | undefined {
     return this.#head as W | undefined;
   }
@@ -131,10 +134,19 @@ export class WaitQueue<W extends Waiter = Waiter> {
 
   /** All of them, as a lock that knows no readers tells them. */
   get waits(): Wait[] {
+    scheduler?.touching(this.lock, false);
     return Array.from(this, ({ task, since }) => ({ task, since, mode: "exclusive" }));
   }
 
-  push(waiter: W): void {
+  /** The task waits from here on, and whoever watches is told. @returns the promise that it awaits */
+  enter(waiter: W): Promise<void> {
+    this.#push(waiter);
+    observer?.contended(waiter);
+    scheduler?.queued(waiter);
+    return waiter.promise;
+  }
+
+  #push(waiter: W): void {
     waiter.previous = this.#tail;
     waiter.next = undefined;
     if (this.#tail) this.#tail.next = waiter;
@@ -147,6 +159,18 @@ export class WaitQueue<W extends Waiter = Waiter> {
     else this.#head = waiter.next;
     if (waiter.next) waiter.next.previous = waiter.previous;
     else this.#tail = waiter.previous;
+  }
+
+  /** It is the waiter's turn to go on, and there is nothing to be held. */
+  release(waiter: W): void {
+    this.remove(waiter);
+    observer?.abandoned(waiter);
+    waiter.grant();
+  }
+
+  /** It is everybody's. */
+  releaseAll(): void {
+    for (let next = this.first; next; next = this.first) this.release(next);
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Watch } from "@vfiokit/user/linux";
 import type { Chardev, ChardevKind } from "./chardev.js";
 import { BufferedBackend } from "./buffered.js";
 
@@ -11,18 +12,24 @@ export const pty: ChardevKind = {
     const { openPty, reactor, readFd, writeFd } = await import("@vfiokit/user/linux");
     const terminal = openPty();
     const buffer = new Uint8Array(READ_SIZE);
-    const watch = reactor.add(terminal.master, {
-      onReadable() {
-        const count = readFd(terminal.master, buffer);
-        if (count <= 0) return false;
-        backend.offer(buffer.subarray(0, count));
-        return true;
-      },
-      onWritable() {
-        watch.setWritable(false);
-        backend.writable();
-      },
-    });
+    let watch: Watch;
+    try {
+      watch = reactor.add(terminal.master, {
+        onReadable() {
+          const count = readFd(terminal.master, buffer);
+          if (count <= 0) return false;
+          backend.offer(buffer.subarray(0, count));
+          return true;
+        },
+        onWritable() {
+          watch.setWritable(false);
+          backend.writable();
+        },
+      });
+    } catch (error) {
+      terminal[Symbol.dispose]();
+      throw error;
+    }
     watch.setReadable(false);
 
     const backend = new BufferedBackend({

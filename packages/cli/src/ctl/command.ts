@@ -45,6 +45,7 @@ export function ctlCommand(): Command {
     .addArgument(new Argument("[what]", "the error of inject, the step of hand-over"))
     .addArgument(new Argument("[id]", "of hand-over: 32 hexadecimal digits"))
     .addOption(timeoutOption())
+    .option("--control", "<socket> is a control socket, though its name does not end with .ctl")
     .option("--json", "print the result as one line of JSON")
     .addHelpText("after", () => ["", "Commands:", ...table(helpRows()), ""].join("\n"))
     .action(
@@ -53,12 +54,13 @@ export function ctlCommand(): Command {
         command: AdminCommand,
         what: string | undefined,
         id: string | undefined,
-        { json, timeout }: Options,
+        { json, timeout, control }: Options,
       ) => {
         const request = requestOf(command, what, id);
         const path = resolve(socket);
-        const relay = command === "info" ? await relayAt(path, 1000 * timeout) : undefined;
-        const result = relay ?? (await ask(path, request, 1000 * timeout));
+        const at = control ? path : controlSocketAt(path);
+        const relay = command === "info" ? await relayAt(at, 1000 * timeout) : undefined;
+        const result = relay ?? (await ask(path, at, request, 1000 * timeout));
         if (json) out.json(result);
         else if (relay) out.lines(formatRelay(relay, out.style));
         else out.lines(formatResult(request.command, result as AdminResults[AdminCommand], out.style));
@@ -72,7 +74,18 @@ export function ctlCommand(): Command {
 
 interface Options {
   readonly timeout: number;
+  readonly control?: true;
   readonly json?: true;
+}
+
+/** JSON ends libvfio-user's servers, which serve one client and then are gone. @throws CommandError */
+function controlSocketAt(path: string): string {
+  try {
+    return findControlSocket(path);
+  } catch (error) {
+    if (!(error instanceof VfioError)) throw error;
+    throw new CommandError(`${error.detail} (--control: it is one)`);
+  }
 }
 
 const parameters: Readonly<Partial<Record<AdminCommand, string>>> = {
@@ -134,13 +147,14 @@ async function relayAt(path: string, timeoutMs: number): Promise<RelayStatus | u
   return await relay?.status(timeoutMs);
 }
 
-/** @throws CommandError, SyscallError, VfioError */
+/** @param path for messages @throws CommandError, SyscallError, VfioError */
 async function ask(
   path: string,
+  control: string,
   request: AdminRequest,
   timeoutMs: number,
 ): Promise<AdminResults[AdminCommand]> {
-  using client = new AdminClient(findControlSocket(path));
+  using client = new AdminClient(control);
   try {
     return await client.request(request, { timeoutMs });
   } catch (error) {

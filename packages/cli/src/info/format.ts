@@ -18,17 +18,20 @@ export function formatReport(report: DeviceReport, style: Style): string[] {
     ["Interrupts", table(report.irqs.map(irqRow))],
     ["Features", table(report.features.map(featureRow))],
     ["Migration", report.migration ? table(migrationRows(report.migration)) : []],
-    ["Limits", table(limitRows(report.limits))],
+    ["Limits", report.limits ? table(limitRows(report.limits)) : []],
   ];
   return [
-    style.bold(`vfio-user ${report.protocol} at ${report.socket}`) +
-      style.dim(report.device.reset ? " (can be reset)" : " (cannot be reset)"),
+    style.bold(titleOf(report)) + style.dim(report.device.reset ? " (can be reset)" : " (cannot be reset)"),
     "",
     ...(config ? formatDescription(config) : ["Not a PCI device"]),
     ...sections
       .filter(([, lines]) => lines.length > 0)
       .flatMap(([title, lines]) => ["", style.bold(title), ...lines.map((line) => `\t${line}`)]),
   ];
+}
+
+function titleOf({ socket, protocol, address, kernel }: DeviceReport): string {
+  return kernel ? `VFIO (${kernel.iommu}) at ${address!}` : `vfio-user ${protocol!} at ${socket!}`;
 }
 
 function regionRow({ index, name, size, read, write, mmap, areas }: RegionReport): string[] {

@@ -1,9 +1,10 @@
-import { RegionIndex, VfioError } from "@vfiokit/core";
+import { RegionIndex } from "@vfiokit/core";
 import { describeConfig, type ConfigDescription } from "@vfiokit/core/pci";
 import { DeviceFlags, RegionFlags } from "@vfiokit/core/host";
-import { AdminClient, controlPath, keptAway, VfioUserClient, type Limits as Negotiated } from "@vfiokit/user";
+import type { Limits as Negotiated, VfioDevice } from "@vfiokit/user";
+import { KernelDevice } from "@vfiokit/user/kernel";
 import { Feature, capabilityDefaults } from "@vfiokit/user/wire";
-import { CommandError } from "../errors.js";
+import { connectDevice } from "../shared/connect-device.js";
 import {
   irqReport,
   migrationReport,
@@ -18,16 +19,13 @@ import {
 
 const CONFIG_SPACE_SIZE = 256;
 const CONFIG_SPACE_EXP_SIZE = 4096;
-/** A server takes one client at a time: it answers others with EBUSY, or closes before it has said anything. */
-const NO_ANSWER: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "EBUSY"]);
-
 /**
- * Asks the server at `path` for everything about itself and its device. Only reads.
+ * Asks the server at a path, or the kernel about a device of its own, for everything about it. Only reads.
  * @param timeoutMs for each answer
  * @throws CommandError, SyscallError, VfioError
  */
-export async function inspect(path: string, timeoutMs = 10_000): Promise<DeviceReport> {
-  using client = await connect(path, timeoutMs);
+export async function inspect(name: string, timeoutMs = 10_000): Promise<DeviceReport> {
+  using client = await connectDevice(name, timeoutMs);
   const { flags, numRegions, numIrqs } = await client.getInfo();
   const pci = (flags & DeviceFlags.PCI) !== 0;
   const regions = await allRegions(client, numRegions);
@@ -35,9 +33,9 @@ export async function inspect(path: string, timeoutMs = 10_000): Promise<DeviceR
   const config = pci ? await readConfig(client, regions) : undefined;
   const migration = features.some(({ name }) => name === "MIGRATION") ? await migrationOf(client) : undefined;
   return {
-    socket: path,
-    protocol: client.limits.version,
-    limits: limitsOf(client.limits),
+    ...(client instanceof KernelDevice
+      ? { address: name, kernel: { iommu: client.mode } }
+      : { socket: name, protocol: client.limits.version, limits: limitsOf(client.limits) }),
     device: { pci, reset: (flags & DeviceFlags.RESET) !== 0 },
     ...(config && { config }),
     regions: regions.filter(({ size }) => size > 0),
@@ -45,32 +43,6 @@ export async function inspect(path: string, timeoutMs = 10_000): Promise<DeviceR
     features,
     ...(migration && { migration }),
   };
-}
-
-async function connect(path: string, timeoutMs: number): Promise<VfioUserClient> {
-  try {
-    return await VfioUserClient.connect(path, { timeoutMs });
-  } catch (error) {
-    if (error instanceof VfioError && NO_ANSWER.has(error.code)) {
-      const kept = await whyKeptAway(path, timeoutMs);
-      if (kept !== undefined) throw new CommandError(`${path}: ${kept}`);
-      throw new CommandError(
-        `${path}: no answer (${error.code}). Is another client, such as QEMU, attached?`,
-      );
-    }
-    throw error;
-  }
-}
-
-/** A server whose device is in a hand-over turns everybody away: its administrator is told why. */
-async function whyKeptAway(path: string, timeoutMs: number): Promise<string | undefined> {
-  try {
-    using admin = new AdminClient(controlPath(path));
-    const { handOver } = await admin.request({ command: "info" }, { timeoutMs });
-    return handOver && keptAway(handOver, path);
-  } catch {
-    return undefined; // nobody to ask
-  }
 }
 
 /** What the server said, and not what it comes to together with our own limits. */
@@ -92,7 +64,7 @@ function limitsOf({
   };
 }
 
-async function allRegions(client: VfioUserClient, count: number): Promise<RegionReport[]> {
+async function allRegions(client: VfioDevice, count: number): Promise<RegionReport[]> {
   const regions: RegionReport[] = [];
   for (let index = 0; index < count; index++) {
     const { flags, size, mmapAreas } = await client.getRegionInfo(index);
@@ -103,7 +75,7 @@ async function allRegions(client: VfioUserClient, count: number): Promise<Region
   return regions;
 }
 
-async function allIrqs(client: VfioUserClient, count: number): Promise<IrqReport[]> {
+async function allIrqs(client: VfioDevice, count: number): Promise<IrqReport[]> {
   const irqs: IrqReport[] = [];
   for (let index = 0; index < count; index++) {
     const { flags, count } = await client.getIrqInfo(index);
@@ -112,7 +84,7 @@ async function allIrqs(client: VfioUserClient, count: number): Promise<IrqReport
   return irqs;
 }
 
-async function allFeatures(client: VfioUserClient): Promise<FeatureReport[]> {
+async function allFeatures(client: VfioDevice): Promise<FeatureReport[]> {
   const features: FeatureReport[] = [];
   for (const [name, feature] of Object.entries(Feature)) {
     const get = await client.migration.probe(feature, "get");
@@ -122,7 +94,7 @@ async function allFeatures(client: VfioUserClient): Promise<FeatureReport[]> {
   return features;
 }
 
-async function migrationOf(client: VfioUserClient): Promise<MigrationReport> {
+async function migrationOf(client: VfioDevice): Promise<MigrationReport> {
   const flags = await client.migration.flags();
   const state = await client.migration.state();
   const hasSize = await client.migration.probe(Feature.MIG_DATA_SIZE, "get");
@@ -131,7 +103,7 @@ async function migrationOf(client: VfioUserClient): Promise<MigrationReport> {
 }
 
 async function readConfig(
-  client: VfioUserClient,
+  client: VfioDevice,
   regions: readonly RegionReport[],
 ): Promise<ConfigDescription | undefined> {
   const region = regions[RegionIndex.CONFIG];

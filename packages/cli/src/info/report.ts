@@ -2,12 +2,16 @@ import type { ConfigDescription } from "@vfiokit/core/pci";
 import { MigrationFlags } from "@vfiokit/core/migration";
 import { IrqFlags, RegionFlags } from "@vfiokit/core/host";
 
-/** Everything that a vfio-user server says about itself and its device: plain data, ready for JSON. */
+/** Everything that a vfio-user server, or the kernel, says about a device: plain data, ready for JSON. */
 export interface DeviceReport {
-  readonly socket: string;
+  /** Of a server, as are `protocol` and `limits`. */
+  readonly socket?: string;
   /** "0.1" */
-  readonly protocol: string;
-  readonly limits: Limits;
+  readonly protocol?: string;
+  readonly limits?: Limits;
+  /** Of a device of the kernel's VFIO, as is `kernel`: "vfio:0000:01:00.0". */
+  readonly address?: string;
+  readonly kernel?: { readonly iommu: "type1v2" | "iommufd" };
   readonly device: { readonly pci: boolean; readonly reset: boolean };
   /** Undefined where the configuration space cannot be read, or is none of PCI. */
   readonly config?: ConfigDescription;

@@ -1,9 +1,10 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { describeIdentity } from "@vfiokit/core/migration";
-import { checkImage, restoreImage, type EndpointDescription } from "@vfiokit/user";
+import { checkImage, RelayClient, restoreImage, type EndpointDescription } from "@vfiokit/user";
 import { CommandError } from "../errors.js";
 import { out } from "../output.js";
+import { DEVICE_HELP, deviceName } from "../shared/device-name.js";
 import { inputName, KeptImage, openImage } from "../shared/image-input.js";
 import { inspectOpened, problemText } from "../shared/inspect-image.js";
 import { bytes } from "../shared/tables.js";
@@ -21,16 +22,16 @@ interface RestoreOptions {
   readonly timeout: number;
 }
 
-/** `vfiokit restore FILE SOCKET`. */
+/** `vfiokit restore FILE DEVICE`. */
 export function restoreCommand(): Command {
   return new Command("restore")
     .argument("<file>", "file written by vfiokit save; a FIFO, or -: standard input")
-    .argument("<socket>", "path of the server's socket")
+    .argument("<device>", DEVICE_HELP)
     .addOption(timeoutOption())
     .option("--dry-run", "only check whether the device takes it")
     .option("--json", "print the result as one line of JSON")
-    .action(async (file: string, socket: string, options: RestoreOptions) => {
-      const path = resolve(socket);
+    .action(async (file: string, device: string, options: RestoreOptions) => {
+      const path = deviceName(device);
       const size = await restore(file, path, options.dryRun === true, 1000 * options.timeout);
       const target = file === "-" ? file : resolve(file);
       if (options.json)
@@ -40,8 +41,14 @@ export function restoreCommand(): Command {
     });
 }
 
-/** @returns bytes of the image */
-async function restore(file: string, path: string, dryRun: boolean, timeoutMs: number): Promise<number> {
+/** Loads an image into the device behind a socket. @returns bytes of the image @throws CommandError, VfioError */
+export async function restore(
+  file: string,
+  path: string,
+  dryRun: boolean,
+  timeoutMs: number,
+): Promise<number> {
+  await assertIdle(path, timeoutMs);
   await using image = await KeptImage.open(file);
   let size = 0;
   // Only a server of ours says what its streams are made of. What another one takes, it alone can judge.
@@ -57,6 +64,16 @@ async function restore(file: string, path: string, dryRun: boolean, timeoutMs: n
   }
   const loaded = await restoreImage(path, chunks(), check, { dryRun, timeoutMs });
   return dryRun ? size : loaded.bytes;
+}
+
+/** Another state under a running guest is no device that its driver knows. */
+async function assertIdle(path: string, timeoutMs: number): Promise<void> {
+  using relay = await RelayClient.open(path, timeoutMs);
+  if ((await relay?.status(timeoutMs))?.connected)
+    throw new CommandError(
+      `${path}: the relay's client uses the device, whose state cannot be replaced meanwhile: disconnect it, or restore ` +
+        `another server, and have the client start there`,
+    );
 }
 
 /** Reads the image to its end, and compares it with the device. @throws CommandError, VfioError: the device would not take it */

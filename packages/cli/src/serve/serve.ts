@@ -63,6 +63,11 @@ function endpoint({ socketPath, fd, ctl, ctlPath }: ServeOptions, number: number
   return { socket, fd, ctl: socket === undefined ? undefined : controlPath(socket) };
 }
 
+/** By its name `vfiokit ctl` tells a control socket from one for vfio-user. */
+function controlArguments(path: string): string[] {
+  return path.endsWith(controlPath("")) ? [path] : ["--control", path];
+}
+
 /** Tells how to attach the device: on standard output, unless the guest's bytes go there. */
 function announce(
   device: ServedDevice,
@@ -109,8 +114,8 @@ function announce(
   }
   const { ctl } = first.endpoint;
   if (ctl !== undefined) {
-    const target = socket !== undefined && ctl === controlPath(socket) ? socket : ctl;
-    lines.push(`To administer it: ${style.cyan(shellLine(["vfiokit", "ctl", target, "info"]))}`);
+    const target = socket !== undefined && ctl === controlPath(socket) ? [socket] : controlArguments(ctl);
+    lines.push(`To administer it: ${style.cyan(shellLine(["vfiokit", "ctl", ...target, "info"]))}`);
   }
   if (socket !== undefined) lines.push("");
   say.lines(lines);

@@ -14,11 +14,7 @@ export class BarMemories {
     bars: readonly (Bar | undefined)[],
     provider: MemoryProvider,
   ) {
-    this.shared = bars.map((bar) =>
-      bar?.declaration.kind === "memory"
-        ? provider.allocate(`${device.name}-bar${bar.slot}`, bar.declaration.size)
-        : undefined,
-    );
+    this.shared = allocateAll(provider, device.name, bars);
   }
 
   /** @throws VfioError EINVAL: the BAR is not declared as memory */
@@ -48,5 +44,26 @@ export class BarMemories {
   close(): void {
     for (const mapping of this.#mappings) mapping[Symbol.dispose]();
     for (const memory of this.shared) memory?.[Symbol.dispose]();
+  }
+}
+
+/** The memory of every memory BAR, by BAR number, or none of it. @throws what the provider throws */
+function allocateAll(
+  provider: MemoryProvider,
+  name: string,
+  bars: readonly (Bar | undefined)[],
+): (SharedMemory | undefined)[] {
+  const memories: (SharedMemory | undefined)[] = [];
+  try {
+    for (const bar of bars)
+      memories.push(
+        bar?.declaration.kind === "memory"
+          ? provider.allocate(`${name}-bar${bar.slot}`, bar.declaration.size)
+          : undefined,
+      );
+    return memories;
+  } catch (error) {
+    for (const memory of memories) memory?.[Symbol.dispose]();
+    throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { Shared, type RwSemaphore, type Task } from "@vfiokit/lockdep";
+import { Latch, Shared, type RwSemaphore, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
 import type { IrqTrigger } from "../irq/trigger.js";
 
@@ -28,7 +28,8 @@ export interface PoweredDevice {
 export class RuntimePm {
   readonly #users = new Shared("users", 0);
   readonly #suspended = new Shared("suspended", false);
-  readonly #resuming = new Shared<Promise<void> | undefined>("resuming", undefined);
+  /** Goes down when the resume that is under way has ended. */
+  readonly #resuming = new Shared<Latch | undefined>("resuming", undefined);
   readonly #engaged = new Shared("engaged", false);
   #wakeup: IrqTrigger | undefined;
 
@@ -110,17 +111,23 @@ export class RuntimePm {
   async #resumeOnce(task: Task): Promise<void> {
     try {
       while (this.#suspended.value) {
-        const mine = !this.#resuming.value;
-        this.#resuming.value ??= this.#resume(task).finally(() => (this.#resuming.value = undefined));
-        try {
-          await this.#resuming.value;
-        } catch (error) {
-          if (mine) throw error;
-        }
+        const others = this.#resuming.value;
+        await (others ? others.wait(task) : this.#resumeAlone(task));
       }
     } catch (error) {
       this.#users.value--;
       throw error;
+    }
+  }
+
+  async #resumeAlone(task: Task): Promise<void> {
+    const done = new Latch(1, "runtime-resume");
+    this.#resuming.value = done;
+    try {
+      await this.#resume(task);
+    } finally {
+      this.#resuming.value = undefined;
+      done.countDown();
     }
   }
 

@@ -1,7 +1,7 @@
 import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
-import { IrqIndex, PciDevice, RegionIndex, VfioError, definePciDevice, mmio } from "@vfiokit/core";
+import { IrqIndex, PciDevice, RegionIndex, VfioError, definePciDevice, memory, mmio } from "@vfiokit/core";
 import {
   PciAf,
   PciAfCtrl,
@@ -136,6 +136,26 @@ describe("regions", () => {
       "EINVAL: mute: BAR 0 holds registers, so the device needs read and write",
     );
   });
+});
+
+it("a device whose second memory BAR gets no memory leaves none of the first", () => {
+  let held = 0;
+  const allocate = (_name: string, size: number) => {
+    if (held > 0) throw new VfioError("ENOMEM", "there is no more");
+    held++;
+    const dispose = () => {
+      held--;
+    };
+    return { bytes: new Uint8Array(size), fd: undefined, [Symbol.dispose]: dispose };
+  };
+  const definition = definePciDevice({
+    name: "two memories",
+    id: { vendor: 0x1b36, device: 0x0101, classCode: 0x088000 },
+    bars: [memory({ size: 0x1000 }), memory({ size: 0x1000 })],
+    create: () => ({ reset: () => undefined }),
+  });
+  expect(() => new PciDevice(definition, { memory: { allocate } })).toThrow(/ENOMEM/);
+  expect(held).toBe(0);
 });
 
 describe("INTx", () => {

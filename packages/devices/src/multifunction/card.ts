@@ -5,6 +5,8 @@ import {
   memory,
   mmio,
   msi,
+  msix,
+  msixTable,
   pm,
   VfioError,
   type PciDeviceDefinition,
@@ -18,6 +20,10 @@ const PINS = ["A", "B", "C", "D"] as const;
 
 const SCRATCH_BAR = 2;
 const PAGE_SIZE = 4096;
+
+const MSIX_BAR = 4;
+/** The counter interrupts with vector 0. The others are there for software to mask and trigger. */
+const MSIX_VECTORS = 4;
 
 /** Memory in BAR 2, four pages, by what a client may map of it: all, or the pages 1 and 3. */
 const scratchBars = {
@@ -38,6 +44,8 @@ export interface CounterCardOptions {
   readonly functions: number;
   /** Gives each function memory in BAR 2 that clients can map. Default: none. */
   readonly scratch?: Scratch;
+  /** Gives each function MSI-X beside MSI, with its table in BAR 4. Default: MSI alone. */
+  readonly msix?: boolean;
   readonly clock?: Clock;
 }
 
@@ -47,7 +55,7 @@ export interface CounterCardOptions {
  * @throws VfioError EINVAL
  */
 export function counterCard(options: CounterCardOptions): PciDeviceDefinition[] {
-  const { functions, scratch, clock = systemClock } = options;
+  const { functions, scratch, msix: hasMsix = false, clock = systemClock } = options;
   if (!Number.isInteger(functions) || functions < 1 || functions > MAX_FUNCTIONS)
     throw new VfioError("EINVAL", `functions ${functions}: a card has 1 to ${MAX_FUNCTIONS}`);
   return Array.from({ length: functions }, (_, number) =>
@@ -55,10 +63,20 @@ export function counterCard(options: CounterCardOptions): PciDeviceDefinition[] 
       name: functions > 1 ? `counter.${number}` : "counter",
       // Class: other system peripheral.
       id: { vendor: 0x1b36, device: 0x0102, classCode: 0x088000 },
-      bars: [mmio({ size: 0x1000 }), ...(scratch ? [scratchBars[scratch]] : [])],
+      bars: [
+        mmio({ size: 0x1000 }),
+        ...(scratch ? [scratchBars[scratch]] : []),
+        ...(hasMsix ? [msixTable({ vectors: MSIX_VECTORS, slot: MSIX_BAR })] : []),
+      ],
       // PCI 3.0 §6.2.4: functions share the four pins of their card as they like.
       interruptPin: PINS[number % PINS.length]!,
-      capabilities: [pm(), express({ flr: true }), msi(), aer()],
+      capabilities: [
+        pm(),
+        express({ flr: true }),
+        msi(),
+        ...(hasMsix ? [msix({ vectors: MSIX_VECTORS, bar: MSIX_BAR })] : []),
+        aer(),
+      ],
       multifunction: functions > 1,
       create: (host) => new Counter(host, clock, scratch && host.memory(SCRATCH_BAR)),
     }),

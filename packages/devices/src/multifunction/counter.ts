@@ -5,6 +5,7 @@ import {
   rw1c,
   sections,
   type FunctionHost,
+  type InterruptMessages,
   type PciFunction,
   type StateSections,
 } from "@vfiokit/core";
@@ -162,13 +163,19 @@ export class Counter implements PciFunction {
   private setStatus(bits: number): void {
     this.values.status |= bits;
     this.updateLine();
-    // PCIe 6.0 §6.1.4: messages, where software has enabled them, take the line's place.
-    if (this.values.control & CONTROL_INTERRUPT && this.host.msi.enabled) this.host.msi.raise(0);
+    if (this.values.control & CONTROL_INTERRUPT) this.messages?.raise(0);
   }
 
   private updateLine(): void {
     const pending =
       (this.values.control & CONTROL_INTERRUPT) !== 0 && (this.values.status & STATUS_MATCH) !== 0;
-    this.host.intx.set(pending && !this.host.msi.enabled);
+    this.host.intx.set(pending && !this.messages);
+  }
+
+  /** PCIe 6.0 §6.1.4: messages take the line's place where software has enabled them, and it enables one kind. */
+  private get messages(): InterruptMessages | undefined {
+    const { msi, msix } = this.host;
+    if (msix.enabled) return msix;
+    return msi.enabled ? msi : undefined;
   }
 }

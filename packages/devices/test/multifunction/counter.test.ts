@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DeviceSet, IrqIndex, PciDevice, RegionIndex } from "@vfiokit/core";
-import { PciCommand, PciHeader, PciHeaderType } from "@vfiokit/core/pci";
+import { PciCommand, PciHeader, PciHeaderType, PciMsixEntry } from "@vfiokit/core/pci";
 import { MigrationState } from "@vfiokit/core/migration";
 import type { ClientMemory } from "@vfiokit/core/host";
 import { counterCard, counterRegisters as reg } from "@vfiokit/devices";
@@ -57,10 +57,12 @@ class Bench {
   }
 }
 
-function setUp(functions = 1) {
+function setUp(functions = 1, options: { msix?: boolean } = {}) {
   const clock = new ManualClock();
   const set = new DeviceSet();
-  const devices = counterCard({ functions, clock }).map((definition) => new PciDevice(definition, { set }));
+  const devices = counterCard({ functions, clock, ...options }).map(
+    (definition) => new PciDevice(definition, { set }),
+  );
   const benches = devices.map((device) => new Bench(device));
   return { clock, set, benches, bench: benches[0]! };
 }
@@ -123,6 +125,19 @@ describe("the counter", () => {
   it("sends a message and leaves the line alone, once MSI is enabled", () => {
     const { bench, clock } = setUp();
     bench.listen(IrqIndex.MSI).start(3);
+    clock.advance(3);
+    expect(bench.interrupts).toBe(1);
+    expect(bench.device.irqs.snapshot().intxAsserted).toBe(false);
+  });
+
+  it("sends MSI-X where it has it and that is enabled", () => {
+    const { bench, clock } = setUp(1, { msix: true });
+    expect(bench.device.irqInfo(IrqIndex.MSIX).count).toBe(4);
+    // Entries are masked at power-on (PCI 3.0 §6.8.2.9).
+    bench.view.setUint32(0, 0, true);
+    const control = PciMsixEntry.VECTOR_CTRL;
+    void bench.device.writeRegion(bench.task, RegionIndex.BAR4, control, 4, bench.buffer, 0);
+    bench.listen(IrqIndex.MSIX).start(3);
     clock.advance(3);
     expect(bench.interrupts).toBe(1);
     expect(bench.device.irqs.snapshot().intxAsserted).toBe(false);

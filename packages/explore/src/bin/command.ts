@@ -27,12 +27,12 @@ Options:
   --json                    print the reports as JSON
   --version, --help
 
-Exit code: 0 proved, 1 a body fails, 2 wrong usage, 3 a limit was met, 4 a body does what explore cannot see.
+Exit code: 0 proved, 1 a body fails, 2 wrong usage or no task, 3 a limit was met, 4 a body does what explore cannot see.
 `;
 
 const USAGE = 2;
 /** Of several bodies' exit codes, the first of these is the command's. */
-const WORST_FIRST = [1, 4, 3, 0] as const;
+const WORST_FIRST = [1, 2, 4, 3, 0] as const;
 
 /** The command line is wrong. */
 class UsageError extends Error {}
@@ -101,9 +101,14 @@ async function load(files: readonly string[]): Promise<NamedBody[]> {
     const url = pathToFileURL(resolve(file));
     const module = (await import(url.href)) as Record<string, unknown>;
     for (const [name, value] of Object.entries(module))
-      if (typeof value === "function") bodies.push({ name, body: value as Body });
+      if (typeof value === "function" && !isClass(value)) bodies.push({ name, body: value as Body });
   }
   return bodies;
+}
+
+/** A class is no body: it cannot be called. */
+function isClass(value: object): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(value));
 }
 
 function choose(bodies: readonly NamedBody[], only: string | undefined): readonly NamedBody[] {

@@ -1,5 +1,6 @@
 import { within } from "../instrument/foreign-lock.js";
 import { classOfKey, KeyedLocks } from "../instrument/keyed.js";
+import { withMethods } from "../instrument/with-methods.js";
 
 /** What async-lock makes, as far as it is called here. */
 export interface KeyedLock {
@@ -50,11 +51,5 @@ export function instrumentAsyncLock<L extends KeyedLock>(lock: L, { name }: { re
     );
     return undefined;
   };
-  return new Proxy(lock, {
-    get(target, key) {
-      if (key === "acquire") return acquire;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === "function" ? (value as () => unknown).bind(target) : value;
-    },
-  });
+  return withMethods(lock, { acquire });
 }

@@ -1,4 +1,5 @@
 import { ForeignLock, within } from "../instrument/index.js";
+import { withMethods } from "../instrument/with-methods.js";
 
 /** What p-queue makes, as far as it is called here. */
 export interface Queue {
@@ -24,12 +25,5 @@ export function instrumentQueue<Q extends Queue>(queue: Q, { name }: { readonly 
   };
   const addAll = (fns: readonly ((options: never) => unknown)[], options?: object) =>
     Promise.all(fns.map((fn) => add(fn, options)));
-  return new Proxy(queue, {
-    get(target, key) {
-      if (key === "add") return add;
-      if (key === "addAll") return addAll;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === "function" ? (value as () => unknown).bind(target) : value;
-    },
-  });
+  return withMethods(queue, { add, addAll });
 }

@@ -1,4 +1,4 @@
-import type { CycleProblem, LockUse, Problem, Schedule, StuckTask, TaskName } from "../problem.js";
+import type { CycleProblem, LockUse, Place, Problem, Schedule, StuckTask, TaskName } from "../problem.js";
 import { cheapestToBreak } from "./cheapest.js";
 import { fromTheNewOrder, scheduleOf } from "./schedule.js";
 import { why } from "./why.js";
@@ -82,15 +82,10 @@ function body(problem: Problem): string[] {
           : "but it does not hold that lock!",
         "",
         "other info that might help us debug this:",
-        ...held(problem.task, problem.held),
-        ...backtrace(problem.at),
+        ...evidence(problem),
       ];
     case "held-at-exit":
-      return [
-        ...header(`${nameOf(problem.task)} still has locks held!`),
-        ...held(problem.task, problem.held),
-        ...backtrace(problem.at),
-      ];
+      return [...header(`${nameOf(problem.task)} still has locks held!`), ...evidence(problem)];
     case "after-exit":
       return [
         ...header(`${nameOf(problem.task)} was given a lock, and is over!`),
@@ -105,23 +100,17 @@ function body(problem: Problem): string[] {
         `${nameOf(problem.task)} asserts that ${problem.lock} (${problem.class}) is ${problem.expected}, at:`,
         at(problem.at),
         "",
-        ...held(problem.task, problem.held),
-        ...backtrace(problem.at),
+        ...evidence(problem),
       ];
     case "held-here":
-      return [
-        ...header("locks are held where none may be"),
-        ...held(problem.task, problem.held),
-        ...backtrace(problem.at),
-      ];
+      return [...header("locks are held where none may be"), ...evidence(problem)];
     case "pinned":
       return [
         ...header("releasing a pinned lock"),
         `${nameOf(problem.task)} is trying to release lock (${problem.class}) at:`,
         at(problem.at),
         "",
-        ...held(problem.task, problem.held),
-        ...backtrace(problem.at),
+        ...evidence(problem),
       ];
     case "context":
       return [
@@ -133,8 +122,7 @@ function body(problem: Problem): string[] {
         ...stackLines(problem.heldOutside.at, "  "),
         "",
         ...contextScenario(problem.class, problem.class, problem.context),
-        ...held(problem.task, problem.held),
-        ...backtrace(problem.at),
+        ...evidence(problem),
       ];
     case "context-order":
       return [
@@ -145,8 +133,7 @@ function body(problem: Problem): string[] {
         ...stackLines(problem.heldOutside.at, "  "),
         "",
         ...contextScenario(problem.from, problem.to, problem.context),
-        ...held(problem.task, problem.held),
-        ...backtrace(problem.at),
+        ...evidence(problem),
       ];
     case "hang":
       return [
@@ -233,6 +220,15 @@ function use(lock: LockUse): string {
   const where = at(lock.at);
   const seen = lock.firstSeenBy ? `first seen (by ${nameOf(lock.firstSeenBy)}) at` : "at";
   return `${lock.lock} (${lock.class})${usageOf(lock)}${where === "" ? "" : `, ${seen}: ${where}`}`;
+}
+
+/** What the task held, and where it was. */
+function evidence(problem: {
+  readonly task: TaskName;
+  readonly held: readonly LockUse[];
+  readonly at: Place;
+}) {
+  return [...held(problem.task, problem.held), ...backtrace(problem.at)];
 }
 
 function held(task: TaskName, locks: readonly LockUse[]): string[] {

@@ -1,5 +1,6 @@
 import { within } from "../instrument/foreign-lock.js";
 import { classOfKey, KeyedLocks } from "../instrument/keyed.js";
+import { withMethods } from "../instrument/with-methods.js";
 
 interface LockOptions {
   readonly mode?: "exclusive" | "shared";
@@ -40,11 +41,5 @@ export function instrumentLocks<L extends Locks>(manager: L): L {
       plain(name, options, (lock) => (lock === null ? callback(null) : wrapped(lock))),
     );
   };
-  return new Proxy(manager, {
-    get(target, key) {
-      if (key === "request") return request;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === "function" ? (value as () => unknown).bind(target) : value;
-    },
-  });
+  return withMethods(manager, { request });
 }

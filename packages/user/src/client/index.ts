@@ -8,6 +8,7 @@ export { ClientIrq, type TriggerListener } from "./irq.js";
 export type { BackOff } from "./link.js";
 export { ClientMigration, type DmaRange } from "./migration.js";
 export type { Limits } from "./negotiate.js";
+export type { VfioDevice } from "./device.js";
 export type { ClientEvents, ClientOptions } from "./options.js";
 export { MappedRegion, type MappedArea, type RegionDescription, type RegionIoFds } from "./region.js";
 export type { RegionWrite } from "./transfer.js";

@@ -1,7 +1,7 @@
 /** Regions of the device as the client sees them, and as memory where the server lets it map them. */
 
 import { RegionFlags, type MmapArea } from "@vfiokit/core/host";
-import { Mapping, type Fd } from "../linux/index.js";
+import { Mapping, type Fd, type MapOptions } from "../linux/index.js";
 import type {
   RegionCapability,
   ReplyPayload,
@@ -121,11 +121,12 @@ export class MappedRegion implements Disposable {
     readonly description: RegionDescription,
     fd: Fd,
     private readonly onDispose: () => void = () => undefined,
+    map: (fd: Fd, options: MapOptions) => Mapping = (...of) => Mapping.ofFile(...of),
   ) {
     const writable = (description.flags & RegionFlags.WRITE) !== 0;
     try {
       this.areas = description.mmapAreas.map(({ offset, size: length }) => {
-        const mapping = Mapping.ofFile(fd, { offset: description.offset + offset, length, writable });
+        const mapping = map(fd, { offset: description.offset + offset, length, writable });
         this.#mappings.push(mapping);
         return { offset, bytes: mapping.bytes };
       });

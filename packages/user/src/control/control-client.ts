@@ -5,7 +5,7 @@ import { LineSocket } from "./line-socket.js";
 
 /** How a request to a control socket is made. */
 export interface ControlCallOptions {
-  /** Default: as long as it takes. */
+  /** For the answer, from the request or from the event before. Default: as long as it takes. */
   readonly timeoutMs?: number;
   /** Lines that come before the result. */
   readonly onEvent?: (event: unknown) => void;
@@ -35,7 +35,7 @@ export class ControlClient implements Disposable {
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#giveUp(timeoutMs), timeoutMs);
     try {
       await this.say(request);
-      return await this.#result(options);
+      return await this.#result(options, () => timer?.refresh());
     } catch (error) {
       throw this.#overdue() ?? error;
     } finally {
@@ -65,11 +65,12 @@ export class ControlClient implements Disposable {
     return this.#late;
   }
 
-  async #result({ onEvent, errorOf }: ControlCallOptions): Promise<JsonObject> {
+  async #result({ onEvent, errorOf }: ControlCallOptions, heard: () => void): Promise<JsonObject> {
     for (;;) {
       const line = await this.#socket.readLine();
       if (!line) throw new VfioError("ECONNRESET", "the server closed the connection");
       const { event, result, error } = replyOf(line);
+      heard();
       if (event !== undefined && onEvent) onEvent(event);
       else if (typeof result === "object" && result !== null) return result as JsonObject;
       else {

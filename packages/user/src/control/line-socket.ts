@@ -14,7 +14,7 @@ export class LineSocket implements Disposable {
   #wake: () => void = () => undefined;
 
   /**
-   * @param fd a connected socket, non-blocking; the line socket's from here on
+   * @param fd a connected socket, non-blocking; the line socket's from here on, and closed where this throws
    * @param maxLine bytes of a line that is read, without its newline
    * @param withinMs how long the peer may take for a line that it has begun, and to read one. Then it is closed.
    *   Default: as long as it likes
@@ -25,7 +25,7 @@ export class LineSocket implements Disposable {
     private readonly withinMs?: number,
   ) {
     this.#buffer = new Uint8Array(maxLine + 1);
-    this.#watch = reactor.add(fd, {
+    this.#watch = reactor.take(fd, {
       onReadable: () => this.#onReadable(),
       onWritable: () => this.#woken(),
       onHangup: () => this.close(),

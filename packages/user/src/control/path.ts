@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { VfioError } from "@vfiokit/core";
 
 /** Where the control socket of the server at `socket` is by default. */
 export function controlPath(socket: string): string {
@@ -15,8 +16,16 @@ export function controlSocketOf(path: string): string | undefined {
   return path.endsWith(controlPath("")) ? path : undefined;
 }
 
-/** The control socket that a user means who names it, or the server's socket. */
+/**
+ * The control socket that a user means who names it, or the server's socket.
+ * @throws VfioError ENOENT: there is none beside `path`, and by its name `path` is none
+ */
 export function findControlSocket(path: string): string {
-  const beside = controlPath(path);
-  return existsSync(beside) ? beside : path;
+  const found = controlSocketOf(path);
+  if (found === undefined)
+    throw new VfioError(
+      "ENOENT",
+      `${controlPath(path)}: no control socket there, and ${path} may be a vfio-user socket: by its name it is no control socket`,
+    );
+  return found;
 }

@@ -11,7 +11,7 @@ export interface Field<T> {
 }
 
 function integer(
-  size: 2 | 4,
+  size: 1 | 2 | 4,
   min: number,
   max: number,
   read: (view: DataView, at: number) => number,
@@ -26,6 +26,14 @@ function integer(
     text: String,
   };
 }
+
+export const u8 = integer(
+  1,
+  0,
+  0xff,
+  (view, at) => view.getUint8(at),
+  (view, at, value) => view.setUint8(at, value),
+);
 
 export const u16 = integer(
   2,

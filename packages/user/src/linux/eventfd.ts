@@ -33,12 +33,16 @@ export function drainEventFd(fd: Fd): number {
     : 0;
 }
 
-/** Closes what is no eventfd. @throws VfioError EINVAL */
+/** Closes what is no eventfd, and what cannot be looked at. @throws VfioError EINVAL; SyscallError */
 export function requireEventFd(fd: Fd): void {
-  const target = readlinkSync(`/proc/self/fd/${fd.number}`);
-  if (target === "anon_inode:[eventfd]") return;
-  fd.close();
-  throw new VfioError("EINVAL", `an interrupt's descriptor is ${target}: it must be an eventfd`);
+  try {
+    const target = readlinkSync(`/proc/self/fd/${fd.number}`);
+    if (target === "anon_inode:[eventfd]") return;
+    throw new VfioError("EINVAL", `an interrupt's descriptor is ${target}: it must be an eventfd`);
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
 }
 
 /** An eventfd of the client, as the target of an interrupt. */

@@ -20,6 +20,12 @@ export const libc = {
   close: lib.func("int close(int)") as (fd: number) => number,
   /** Variadic in C; with an integer argument its calling convention is that of a fixed one. */
   fcntl: lib.func("int fcntl(int, int, int)") as (fd: number, command: number, argument: number) => number,
+  /** Variadic as well; with a pointer, too, its calling convention is that of a fixed one. */
+  ioctl: lib.func("int ioctl(int, unsigned long, void *)") as (
+    fd: number,
+    request: number,
+    argument: Pointer,
+  ) => number,
   flock: lib.func("int flock(int, int)") as (fd: number, operation: number) => number,
   /** Variadic as well. */
   prctl: lib.func("int prctl(int, unsigned long)") as (option: number, argument: number) => number,

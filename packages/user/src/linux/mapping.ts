@@ -102,9 +102,30 @@ export class Mapping implements Disposable {
     // A read-only mapping is private rather than PROT_READ, where a stray store would be SIGSEGV. Nobody
     // stores there, so no page is ever copied and all of them stay the file's.
     const flags = writable ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE;
-    const address = libc.mmap(null, mapped, PROT_READ | PROT_WRITE, flags, fd.number, offset - head);
-    if (address === MAP_FAILED)
-      throw new SyscallError("mmap", errno(), `${mapped} bytes at ${offset - head}`);
+    return Mapping.#map(fd, { offset: offset - head, mapped, head, length, flags });
+  }
+
+  /**
+   * Maps a part of a device, such as a BAR, in whole pages. The kernel alone knows what can be mapped of it.
+   * @throws SyscallError from mmap
+   */
+  static ofDevice(fd: Fd, { offset = 0, length }: MapOptions): Mapping {
+    const mapped = Math.ceil(length / PAGE_SIZE) * PAGE_SIZE;
+    return Mapping.#map(fd, { offset, mapped, head: 0, length, flags: MAP_SHARED });
+  }
+
+  static #map(
+    fd: Fd,
+    {
+      offset,
+      mapped,
+      head,
+      length,
+      flags,
+    }: Record<"offset" | "mapped" | "head" | "length" | "flags", number>,
+  ): Mapping {
+    const address = libc.mmap(null, mapped, PROT_READ | PROT_WRITE, flags, fd.number, offset);
+    if (address === MAP_FAILED) throw new SyscallError("mmap", errno(), `${mapped} bytes at ${offset}`);
     const buffer = koffi.view(address + BigInt(head), length);
     return new Mapping(address, mapped, new Uint8Array(buffer));
   }

@@ -73,9 +73,19 @@ export class Reactor {
     return entry;
   }
 
-  /** Calls `callback` whenever the eventfd was signalled, with how often. */
+  /** `add`, for whoever has taken `fd` over: it is closed where it cannot be watched. */
+  take(fd: Fd, source: Source): Watch {
+    try {
+      return this.add(fd, source);
+    } catch (error) {
+      fd.close();
+      throw error;
+    }
+  }
+
+  /** Calls `callback` whenever the eventfd was signalled, with how often. The eventfd is closed where it cannot be watched. */
   addEventFd(fd: Fd, callback: (count: number) => void): Watch {
-    return this.add(fd, {
+    return this.take(fd, {
       onReadable() {
         const count = drainEventFd(fd);
         if (count > 0) callback(count);
@@ -118,8 +128,13 @@ export class Reactor {
     const epoll = new Epoll();
     // koffi calls back outside of any callback scope of Node's (no microtasks, and a throw is fatal): the
     // immediate, which runs later in the same turn of the event loop, does the work.
-    this.#loopHandle = koffi.node.poll(epoll.fd.number, () => this.#schedule());
-    return epoll;
+    try {
+      this.#loopHandle = koffi.node.poll(epoll.fd.number, () => this.#schedule());
+      return epoll;
+    } catch (error) {
+      epoll[Symbol.dispose]();
+      throw error;
+    }
   }
 
   #stop(): void {

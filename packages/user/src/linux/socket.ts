@@ -71,7 +71,11 @@ export class UnixListener implements Disposable {
   /** Stops listening and removes the file, unless somebody else has put another there. */
   close(): void {
     if (this.fd.closed) return;
-    if (lstatSync(this.path, { throwIfNoEntry: false })?.ino === this.#inode) unlinkSync(this.path);
+    try {
+      if (lstatSync(this.path, { throwIfNoEntry: false })?.ino === this.#inode) unlinkSync(this.path);
+    } catch {
+      // A dead socket is left, which the next server at this path replaces.
+    }
     this.fd.close();
   }
 

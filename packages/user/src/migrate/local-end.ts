@@ -3,6 +3,7 @@ import { PciHeader } from "@vfiokit/core/pci";
 import type { DeviceIdentity, MigrationStateName } from "@vfiokit/core/migration";
 import { keptAway, type HandOverReport } from "../admin/index.js";
 import { ReplyError, VfioUserClient } from "../client/index.js";
+import { isKernelAddress, openKernelDevice } from "../kernel/index.js";
 import { Feature } from "../wire/index.js";
 import type { EndpointDescription } from "./endpoint.js";
 import { HandOverControl, type HandOverAction } from "./hand-over-control.js";
@@ -27,7 +28,7 @@ function isTurnedAway(error: unknown): boolean {
   return error instanceof VfioError && (error.code === "ECONNRESET" || error.code === "EPIPE");
 }
 
-/** A vfio-user server on this host, with its control socket where it has one. */
+/** A vfio-user server on this host, with its control socket where it has one, or a device of the kernel's VFIO. */
 export class LocalEnd {
   private constructor(
     readonly path: string,
@@ -37,11 +38,13 @@ export class LocalEnd {
   ) {}
 
   /**
+   * @param path of a socket, or a kernel device's address (`vfio:0000:01:00.0`)
    * @param reclaim a device that was given away is dropped, and taken back
    * @throws VfioError EBUSY: the server has another client, or is in a hand-over
    * @throws SyscallError, VfioError as VfioUserClient.connect
    */
   static async connect(path: string, options: LocalEndOptions, reclaim: boolean): Promise<LocalEnd> {
+    if (isKernelAddress(path)) return new LocalEnd(path, openKernelDevice(path), undefined);
     const { controlPath, timeoutMs } = options;
     const control = await HandOverControl.open(path, controlPath, timeoutMs);
     try {

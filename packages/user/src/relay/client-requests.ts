@@ -167,7 +167,7 @@ export class ClientRequests {
       if (wanted) this.client.pass(inbox, inbox.head, size, id);
     } else {
       const reply = inbox.message(size).slice();
-      const instead = stateful.onReply(decodeMessage(reply));
+      const instead = stateful.onReply(decodeMessage(reply), wanted && !stateful.quiet);
       for (const fd of stateful.fds) fd.close();
       new DataView(reply.buffer).setUint16(Header.offset.msg_id, id, true);
       if (wanted && !stateful.quiet) this.client.append(instead ?? reply);

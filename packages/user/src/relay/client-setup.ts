@@ -8,8 +8,8 @@ import {
   IrqSet,
   IrqSetFlags,
   type DmaUnmap,
-  type FeatureDmaLoggingControl,
 } from "../wire/index.js";
+import { ClientLogging } from "./client-logging.js";
 
 /** A part of the client's memory, as the client mapped it. */
 export interface ClientMap {
@@ -42,8 +42,8 @@ export class ClientSetup {
   readonly #maps = new Map<bigint, ClientMap>();
   /** By irq index, then by vector. */
   readonly #irqs = new Map<number, Map<number, Vector>>();
-  /** Dirty logging that the client has started. */
-  logging: FeatureDmaLoggingControl | undefined;
+  /** Dirty logging, where the client has started it. */
+  readonly logging = new ClientLogging();
 
   get maps(): Iterable<ClientMap> {
     return this.#maps.values();
@@ -65,6 +65,7 @@ export class ClientSetup {
       const inside = start >= address && start + request.size <= address + size;
       if (!inside && !(flags & DmaUnmapFlags.ALL)) continue;
       fd?.close();
+      this.logging.unmapped(request);
       this.#maps.delete(start);
     }
   }

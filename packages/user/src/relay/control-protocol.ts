@@ -1,7 +1,7 @@
 /**
  * The relay's control socket, at its socket's path and ".ctl": requests and replies as on a device's control socket
  * (admin/protocol.ts), with a command of its own. `migrate` answers with one line for each event, then with a result or an
- * error. The line {"command":"cancel"} cancels it, as far as it still can be; so does hanging up. All other commands but
+ * error; `save` with one for each piece of the image. The line {"command":"cancel"} cancels a move, as far as it still can be; so does hanging up. All other commands but
  * `info` go to the server of the moment.
  */
 import { VfioError } from "@vfiokit/core";
@@ -17,6 +17,8 @@ export type RemoteMoveOptions = Pick<
 
 export type RelayRequest =
   | { readonly command: "info" }
+  /** Answered with one event for each piece of the image, as {"image": BASE64}, then with what was saved. */
+  | { readonly command: "save" }
   | { readonly command: "migrate"; readonly to: string; readonly options: RemoteMoveOptions }
   /** Of a move that is over. */
   | { readonly command: "cancel" }
@@ -35,9 +37,9 @@ const MAX_PATH = 4096;
 /** @throws VfioError EINVAL naming the field, the value and the rule */
 export function parseRelayRequest(line: Uint8Array): RelayRequest {
   const request = parseObject("request", line);
-  if (request["command"] === "info" || request["command"] === "cancel")
-    return { command: request["command"] };
-  if (request["command"] !== "migrate") return { command: "other", request };
+  const { command } = request;
+  if (command === "info" || command === "save" || command === "cancel") return { command };
+  if (command !== "migrate") return { command: "other", request };
   const { to } = request;
   if (typeof to !== "string" || !to.startsWith("/") || to.length > MAX_PATH)
     throw wrong("to", to, "an absolute path");

@@ -56,8 +56,6 @@ export async function move(
 ): Promise<MoveResult> {
   const old = session.link;
   if (!old) throw new VfioError("EBUSY", "the relay is busy with another server");
-  if (session.requests.setup.logging)
-    throw new VfioError("EBUSY", "the client has started dirty logging: it is migrating itself");
   const next = await NextServer.open(session, to);
   const pause = new Pause(session, replyLimit);
   const control = await HandOverControl.open(old.path);
@@ -147,6 +145,8 @@ class NextServer {
   readonly introduction: Introduction;
   /** The client uses it: it is the session's to end. */
   moved = false;
+  /** It was told to log dirty pages, in an attempt that the device's reset has ended. */
+  #logs = false;
 
   private constructor(
     private readonly server: OpenServer,
@@ -172,12 +172,24 @@ class NextServer {
       write: (bytes) => target.write(bytes),
       prepare: async (id) => {
         await this.#carryIntxMask(session, old);
+        await this.#carryLogging(session, old);
         await target.prepare(id);
       },
       activate: (id) => target.activate(id),
       discard: (id) => target.discard(id),
       close: () => target.close(),
     };
+  }
+
+  /** The old server is stopped, and the new one does not run yet: no page is written between the two. */
+  async #carryLogging({ requests: { setup } }: Session, old: ServerLink): Promise<void> {
+    if (!setup.logging.active && !this.#logs) return;
+    await setup.logging.takeFrom(
+      old,
+      Array.from(setup.maps, ({ request }) => request),
+    );
+    await setup.logging.beginAt(this.link, this.#logs);
+    this.#logs = setup.logging.active;
   }
 
   close(): void {

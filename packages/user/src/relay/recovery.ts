@@ -124,7 +124,7 @@ async function takeOver(
   const introduction = new Introduction(session.requests.setup, link);
   await introduction.maps();
   // Which pages the lost server wrote is not known: the client's next report has to fail.
-  session.requests.setup.logging = undefined;
+  session.requests.setup.logging.stopped();
   if (link.instance !== undefined && link.instance === lost.instance) {
     await introduction.irqs();
     log("info", `${link.path}: the same server, connected again: nothing is lost`);

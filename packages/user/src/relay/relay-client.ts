@@ -1,11 +1,11 @@
 import { VfioError } from "@vfiokit/core";
 import { checked, ControlClient, controlSocketOf } from "../control/index.js";
 import { SyscallError } from "../linux/index.js";
-import type { MigrateEvent } from "../migrate/index.js";
+import type { MigrateEvent, SavedImage } from "../migrate/index.js";
 import { moveError, type RemoteMoveOptions } from "./control-protocol.js";
 import type { MoveResult } from "./move.js";
 import type { RelayStatus } from "./relay.js";
-import { checkedEvent, checkedMove, relayStatus } from "./results.js";
+import { checkedEvent, checkedMove, relayStatus, savedImage, savedPiece } from "./results.js";
 
 /** A connection to a relay's control socket. */
 export class RelayClient implements Disposable {
@@ -40,6 +40,38 @@ export class RelayClient implements Disposable {
   /** @throws VfioError ECONNRESET: it is gone; ETIMEDOUT */
   async status(timeoutMs = 10_000): Promise<RelayStatus> {
     return checked(relayStatus, await this.control.request({ command: "info" }, { timeoutMs }));
+  }
+
+  /**
+   * Saves the device, whose client goes on. Its image goes to `write`, one chunk after the other.
+   * @throws VfioError what the relay says; ECONNRESET: it has gone; ECANCELED: `signal`; what `write` throws
+   */
+  async save(
+    write: (bytes: Uint8Array) => Promise<void>,
+    { signal, timeoutMs }: { readonly signal?: AbortSignal; readonly timeoutMs?: number } = {},
+  ): Promise<SavedImage> {
+    let written = Promise.resolve();
+    const onEvent = (event: unknown): void => {
+      const bytes = Buffer.from(checked(savedPiece, event).image, "base64");
+      written = written.then(() => write(bytes));
+      written.catch(() => this.close());
+    };
+    const cancel = (): void => this.close();
+    signal?.addEventListener("abort", cancel);
+    try {
+      const saved = this.control.request(
+        { command: "save" },
+        { onEvent, ...(timeoutMs !== undefined && { timeoutMs }) },
+      );
+      return checked(savedImage, await saved);
+    } catch (error) {
+      if (signal?.aborted) throw new VfioError("ECANCELED", "saving was cancelled");
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+      // What `write` has thrown is the reason.
+      await written;
+    }
   }
 
   /**

@@ -9,6 +9,8 @@ import { aboutMove, parseRelayRequest, type RelayRequest } from "./control-proto
 import type { Relay } from "./relay.js";
 
 const MAX_REQUEST = 16 * 1024;
+/** Of an image, in a line. */
+const IMAGE_BYTES = 192 * 1024;
 /** For the server's answer to what is passed on to it. Its client waits for 10 s by default. */
 const SERVER_TIMEOUT_MS = 9_000;
 
@@ -46,6 +48,9 @@ export class RelayControl {
         return this.relay.status;
       case "cancel":
         return undefined;
+      case "save":
+        this.relay.log("info", `${who} saves the device`);
+        return this.#save(socket);
       case "other": {
         using server = new ControlClient(controlPath(this.relay.serverPath));
         return await server.request(request.request, { timeoutMs: SERVER_TIMEOUT_MS });
@@ -54,6 +59,16 @@ export class RelayControl {
         this.relay.log("info", `${who} asks for a move to ${request.to}`);
         return this.#migrate(socket, request);
     }
+  }
+
+  async #save(socket: LineSocket): Promise<object> {
+    const { pieces, ...saved } = await this.relay.save();
+    for (const piece of pieces)
+      for (let at = 0; at < piece.length; at += IMAGE_BYTES) {
+        const image = Buffer.from(piece.subarray(at, at + IMAGE_BYTES)).toString("base64");
+        await socket.writeLine(JSON.stringify({ event: { image } }));
+      }
+    return saved;
   }
 
   async #migrate(

@@ -4,6 +4,7 @@ import { Listener, OneClient } from "../socket/index.js";
 import type { Log } from "../server/options.js";
 import type { RequestPayload } from "../wire/index.js";
 import { LocalSource, LocalTarget, migrate, type MigrateEvent } from "../migrate/index.js";
+import { saveBehind, type SavedBehind } from "./save.js";
 import { move, type MoveOptions, type MoveResult } from "./move.js";
 import { openServer } from "./next-server.js";
 import { recover, type OnLoss } from "./recovery.js";
@@ -137,6 +138,19 @@ export class Relay implements SessionHost {
     } finally {
       this.#moving = false;
     }
+  }
+
+  /**
+   * Saves the device while the client goes on.
+   * @throws VfioError ENOTCONN: there is no client, so that whoever connects can save it; EMSGSIZE, EOPNOTSUPP, EBUSY
+   */
+  async save(): Promise<SavedBehind> {
+    if (this.#moving) throw new VfioError("EBUSY", "the relay is moving the device");
+    // A snapshot is soon done.
+    while (this.#session?.busy) await this.#session.busy;
+    const session = this.#session;
+    if (!session) throw new VfioError("ENOTCONN", "the relay has no client");
+    return session.exclusively(() => saveBehind(session));
   }
 
   #moveSession(

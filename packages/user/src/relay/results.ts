@@ -2,7 +2,7 @@
 
 import * as v from "valibot";
 import { checked, count } from "../control/index.js";
-import { migratePhases, type MigrateEvent } from "../migrate/index.js";
+import { migratePhases, type MigrateEvent, type SavedImage } from "../migrate/index.js";
 import type { MoveResult } from "./move.js";
 import type { RelayStatus } from "./relay.js";
 
@@ -55,6 +55,21 @@ const moveEvent = v.variant("event", [
   v.object({ event: v.literal("warning"), message: text }),
   v.object({ event: v.literal("done"), ...result }),
 ]);
+
+export const savedPiece = v.object({ image: v.pipe(text, v.base64()) });
+/** Of the identity, every number that a PCI device is told by. */
+export const savedImage: v.GenericSchema<unknown, SavedImage> = v.object({
+  identity: v.object({
+    vendor: count,
+    device: count,
+    subsystemVendor: count,
+    subsystemDevice: count,
+    classCode: count,
+    revision: count,
+  }),
+  bytes: count,
+  paused_ms: number,
+});
 
 /** @throws VfioError EPROTO */
 export function checkedMove(answer: unknown): MoveResult {

@@ -1,7 +1,7 @@
 // Over 300 lines: requests, answers and the server of the moment share the gate, the sockets and whether it is over.
 
-import { VfioError } from "@vfiokit/core";
-import { reactor, socketPair, type Fd } from "../linux/index.js";
+import { errnoOf, VfioError } from "@vfiokit/core";
+import { reactor, socketPair, SyscallError, type Fd } from "../linux/index.js";
 import type { Log } from "../server/options.js";
 import {
   Command,
@@ -10,6 +10,7 @@ import {
   encodeReply,
   messageType,
   Type,
+  WireError,
   type RequestPayload,
 } from "../wire/index.js";
 import { MessageSocket, protocolError, type Inbox } from "../socket/index.js";
@@ -177,9 +178,23 @@ export class Session implements LinkUser {
     const socket: MessageSocket = new MessageSocket(fd, name, MAX_MESSAGE, MAX_MSG_FDS, {
       onMessages: () => this.#onClient(socket),
       onUnblocked: () => this.#link?.wake(),
-      onEnd: (reason) => this.end(reason.message),
+      onEnd: (reason) => {
+        if (socket === this.#client) this.#sayWhy(reason);
+        this.end(reason.message);
+      },
     });
     return socket;
+  }
+
+  /**
+   * A client that sends what no message can be is answered before the connection ends: where an end takes the place of the
+   * answer to VERSION, QEMU aborts.
+   */
+  #sayWhy(reason: VfioError): void {
+    const underWay = this.#negotiating && !this.#proposal;
+    if (underWay || !(reason instanceof WireError || reason.code === "EPROTO")) return;
+    this.requests.refuse(reason.code);
+    this.#client.flush();
   }
 
   #onClient(socket: MessageSocket): boolean {
@@ -190,13 +205,13 @@ export class Session implements LinkUser {
       if (size === 0) break;
       const type = messageType(inbox.view, inbox.head);
       if (type === Type.REPLY) this.#onAnswer(inbox, inbox.head, size);
-      else if (type !== Type.COMMAND) throw protocolError(`a message of type ${type}`);
       else if (socket === this.#twin)
         throw protocolError("a command on the socket for commands of the server");
       else if (!this.#proposal) {
         if (this.#negotiating) break;
         this.#onVersion(size);
-      } else if (this.#gate === "refusing" || this.#stall.refuses(inbox)) this.requests.refuse("EIO");
+      } else if (type !== Type.COMMAND) this.requests.refuse("EINVAL");
+      else if (this.#gate === "refusing" || this.#stall.refuses(inbox)) this.requests.refuse("EIO");
       else if (!this.#mayForward()) break;
       else this.requests.forward(this.#link!, size, this.#busy !== undefined);
       if (!this.#isOpen()) return true;
@@ -254,28 +269,38 @@ export class Session implements LinkUser {
   }
 
   async #negotiate(id: number, proposal: RequestPayload<"VERSION">): Promise<void> {
-    let first: FirstServer;
+    let first: FirstServer | undefined;
     try {
       first = await firstServer(this.host.connect(proposal), this.host.replyLimit);
+      if (!this.#ended) this.#begin(id, proposal, first);
+      else first.link.close();
     } catch (error) {
+      first?.link.close();
       if (this.#ended) return;
-      this.#client.send(encodeError(Command.VERSION, id, error instanceof VfioError ? error.errno : 0));
+      const errno = error instanceof SyscallError ? error.errno : errnoOf(error);
+      this.#client.send(encodeError(Command.VERSION, id, errno));
       this.end(`no server: ${error instanceof Error ? error.message : String(error)}`);
-      return;
     }
-    const { link, shape } = first;
-    if (this.#ended) {
-      link.close();
-      return;
-    }
+  }
+
+  /** Answers VERSION. @throws SyscallError EMFILE: no descriptors for the client's second socket */
+  #begin(id: number, proposal: RequestPayload<"VERSION">, { link, shape }: FirstServer): void {
     this.#shape = shape;
     const twin = link.hasTwin ? socketPair() : undefined;
-    if (twin) this.#twin = this.#clientSocket(twin[0], "the client's second socket");
-    const answer = answerFor(link.version, twin !== undefined);
-    this.#client.send(encodeReply("VERSION", id, answer), twin && [twin[1]]);
-    twin?.[1].close();
-    this.#proposal = nextProposal(proposal, answer);
-    this.use(link);
+    try {
+      const answer = answerFor(link.version, twin !== undefined);
+      if (twin) this.#twin = this.#clientSocket(twin[0], "the client's second socket");
+      this.#client.send(encodeReply("VERSION", id, answer), twin && [twin[1]]);
+      this.#proposal = nextProposal(proposal, answer);
+    } catch (error) {
+      if (!this.#twin) twin?.[0].close();
+      throw error;
+    } finally {
+      twin?.[1].close();
+    }
+    // The client may have gone meanwhile: `send` learns it.
+    if (this.#ended) link.close();
+    else this.use(link);
     this.release();
   }
 

@@ -41,47 +41,17 @@ export class Snapshots {
     if (!link || session.busy || session.gate !== "open") return false;
     return session.exclusively(async () => {
       try {
-        await this.#take(link);
+        const { pieces, size } = await copyState(session, link, () => (session.requests.touched = false));
+        this.latest = pieces;
+        this.count++;
+        this.log("debug", `snapshot of ${size} bytes`);
         return true;
       } catch (error) {
         if (!(error instanceof VfioError)) throw error;
         this.log("warn", `no snapshot: ${error.message}`);
         return false;
-      } finally {
-        if (session.link) session.release();
       }
     });
-  }
-
-  async #take(link: ServerLink): Promise<void> {
-    const { session } = this;
-    const { migration } = clientOf(link);
-    const pieces: Uint8Array[] = [];
-    let size = 0;
-    const readAll = async (): Promise<void> => {
-      for await (const piece of migration.stream()) {
-        size += piece.length;
-        if (size > MAX_SNAPSHOT) throw new VfioError("EMSGSIZE", `it has more than ${MAX_SNAPSHOT} bytes`);
-        pieces.push(piece);
-      }
-    };
-    try {
-      // Most of a large device while it runs.
-      if ((await migration.flags()) & MigrationFlags.PRE_COPY) {
-        await migration.setState("PRE_COPY");
-        await readAll();
-      }
-      session.hold();
-      await session.drained();
-      await migration.setState("STOP_COPY");
-      await readAll();
-      session.requests.touched = false;
-    } finally {
-      await migration.setState("RUNNING");
-    }
-    this.latest = pieces;
-    this.count++;
-    this.log("debug", `snapshot of ${size} bytes`);
   }
 
   #arm(): void {
@@ -90,6 +60,58 @@ export class Snapshots {
         if (!this.#over) this.#arm();
       });
     }, this.every);
+  }
+}
+
+/** A device's state, in the pieces in which it came. */
+export interface CopiedState {
+  readonly pieces: readonly Uint8Array[];
+  /** Bytes. */
+  readonly size: number;
+  /** How long the client's requests waited. */
+  readonly paused_ms: number;
+}
+
+/**
+ * Copies the state of a session's device, which runs on: most of a large one while it runs, the rest while the client's
+ * requests wait.
+ * @param copied called when all is copied and the client still waits
+ * @throws VfioError EMSGSIZE: it is too large to be kept; what the server answers
+ */
+export async function copyState(
+  session: Session,
+  link: ServerLink,
+  copied: () => void = () => undefined,
+): Promise<CopiedState> {
+  const { migration } = clientOf(link);
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  let heldAt: number | undefined;
+  const readAll = async (): Promise<void> => {
+    for await (const piece of migration.stream()) {
+      size += piece.length;
+      if (size > MAX_SNAPSHOT) throw new VfioError("EMSGSIZE", `it has more than ${MAX_SNAPSHOT} bytes`);
+      pieces.push(piece);
+    }
+  };
+  try {
+    try {
+      if ((await migration.flags()) & MigrationFlags.PRE_COPY) {
+        await migration.setState("PRE_COPY");
+        await readAll();
+      }
+      heldAt = performance.now();
+      session.hold();
+      await session.drained();
+      await migration.setState("STOP_COPY");
+      await readAll();
+      copied();
+    } finally {
+      await migration.setState("RUNNING");
+    }
+    return { pieces, size, paused_ms: performance.now() - heldAt };
+  } finally {
+    if (session.link) session.release();
   }
 }
 

@@ -8,6 +8,7 @@ import {
   Feature,
   FEATURE_MASK,
   FeatureDmaLoggingControl,
+  FeatureDmaLoggingReport,
   FeatureFlags,
   RegionInfo,
   type Message,
@@ -29,9 +30,10 @@ export interface StatefulRequest {
   readonly quiet: boolean;
   /**
    * The server has carried it out.
+   * @param wanted the client still waits for the reply
    * @returns the reply to pass on in the server's stead; undefined: the server's
    */
-  onReply(reply: Message): Uint8Array | undefined;
+  onReply(reply: Message, wanted: boolean): Uint8Array | undefined;
 }
 
 /** Commands that go through here; all others are passed on as they are. */
@@ -61,9 +63,9 @@ export function statefulRequest(message: Uint8Array, fds: Fd[], setup: ClientSet
     message,
     fds,
     quiet: request.no_reply,
-    onReply: (reply) => {
+    onReply: (reply, wanted) => {
       if (reply.kind !== "reply" || reply.command !== request.command) return undefined;
-      return handler?.(request.payload, reply.payload, { msg_id: request.msg_id, fds, setup });
+      return handler?.(request.payload, reply.payload, { msg_id: request.msg_id, fds, setup, wanted });
     },
   };
 }
@@ -73,6 +75,7 @@ interface Context {
   readonly msg_id: number;
   readonly fds: Fd[];
   readonly setup: ClientSetup;
+  readonly wanted: boolean;
 }
 
 type StatefulCommand =
@@ -131,11 +134,29 @@ const handlers: { readonly [C in StatefulCommand]: Handler<C> } = {
     return encodeReply("DEVICE_GET_REGION_IO_FDS", msg_id, payload);
   },
 
-  DEVICE_FEATURE({ flags, data }, _reply, { setup }) {
-    if (!(flags & FeatureFlags.SET) || flags & FeatureFlags.PROBE) return undefined;
-    const feature = flags & FEATURE_MASK;
-    if (feature === Feature.DMA_LOGGING_START) setup.logging = FeatureDmaLoggingControl.decode(data);
-    if (feature === Feature.DMA_LOGGING_STOP) setup.logging = undefined;
-    return undefined;
+  /** Dirty pages that another server has logged are part of a report. */
+  DEVICE_FEATURE({ flags, data }, reply, { msg_id, setup: { logging }, wanted }) {
+    if (flags & FeatureFlags.PROBE) return undefined;
+    switch (flags & FEATURE_MASK) {
+      case Feature.DMA_LOGGING_START: {
+        const { page_size } = FeatureDmaLoggingControl.decode(reply.data);
+        logging.started(FeatureDmaLoggingControl.decode(data), page_size);
+        return undefined;
+      }
+      case Feature.DMA_LOGGING_STOP:
+        logging.stopped();
+        return undefined;
+      case Feature.DMA_LOGGING_REPORT: {
+        const report = FeatureDmaLoggingReport.decode(reply.data);
+        if (!wanted) {
+          logging.keep(report);
+          return undefined;
+        }
+        const complete = FeatureDmaLoggingReport.encode(logging.complete(report));
+        return encodeReply("DEVICE_FEATURE", msg_id, { ...reply, data: complete });
+      }
+      default:
+        return undefined;
+    }
   },
 };

@@ -201,14 +201,12 @@ export class Connection {
     try {
       this.#replies.answer("VERSION", { payload: reply, ...(twin && { fds: [twin[0]] }) });
       this.#outbox.flush();
-    } finally {
-      twin?.[0].close();
-    }
-    try {
       this.#startSession(task, peer, twin?.[1]);
     } catch (error) {
       twin?.[1].close();
       throw error;
+    } finally {
+      twin?.[0].close();
     }
     const mode = twin ? ", twin socket" : "";
     this.settings.log("info", `client speaks ${major}.${minor}${mode}`);

@@ -84,15 +84,9 @@ export class VfioUserServer {
   }
 
   #serve(fd: Fd): Connection {
-    let connection: Connection;
-    try {
-      const { pid, uid } = peerCredentials(fd);
-      this.#settings.log("info", `client connected: process ${pid} of user ${uid}`);
-      connection = new Connection(fd, this.device, this.#settings);
-    } catch (error) {
-      fd.close();
-      throw error;
-    }
+    const { pid, uid } = peerCredentials(fd);
+    this.#settings.log("info", `client connected: process ${pid} of user ${uid}`);
+    const connection = new Connection(fd, this.device, this.#settings);
     this.#connection = connection;
     void connection.closed.then(() => (this.#connection = undefined));
     return connection;

@@ -10,11 +10,13 @@ export class ReplyError extends VfioError {
     errno: number,
     /** Who has answered. */
     peer = "the server",
+    /** Why, where it can be told. */
+    reason?: string,
   ) {
     const name = errnoName(errno);
     super(
       name in Errno ? (name as ErrnoName) : "EIO",
-      `${command}: ${peer} answered ${errno ? name : "an error"}`,
+      `${command}: ${peer} answered ${errno ? name : "an error"}${reason === undefined ? "" : `: ${reason}`}`,
     );
     this.errno = errno || Errno.EIO;
   }

@@ -17,7 +17,7 @@ export class Listener {
 
   /**
    * Listens with mode 0600. A socket that a dead server left at the path is replaced.
-   * @param onConnection takes the descriptor, which is non-blocking, and closes it where it throws
+   * @param onConnection takes the descriptor, which is non-blocking; it is closed where this throws
    * @throws SyscallError EADDRINUSE: another server listens at the path, or it holds something else; EACCES …
    */
   constructor(
@@ -26,7 +26,12 @@ export class Listener {
     private readonly onConnection: (fd: Fd) => void,
   ) {
     this.#listener = new UnixListener(path);
-    this.#watch = reactor.add(this.#listener.fd, { onReadable: () => this.#accept() });
+    try {
+      this.#watch = reactor.add(this.#listener.fd, { onReadable: () => this.#accept() });
+    } catch (error) {
+      this.#listener.close();
+      throw error;
+    }
     this.#spare = spareFd();
   }
 
@@ -39,12 +44,14 @@ export class Listener {
   }
 
   #accept(): boolean {
+    let fd: Fd | undefined;
     try {
-      const fd = this.#next();
+      fd = this.#next();
       if (fd) this.onConnection(fd);
       this.#spare ??= spareFd();
       return fd !== undefined;
     } catch (error) {
+      fd?.close();
       // EMFILE, ENOMEM …: whoever connects stays in the backlog. Trying again at once would be trying without end.
       this.#tell(error);
       this.#watch.setReadable(false);

@@ -38,7 +38,7 @@ export class MessageSocket {
   #closed = false;
 
   /**
-   * @param fd a connected socket, non-blocking; this socket's from here on
+   * @param fd a connected socket, non-blocking; this socket's from here on, and closed where this throws
    * @param name of the peer, in messages: "the client"
    * @param maxMessage largest message in either direction, header included
    * @param maxFds most descriptors that a message may have
@@ -52,7 +52,7 @@ export class MessageSocket {
   ) {
     this.inbox = new Inbox(maxMessage, maxFds);
     this.outbox = new Outbox(fd, (blocked) => this.#onBlocked(blocked));
-    this.#watch = reactor.add(fd, {
+    this.#watch = reactor.take(fd, {
       onReadable: () => this.#onReadable(),
       onWritable: () => this.flush(),
       onHangup: () => this.#end(new VfioError("ECONNRESET", `${this.name} went away`)),

@@ -14,7 +14,7 @@ export interface ServedClient {
 
 export interface OneClientOptions {
   readonly log: Log;
-  /** Takes the descriptor, and closes it where it throws. */
+  /** Takes the descriptor, which is closed where this throws. */
   readonly serve: (fd: Fd) => ServedClient;
   /** Why nobody can be served now, whoever is connected. */
   readonly unavailable?: () => string | undefined;
@@ -41,8 +41,17 @@ export class OneClient {
 
   constructor(private readonly options: OneClientOptions) {}
 
-  /** Takes the connection of a new client. */
+  /** Takes the connection of a new client, which is closed where this throws. @throws SyscallError ENOMEM … */
   admit(fd: Fd): void {
+    try {
+      this.#admit(fd);
+    } catch (error) {
+      fd.close();
+      throw error;
+    }
+  }
+
+  #admit(fd: Fd): void {
     const why = this.options.unavailable?.();
     if (why !== undefined) this.#turnAway(fd, why);
     else if (!this.#served) this.#serve(fd);
@@ -73,22 +82,21 @@ export class OneClient {
   #next(): void {
     this.#served = undefined;
     if (this.#closed) return;
-    for (const fd of this.#waiting.splice(0).filter(isThere)) this.admit(fd);
+    for (const fd of this.#waiting.splice(0).filter(isThere)) {
+      try {
+        this.admit(fd);
+      } catch (error) {
+        this.options.log("warn", `a client cannot be served: ${String(error)}`);
+      }
+    }
     // Set by `admit`, which the compiler does not see.
     if (!(this.#served as ServedClient | undefined)) this.options.onIdle?.();
   }
 
   #turnAway(fd: Fd, why: string): void {
     const { log } = this.options;
-    let socket: MessageSocket;
-    try {
-      log("warn", `process ${peerCredentials(fd).pid} was turned away: ${why}`);
-      socket = this.#refusal(fd);
-    } catch (error) {
-      fd.close();
-      throw error;
-    }
-    this.#refused.add(socket);
+    log("warn", `process ${peerCredentials(fd).pid} was turned away: ${why}`);
+    this.#refused.add(this.#refusal(fd));
     if (this.#refused.size <= MAX_OTHERS) return;
     const [oldest] = this.#refused;
     this.#end(oldest!);

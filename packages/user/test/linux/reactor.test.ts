@@ -252,6 +252,18 @@ describe("Reactor", () => {
     recorder.watch.remove();
   });
 
+  it("closes a descriptor that it takes over and cannot watch", () => {
+    const reactor = new Reactor();
+    const source = { onReadable: () => false };
+    const folder = new Fd(openSync("/", "r")); // EPERM: it is never waited for
+    expect(() => reactor.take(folder, source)).toThrow(/EPERM/);
+    expect(folder.closed).toBe(true);
+    const other = new Fd(openSync("/", "r"));
+    expect(() => reactor.add(other, source)).toThrow(/EPERM/);
+    expect(other.closed).toBe(false);
+    other.close();
+  });
+
   it("holds no descriptor when it watches nothing", async () => {
     const [a, b] = pair();
     const before = kernelResources();

@@ -4,7 +4,7 @@ import type { PciDevice } from "@vfiokit/core";
 import { MigrationState, newHandOverId } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { createEventFd, createMemfd, socketPair } from "@vfiokit/user/linux";
-import { Feature, FeatureFlags, FeatureMigState, IrqSetFlags } from "@vfiokit/user/wire";
+import { encodeRequest, Feature, FeatureFlags, FeatureMigState, IrqSetFlags } from "@vfiokit/user/wire";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { VfioUserServer } from "../../src/server/index.js";
 import { exhaustFds, kernelResources, ownResources, temporaryDirectory } from "../linux/support.js";
@@ -94,6 +94,24 @@ describe("clients, one after the other", () => {
     event.close();
     expect(ownResources()).toEqual(held);
     expect(kernelResources()).toEqual(kernel);
+  });
+
+  it("and have not heard the answer to VERSION leave no second socket behind", async () => {
+    const capabilities = { max_msg_fds: 8, twin_socket: { supported: true } };
+    const version = encodeRequest("VERSION", 1, { major: 0, minor: 1, data: { capabilities } });
+    const held = ownResources();
+    for (let i = 0; i < 20; i++) {
+      const client = connectRaw(path);
+      await client.send(version);
+      // The server has it, and opens the device: it answers a client that is gone.
+      while (!server.connected) await new Promise(setImmediate);
+      client.close();
+      await untilDisconnected();
+    }
+    expect(ownResources()).toEqual(held);
+    const next = await connect();
+    expect(await next.read(BAR_REGISTERS, VALUE, 4)).toBe(0);
+    next.close();
   });
 
   it("abandon an unfinished migration: the next finds RUNNING", async () => {

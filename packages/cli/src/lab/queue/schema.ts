@@ -43,7 +43,17 @@ const result = closed({
   failures: {
     type: "array",
     items: closed({
-      kind: { enum: ["deadlock", "lost-wakeup", "livelock", "assertion", "unhandled-rejection", "lockdep"] },
+      kind: {
+        enum: [
+          "deadlock",
+          "lost-wakeup",
+          "livelock",
+          "assertion",
+          "unhandled-rejection",
+          "uncaught-exception",
+          "lockdep",
+        ],
+      },
       message: text,
       schedule: text,
       trace: { type: "array", maxItems: 10_000, items: closed({ thread, task: text, label: text }) },
