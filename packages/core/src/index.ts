@@ -45,7 +45,6 @@ export {
   section,
   sections,
   trackedMemory,
-  TrackedMemory,
   u16,
   u32,
   u64,
@@ -55,5 +54,6 @@ export {
   type Section,
   type SectionOptions,
   type StateSections,
-} from "./migration/index.js";
+} from "./migration/sections.js";
+export { TrackedMemory } from "./migration/tracked-memory.js";
 export * from "./registers/index.js";

@@ -3,7 +3,7 @@ import { Task } from "@vfiokit/lockdep";
 import { DeviceSet, IrqIndex, PciDevice, RegionIndex, VfioError, type IdlePower } from "@vfiokit/core";
 import { PciAf, PciAfCtrl, PciCommand, PciExp, PciExpDevctl, PciHeader, PciPm } from "@vfiokit/core/pci";
 import type { MigrationState, ResetStateRequirement } from "@vfiokit/core/migration";
-import type { BarMapping } from "@vfiokit/core/lab";
+import { migrationOf, type BarMapping } from "@vfiokit/core/lab";
 import { BAR_MEMORY, cardDefinition, type Card, type Ops } from "./card.js";
 import type { Design } from "./design.js";
 import { Monitor } from "./monitor.js";
@@ -87,7 +87,8 @@ export class Bench {
   async explore(x: Exploration): Promise<void> {
     for (const { device } of this.slots) {
       // What a design keeps for each device is there from the start.
-      if (device.migration) await this.design.getState(device.migration, this.task);
+      const migration = migrationOf(device);
+      if (migration) await this.design.getState(migration, this.task);
     }
     this.monitor.begin(x);
   }

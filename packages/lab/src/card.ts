@@ -14,11 +14,11 @@ import {
 import {
   MigrationFlags,
   MigrationState,
-  hasSession,
   migrationStateName,
   type MigrationOps,
   type SessionData,
 } from "@vfiokit/core/migration";
+import { hasSession } from "@vfiokit/core/lab";
 
 const { RUNNING, ERROR, RESUMING } = MigrationState;
 

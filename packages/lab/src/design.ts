@@ -1,5 +1,5 @@
-import type { Migration, MigrationState, ResetStateRequirement } from "@vfiokit/core/migration";
-import type { ResetStrategy } from "@vfiokit/core/lab";
+import type { MigrationState, ResetStateRequirement } from "@vfiokit/core/migration";
+import type { Migration, ResetStrategy } from "@vfiokit/core/lab";
 import type { Task } from "@vfiokit/lockdep";
 
 /** One answer to the question what a reset does to a migration. */

@@ -1,5 +1,6 @@
 import { errnoName, errnoOf, type VfioError } from "@vfiokit/core";
-import { MigrationState, hasSession, migrationStateName } from "@vfiokit/core/migration";
+import { MigrationState, migrationStateName } from "@vfiokit/core/migration";
+import { hasSession, migrationOf } from "@vfiokit/core/lab";
 import type { Exploration } from "@vfiokit/explore";
 import type { Task } from "@vfiokit/lockdep";
 import { unseen } from "@vfiokit/lockdep/hooks";
@@ -153,7 +154,7 @@ export class Monitor implements CardObserver {
 
   /** As a client is told it. */
   #stateOf({ device }: Slot, task: Task): MigrationState | Promise<MigrationState> {
-    return this.design.getState(device.migration!, task);
+    return this.design.getState(migrationOf(device)!, task);
   }
 
   #returnedOf(card: Card): readonly { resets: number }[] {

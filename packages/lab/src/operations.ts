@@ -1,6 +1,7 @@
 import type { Task } from "@vfiokit/lockdep";
 import { IrqIndex, RegionIndex } from "@vfiokit/core";
-import { MigrationFlags, MigrationState, migrationStateName, nextState } from "@vfiokit/core/migration";
+import { MigrationFlags, MigrationState, migrationStateName } from "@vfiokit/core/migration";
+import { migrationOf, nextState } from "@vfiokit/core/lab";
 import { BAR_AT, BUFFER_AT, type Bench } from "./bench.js";
 import { BAR_MEMORY, BAR_REGISTERS } from "./card.js";
 
@@ -57,7 +58,7 @@ const others: readonly Operation[] = [
     await device.migration!.readData(task, new Uint8Array(4));
   }),
   does("read-to-client", STOP_COPY, async ({ slot: { device } }, task) => {
-    await device.migration!.readDataTo(task, device.dma, BUFFER_AT, 4);
+    await migrationOf(device)!.readDataTo(task, device.dma, BUFFER_AT, 4);
   }),
   does("write", RESUMING, async ({ slot: { device } }, task) => {
     await device.migration!.writeData(task, new Uint8Array(4));

@@ -4,8 +4,8 @@ import {
   MigrationFlags,
   MigrationState,
   newHandOverId,
+  type DeviceMigration,
   type HandOver,
-  type Migration,
   type MigrationOps,
   type SessionData,
 } from "@vfiokit/core/migration";
@@ -81,7 +81,7 @@ class Box implements PciFunction {
 interface Side {
   readonly box: Box;
   readonly device: PciDevice;
-  readonly migration: Migration;
+  readonly migration: DeviceMigration;
   readonly handOver: HandOver;
 }
 

@@ -57,12 +57,12 @@ export const mutants: readonly Mutant[] = [
     name: "the op runs before the memoryLock is released",
     fails: "no-cycle",
     file: MEMORY_LOCK,
-    from: "  device.memoryLock.upWrite(task);\n  return device.strategy.memoryLockReleased(device, task, outcome);",
+    from: "  device.memoryLock.upWrite(task);\n  return device.strategy.memoryLockReleased(device.resetView, task, outcome);",
     to: `  const done = () => {
     device.memoryLock.upWrite(task);
-    return device.strategy.memoryLockReleased(device, task, outcome);
+    return device.strategy.memoryLockReleased(device.resetView, task, outcome);
   };
-  const cleaning = device.strategy.pathDone(device, task, outcome);
+  const cleaning = device.strategy.pathDone(device.resetView, task, outcome);
   return cleaning ? cleaning.then(done) : done();`,
   },
   {

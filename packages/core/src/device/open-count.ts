@@ -3,9 +3,9 @@ import type { DmaAddressSpace } from "../dma/address-space.js";
 import { Errno, VfioError, errnoOf } from "../errno.js";
 import { inTurn } from "../in-turn.js";
 import type { IrqController } from "../irq/index.js";
-import type { Migration } from "../migration/machine.js";
 import type { DeviceSet } from "../reset/device-set.js";
 import type { ResetInitiator } from "../reset/initiator.js";
+import type { ResetDevice } from "../reset/strategy.js";
 import type { RuntimePm } from "./runtime-pm.js";
 
 /** What opening and closing needs of its device. */
@@ -14,7 +14,8 @@ interface OpenableDevice {
   readonly set: DeviceSet;
   readonly irqs: IrqController;
   readonly dma: DmaAddressSpace;
-  readonly migration: Migration | undefined;
+  /** @internal */
+  readonly resetView: ResetDevice;
   readonly runtimePm: RuntimePm;
   readonly generation: number;
   needsReset: boolean;
@@ -65,7 +66,7 @@ export class OpenCount {
   }
 
   async close(task: Task, { reset = true }: OpenOptions = {}): Promise<void> {
-    const { set, migration, runtimePm, name } = this.device;
+    const { set, resetView, runtimePm, name } = this.device;
     using _ = await set.lock.acquire(task);
     if (this.#count.value === 0) throw new VfioError("EBADF", `${name}: close: it is not open`);
     if (--this.#count.value > 0) return;
@@ -79,7 +80,7 @@ export class OpenCount {
       return;
     }
     await inTurn(
-      () => migration?.abandon(task), // Linux: the driver's close_device
+      () => resetView.migration?.abandon(task), // Linux: the driver's close_device
       () => this.#disable(task),
     );
   }

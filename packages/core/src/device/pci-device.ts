@@ -7,6 +7,7 @@ import { VfioError } from "../errno.js";
 import type { IrqController, SetIrqs } from "../irq/index.js";
 import { heapMemory, type DmaBacking } from "../memory.js";
 import { MigrationState } from "../migration/fsm.js";
+import type { DeviceMigration } from "../migration/device-migration.js";
 import { HandOver } from "../migration/hand-over.js";
 import { Migration } from "../migration/machine.js";
 import { checkMigrationOps, type MigrationOps } from "../migration/ops.js";
@@ -16,7 +17,7 @@ import { DeviceSet, type DeviceInSet } from "../reset/device-set.js";
 import { resetDevice } from "../reset/entry.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import { inTurn } from "../in-turn.js";
-import { generationStrategy, type ResetStrategy } from "../reset/strategy.js";
+import { generationStrategy, type ResetDevice, type ResetStrategy } from "../reset/strategy.js";
 import type { BarMapping } from "./bar-mapping.js";
 import { BarMemories } from "./bar-memories.js";
 import { buildIrqs } from "./build-irqs.js";
@@ -55,11 +56,14 @@ export class PciDevice implements DeviceInSet {
   readonly strategy: ResetStrategy;
   readonly runtimePm: RuntimePm;
   /** Undefined for a device with neither `state` nor migration ops: it cannot be migrated. */
-  readonly migration: Migration | undefined;
+  readonly migration: DeviceMigration | undefined;
   /** The two-phase hand-over to another device. Undefined where `migration` is. */
   readonly handOver: HandOver | undefined;
   /** Hears of what deserves attention and is no error. */
   readonly warn: (message: string) => void;
+
+  /** @internal */
+  readonly resetView: ResetDevice;
 
   readonly #generation = new Shared("generation", 0);
   readonly #needsReset = new Shared("needsReset", false);
@@ -104,9 +108,11 @@ export class PciDevice implements DeviceInSet {
     const ops = this.#function.migrationOps ?? this.#sectionMigration();
     if (ops) {
       checkMigrationOps(this.name, ops, options.resetStateOp ?? "warn", this.warn);
-      this.migration = new Migration(this, ops, this.strategy);
-      this.handOver = new HandOver(this, this.migration);
-    }
+      const migration = new Migration(this, ops, this.strategy);
+      this.migration = migration;
+      this.handOver = new HandOver(this, migration);
+      this.resetView = { name: this.name, migration };
+    } else this.resetView = { name: this.name, migration: undefined };
     this.set = options.set ?? new DeviceSet();
     this.set.add(this);
   }
@@ -196,16 +202,16 @@ export class PciDevice implements DeviceInSet {
     await inTurn(
       () => this.irqs.disconnect(task),
       () => this.dma.disconnect(task),
-      () => this.migration?.abandon(task),
+      () => this.resetView.migration?.abandon(task),
       () => (this.#needsResetWithoutClient() ? this.reset(task, "disconnect") : undefined),
     );
   }
 
   /** In ERROR, or with an image that nobody will run any more. A hand-over's is still wanted. */
   #needsResetWithoutClient(): boolean {
-    const { migration, handOver } = this;
+    const { migration } = this.resetView;
     if (!migration) return false;
-    const abandonedImage = migration.imageLoaded && handOver?.status().phase === "none";
+    const abandonedImage = migration.imageLoaded && this.handOver?.status().phase === "none";
     return migration.state === MigrationState.ERROR || abandonedImage;
   }
 

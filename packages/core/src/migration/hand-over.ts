@@ -75,6 +75,7 @@ export class HandOver {
   /** By id, the oldest first. */
   readonly #outcomes = new Map<string, HandOverOutcome>();
 
+  /** @internal */
   constructor(
     private readonly device: HandedOverDevice,
     private readonly migration: Migration,

@@ -2,6 +2,7 @@ import { Mutex, Shared, type Task } from "@vfiokit/lockdep";
 import type { DmaAddress, DmaAddressSpace } from "../dma/index.js";
 import { VfioError } from "../errno.js";
 import type { ResetStrategy } from "../reset/strategy.js";
+import type { DeviceMigration } from "./device-migration.js";
 import { MigrationState, hasSession, isSupported, migrationStateName, nextState } from "./fsm.js";
 import type { MigrationOps, StreamLayout } from "./ops.js";
 import type { PrecopyInfo } from "./precopy-writer.js";
@@ -20,8 +21,7 @@ export interface MigratedDevice {
  * The record (state and session) carries the generation of the device that it was made in. What a reset does to it
  * is the strategy's (reset/strategy.ts): by default, a record that is older than its device is dead.
  */
-export class Migration {
-  /** Linux: state_mutex. */
+export class Migration implements DeviceMigration {
   readonly stateMutex = new Mutex("stateMutex");
   readonly #state = new Shared<MigrationState>("state", MigrationState.RUNNING);
   readonly #generation: Shared<number>;
@@ -42,7 +42,6 @@ export class Migration {
     this.#generation = new Shared("record.generation", device.generation);
   }
 
-  /** MigrationFlags of the device. */
   get flags(): number {
     return this.ops.flags;
   }
@@ -71,25 +70,18 @@ export class Migration {
     );
   }
 
-  /** A data session is open, and neither a transition nor a reset has ended it. */
   get sessionOpen(): boolean {
     return this.#session.value?.alive === true;
   }
 
-  /** What its stream is made of; undefined where the driver does not say. */
   get layout(): StreamLayout | undefined {
     return this.ops.migrationGetLayout?.();
   }
 
-  /** Estimated bytes of a STOP_COPY image; while one is being read, of what is left of it. */
   dataSize(): number {
     return this.ops.migrationGetDataSize();
   }
 
-  /**
-   * What there is to be sent in PRE_COPY (VFIO_MIG_GET_PRECOPY_INFO). A re-initialisation is told of once.
-   * @throws VfioError EINVAL in other states, ENOTTY if the device does not tell
-   */
   precopyInfo(): PrecopyInfo {
     const { state } = this;
     if (state !== MigrationState.PRE_COPY && state !== MigrationState.PRE_COPY_P2P)
@@ -99,12 +91,6 @@ export class Migration {
     return this.ops.migrationGetPrecopyInfo();
   }
 
-  /**
-   * Goes to `target` by the shortest path of arcs (VFIO uAPI: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE).
-   * On failure the device stays where the last finished arc left it, or is in ERROR; `state` tells.
-   * @throws VfioError EINVAL for a pair without a path, ECANCELED when a reset overtook it, EBUSY while a hand-over
-   *   keeps the device stopped, or what the driver says
-   */
   async setState(task: Task, target: MigrationState): Promise<void> {
     await this.exclusively(task, (signal) => {
       // VFIO uAPI: asking for the state that the device is in succeeds, and does nothing.
@@ -117,10 +103,6 @@ export class Migration {
     });
   }
 
-  /**
-   * Reads the next bytes of the image into `into` and returns how many; 0 at its end.
-   * @throws VfioError EINVAL without a session to read from, ENODEV when the session is dead
-   */
   readData(task: Task, into: Uint8Array): number | Promise<number> {
     const session = this.#openSession();
     return session.exclusively(task, () => session.read(into, task));
@@ -140,10 +122,6 @@ export class Migration {
     });
   }
 
-  /**
-   * Takes the next bytes of the image.
-   * @throws VfioError EINVAL without a session to write to, ENODEV when the session is dead
-   */
   writeData(task: Task, from: Uint8Array): void | Promise<void> {
     const session = this.#openSession();
     return session.exclusively(task, () => session.write(from, task));

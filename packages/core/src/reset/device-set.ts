@@ -1,6 +1,7 @@
 import { Mutex, type Task } from "@vfiokit/lockdep";
 import { VfioError } from "../errno.js";
 import { inTurn } from "../in-turn.js";
+import type { DeviceMigration } from "../migration/device-migration.js";
 import { powerOn, resetHardware, type ResettableDevice } from "./entry.js";
 import { initiators, type InitiatorRules, type ResetInitiator } from "./initiator.js";
 import { tryZapAndDownWriteMemoryLock, upWriteMemoryLockFromReset } from "./memory-lock.js";
@@ -8,6 +9,8 @@ import type { ResetOutcome } from "./strategy.js";
 
 /** A function in a set. */
 export interface DeviceInSet extends ResettableDevice {
+  /** Undefined: it cannot be migrated. */
+  readonly migration: DeviceMigration | undefined;
   /** Files open on it. */
   readonly openCount: number;
   /** It was used since its last reset. */
@@ -165,7 +168,9 @@ export class DeviceSet {
         }
         await reset(outcomes);
       },
-      ...this.#devices.map((device) => () => device.strategy.pathDone(device, task, outcomes.of(device))),
+      ...this.#devices.map(
+        (device) => () => device.strategy.pathDone(device.resetView, task, outcomes.of(device)),
+      ),
       () => {
         for (const device of awake) device.runtimePm.put();
       },

@@ -64,7 +64,7 @@ async function resetAwake(
       if (following) await following;
     }
   } finally {
-    await device.strategy.pathDone(device, task, outcome);
+    await device.strategy.pathDone(device.resetView, task, outcome);
   }
 }
 
@@ -113,13 +113,13 @@ export async function resetHardware(
       // Even if the device, which was reset, cannot start again.
       outcome.wasReset = true;
       device.generation++;
-      device.strategy.happened(device);
+      device.strategy.happened(device.resetView);
     }
   } catch (error) {
     if (error instanceof VfioError || task.signal?.aborted) throw error;
     const why = error instanceof Error ? error.message : String(error);
     throw new VfioError("EIO", `${device.name}: ${rules.title} failed: ${why}`);
   } finally {
-    if (rules.resetDone) await device.strategy.resetDone(device, task, outcome);
+    if (rules.resetDone) await device.strategy.resetDone(device.resetView, task, outcome);
   }
 }

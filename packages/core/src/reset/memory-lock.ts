@@ -2,7 +2,10 @@ import type { RwSemaphore, Task } from "@vfiokit/lockdep";
 import type { ResetDevice, ResetOutcome, ResetStrategy } from "./strategy.js";
 
 /** A device whose BARs can be taken away. */
-export interface ZappableDevice extends ResetDevice {
+export interface ZappableDevice {
+  readonly name: string;
+  /** @internal What the strategy gets to see. */
+  readonly resetView: ResetDevice;
   /** Linux: vdev->memory_lock. */
   readonly memoryLock: RwSemaphore;
   readonly strategy: ResetStrategy;
@@ -35,5 +38,5 @@ export function upWriteMemoryLockFromReset(
   outcome: ResetOutcome,
 ): void | Promise<void> {
   device.memoryLock.upWrite(task);
-  return device.strategy.memoryLockReleased(device, task, outcome);
+  return device.strategy.memoryLockReleased(device.resetView, task, outcome);
 }

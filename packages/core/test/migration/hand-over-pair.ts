@@ -6,7 +6,7 @@ import {
   type FunctionHost,
   type PciFunction,
 } from "@vfiokit/core";
-import { newHandOverId, MigrationState, type HandOver, type Migration } from "@vfiokit/core/migration";
+import { newHandOverId, MigrationState, type DeviceMigration, type HandOver } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 
 /** A device with one register, which knows whether it runs. */
@@ -44,7 +44,7 @@ export class Box implements PciFunction {
 export interface Side {
   readonly box: Box;
   readonly device: PciDevice;
-  readonly migration: Migration;
+  readonly migration: DeviceMigration;
   readonly handOver: HandOver;
   readonly task: Task;
 }

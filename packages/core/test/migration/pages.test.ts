@@ -1,13 +1,7 @@
 import { describe, expect, it } from "vitest";
-import {
-  StreamError,
-  StreamReader,
-  type DeviceIdentity,
-  type MigratedMemory,
-  type SavedSection,
-  type StreamRule,
-} from "@vfiokit/core/migration";
-import { StreamWriter } from "../../src/migration/stream.js";
+import type { DeviceIdentity, StreamRule } from "@vfiokit/core/migration";
+import type { MigratedMemory, SavedSection } from "../../src/migration/sections.js";
+import { StreamError, StreamReader, StreamWriter } from "../../src/migration/stream.js";
 import { BEGIN, CRC, endBody, forge, HEADER, sectionBody } from "./forge.js";
 
 const PAGE = 4096;

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { definePciDevice, PciDevice, sections, u32 } from "@vfiokit/core";
+import { migrationOf } from "@vfiokit/core/lab";
 import { describeStream, MigrationFlags, MigrationState, migrationStateName } from "@vfiokit/core/migration";
 import { Task } from "@vfiokit/lockdep";
 import { DISK_PAGES, filled, holdsTheSame, load, PAGE, plugIn, read, readAll, type Card } from "./box.js";
@@ -347,7 +348,7 @@ describe("an image that does not come whole", () => {
     const to = await halfLoaded(BEFORE_MEMORY);
     await expect(go(to, STOP)).rejects.toThrow("EINVAL: migration stream: it breaks off");
     expect(to.migration.state).toBe(RESUMING);
-    await to.migration.abandon(to.task);
+    await migrationOf(to.device)!.abandon(to.task);
     expect(to.migration.state).toBe(RUNNING);
     expect(to.box.running).toBe(true);
   });
@@ -370,7 +371,7 @@ describe("an image that does not come whole", () => {
 
   it("is not run on when its client goes away: the device is reset", async () => {
     const to = await halfLoaded(100_000);
-    await to.migration.abandon(to.task);
+    await migrationOf(to.device)!.abandon(to.task);
     expect(to.migration.state).toBe(ERROR);
     expect(to.box.running).toBe(false);
 

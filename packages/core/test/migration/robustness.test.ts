@@ -1,13 +1,8 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { bytes, sections, TrackedMemory, trackedMemory, u32, VfioError } from "@vfiokit/core";
-import {
-  MigrationState,
-  StreamError,
-  StreamReader,
-  type DeviceIdentity,
-  type SessionData,
-} from "@vfiokit/core/migration";
+import { MigrationState, type DeviceIdentity, type SessionData } from "@vfiokit/core/migration";
 import { SectionMigration } from "../../src/migration/section-migration.js";
+import { StreamError, StreamReader } from "../../src/migration/stream.js";
 import { CRC, concat, forge, HEADER, records } from "./forge.js";
 
 const { STOP, STOP_COPY, RESUMING, RUNNING, PRE_COPY, ERROR } = MigrationState;

@@ -2,12 +2,8 @@ import "../../../../test/setup-lockdep.js";
 import { describe, expect, it } from "vitest";
 import { Task } from "@vfiokit/lockdep";
 import { PciDevice } from "@vfiokit/core";
-import {
-  MigrationState,
-  checkMigrationOps,
-  type MigrationOps,
-  type ResetStateRequirement,
-} from "@vfiokit/core/migration";
+import { MigrationState, type MigrationOps, type ResetStateRequirement } from "@vfiokit/core/migration";
+import { checkMigrationOps } from "../../src/migration/ops.js";
 import { cardDefinition, heldLocks, type Ops } from "./card.js";
 import { counterDefinition } from "../device/counter.js";
 

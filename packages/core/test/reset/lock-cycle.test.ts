@@ -3,7 +3,7 @@ import { Task, formatProblem, lockdep, type Problem } from "@vfiokit/lockdep";
 import { DeviceSet, PciDevice, RegionIndex } from "@vfiokit/core";
 import { PciCommand, PciHeader } from "@vfiokit/core/pci";
 import { MigrationState } from "@vfiokit/core/migration";
-import { generationStrategy, type ResetStrategy } from "@vfiokit/core/lab";
+import { generationStrategy, migrationOf, type ResetStrategy } from "@vfiokit/core/lab";
 import { BAR_MEMORY, counterDefinition } from "../device/counter.js";
 
 /** What Linux's pds, hisi_acc and qat do: reset_done takes state_mutex, under whatever the initiator holds. */
@@ -71,7 +71,7 @@ async function exercise(strategy: ResetStrategy, functions: number): Promise<voi
   // data_read: copying to the user may fault. session.lock -> mmapLock
   const migrate = new Task("VMM: migrate");
   await device.migration!.setState(migrate, MigrationState.STOP_COPY);
-  expect(await device.migration!.readDataTo(migrate, device.dma, BUFFER_AT, 64)).toBe(64);
+  expect(await migrationOf(device)!.readDataTo(migrate, device.dma, BUFFER_AT, 64)).toBe(64);
   expect(buffer.some((byte) => byte !== 0)).toBe(true);
   // Leaving a saving state closes its session. stateMutex -> session.lock
   await device.migration!.setState(migrate, MigrationState.STOP);

@@ -1,6 +1,5 @@
 import type { Task } from "@vfiokit/lockdep";
-import type { Migration } from "@vfiokit/core/migration";
-import type { ResetDevice, ResetInitiator } from "@vfiokit/core/lab";
+import type { Migration, ResetDevice, ResetInitiator } from "@vfiokit/core/lab";
 import { kernelDesign, lockAndResetMigration } from "./kernel.js";
 
 /** The paths that the patch calls it on once the device's own memory_lock is released. */

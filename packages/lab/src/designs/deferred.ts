@@ -1,5 +1,5 @@
 import { Mutex, Shared, type Task } from "@vfiokit/lockdep";
-import type { Migration } from "@vfiokit/core/migration";
+import type { Migration } from "@vfiokit/core/lab";
 import { kernelDesign, lock, preempt, resetMigration } from "./kernel.js";
 
 /** What such a driver keeps beside its migration. */

@@ -1,5 +1,5 @@
-import type { Migration, MigrationState } from "@vfiokit/core/migration";
-import type { ResetStrategy } from "@vfiokit/core/lab";
+import type { MigrationState } from "@vfiokit/core/migration";
+import type { Migration, ResetStrategy } from "@vfiokit/core/lab";
 import type { Mutex, Task } from "@vfiokit/lockdep";
 import type { Design } from "../design.js";
 

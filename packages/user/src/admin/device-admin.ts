@@ -1,9 +1,9 @@
 import { VfioError, type PciDevice } from "@vfiokit/core";
 import {
   migrationStateName,
+  type DeviceMigration,
   type HandOver,
   type HandOverStatus,
-  type Migration,
   type MigrationStateName,
   type StreamLayout,
 } from "@vfiokit/core/migration";
@@ -183,7 +183,7 @@ export class DeviceAdmin {
   }
 
   /** @throws VfioError ENOTTY */
-  #migratable(): { migration: Migration; handOver: HandOver } {
+  #migratable(): { migration: DeviceMigration; handOver: HandOver } {
     const { name, migration, handOver } = this.device;
     if (migration && handOver) return { migration, handOver };
     throw new VfioError("ENOTTY", `${name} cannot be migrated: it declares no state`);

@@ -1,5 +1,10 @@
 import { VfioError } from "@vfiokit/core";
-import { MigrationFlags, MigrationState, migrationStateName, type Migration } from "@vfiokit/core/migration";
+import {
+  MigrationFlags,
+  MigrationState,
+  migrationStateName,
+  type DeviceMigration,
+} from "@vfiokit/core/migration";
 import { dirtyBitmapSize } from "@vfiokit/core/host";
 import * as wire from "../wire/index.js";
 import type { Handler, Session } from "./session.js";
@@ -20,7 +25,7 @@ const { STOP, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P } = MigrationState;
  * vfio-user has no P2P states. A device passes through them all the same, and a transition that fails may end in one:
  * then it initiates nothing (a client that asks for any state gets there as from these).
  */
-function stateForClient({ state }: Migration): MigrationState {
+function stateForClient({ state }: DeviceMigration): MigrationState {
   if (state === RUNNING_P2P) return STOP;
   return state === PRE_COPY_P2P ? PRE_COPY : state;
 }
@@ -161,7 +166,7 @@ function requireTransferSize({ settings }: Session, size: number): void {
 }
 
 /** @throws VfioError ENOTTY */
-function migrationOf({ device }: Session): Migration {
+function migrationOf({ device }: Session): DeviceMigration {
   if (!device.migration) throw new VfioError("ENOTTY", `${device.name}: the device cannot be migrated`);
   return device.migration;
 }
