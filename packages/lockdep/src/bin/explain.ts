@@ -42,7 +42,10 @@ function decoding(log: string, files: readonly string[] | undefined): ParseOptio
 
 function read(file: string): string {
   try {
-    return readFileSync(file === "-" ? 0 : file, "utf8");
+    const bytes = readFileSync(file === "-" ? 0 : file);
+    // Windows' terminals save what they show as UTF-16, with a byte order mark.
+    const encoding = { "255,254": "utf-16le", "254,255": "utf-16be" }[bytes.subarray(0, 2).join()] ?? "utf-8";
+    return new TextDecoder(encoding).decode(bytes);
   } catch (error) {
     throw new CommandError((error as Error).message);
   }

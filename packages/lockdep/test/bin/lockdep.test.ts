@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { lockdep, scratch } from "../support/command.js";
 
 const path = (relative: string): string => fileURLToPath(new URL(`../../../../${relative}`, import.meta.url));
@@ -81,6 +81,13 @@ describe("lockdep explain", () => {
     });
     expect(code).toBe(0);
     expect(stdout).toContain('"a" -> "a"');
+  });
+
+  it("reads what a terminal of Windows has saved: UTF-16, with a byte order mark", () => {
+    using folder = scratch();
+    const log = folder.file("log");
+    writeFileSync(log, `\ufeff${readFileSync(splat, "utf8").replaceAll("\n", "\r\n")}`, "utf16le");
+    expect(lockdep(["explain", log]).stdout).toBe(lockdep(["explain", splat]).stdout);
   });
 
   it("exits 1 if there is no report", () => {

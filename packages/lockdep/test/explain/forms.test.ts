@@ -36,6 +36,21 @@ const FORMS: Readonly<Record<string, (L: string, i: number) => string>> = {
   "an issue": (L) => `\t${L}`,
   "leading spaces lost": (L) => L.trimStart(),
   "a terminal's capture": (L) => `${L}^M`,
+  Jenkins: (L) => `[2024-01-02T03:04:05.123Z] [   58.257433] ${L}`,
+  "a console's time": (L) => `[2024-01-02 03:04:05] [   58.257433] ${L}`,
+  GitLab: (L) => `2024-01-02T03:04:05.123456Z 01O [   58.257433] ${L}`,
+  "a runner's time and level": (L) => `2024-01-02T03:04:05.123456 <4>[   58.257433] ${L}`,
+  "a test framework": (L) => `[stdlog] 2024-01-02 03:04:05,123 DEBUG| [   58.257433] ${L}`,
+  "a serial console's name": (L) => `serial0: [   58.257433] ${L}`,
+  logcat: (L) => `01-02 03:04:05.123  0  0 W kernel: [   58.257433] ${L}`,
+  "a patch": (L) => `+[   58.257433] ${L}`,
+  "MediaTek's kernel": (L) => `[   58.257433] (1)[217:kworker/u8:1]${L}`,
+  "syslog with a level": (L) => `Dec 14 06:35:48 host1 kernel: warning: ${L}`,
+  "syslog with a pid": (L) => `Dec 14 06:35:48 host1 kernel[1]: ${L}`,
+  "BusyBox syslogd": (L) => `Dec 14 06:35:48 host1 kern.warn kernel: ${L}`,
+  "syslog (RFC 5424)": (L) => `<4>1 2024-01-02T03:04:05.123456Z host1 kernel - - - ${L}`,
+  "journalctl -o json": (L) => JSON.stringify({ _TRANSPORT: "kernel", MESSAGE: L }),
+  "a container's log": (L) => JSON.stringify({ log: `[   58.257433] ${L}\n`, stream: "stdout" }),
   "CR LF": (L) => `${L}\r`,
 };
 
@@ -48,6 +63,18 @@ describe("the forms in which a kernel's line reaches people", () => {
   it.each(Object.entries(FORMS))("%s explains the same as the bare line", (_, form) => {
     expect(bare).toHaveLength(REPORTS.length);
     expect(explained(REPORTS.join("\n").split("\n").map(form).join("\n"))).toEqual(bare);
+  });
+
+  it("a page's source: HTML's entities", () => {
+    const escaped = REPORTS.join("\n")
+      .replaceAll("&", "&amp;")
+      .replaceAll("<", "&lt;")
+      .replaceAll(">", "&gt;");
+    expect(explained(escaped)).toEqual(bare);
+  });
+
+  it("lines that end with nothing but CR", () => {
+    expect(explained(REPORTS.join("\r"))).toEqual(bare);
   });
 
   it("any report in any mix of forms explains the same as bare", () => {

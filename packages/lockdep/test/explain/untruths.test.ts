@@ -149,7 +149,10 @@ bash/11 is leaving the kernel with locks still held!
 
   it.each([
     ["HARDIRQ-ON-W", "IN-HARDIRQ-W", "in an interrupt", "spin_lock_irqsave()"],
-    ["IN-HARDIRQ-W", "HARDIRQ-ON-R", "with interrupts on", "One of the two only reads"],
+    ["IN-HARDIRQ-W", "HARDIRQ-ON-R", "with interrupts on", "read_lock_irqsave()"],
+    ["HARDIRQ-ON-W", "IN-HARDIRQ-R", "in an interrupt", "write_lock_irqsave()"],
+    ["SOFTIRQ-ON-R", "IN-SOFTIRQ-W", "in a soft interrupt", "read_lock_bh()"],
+    ["HARDIRQ-ON-R", "IN-HARDIRQ-R", "in an interrupt", "Both only read"],
     ["RECLAIM_FS-ON-W", "IN-RECLAIM_FS-W", "in memory reclaim", "memalloc_nofs_save()"],
     ["INITIAL USE", "IN-NMI", "in an NMI", "nothing keeps an NMI out"],
   ])("the context of {%s} -> {%s} is named", (from, to, context, remedy) => {
@@ -157,6 +160,10 @@ bash/11 is leaving the kernel with locks still held!
     expect(text).toContain(context);
     expect(text).toContain(remedy);
     expect(text).toContain("earlier+0x1/0x9");
+  });
+
+  it("no writer is needed in between where one of the two writes", () => {
+    expect(words(inconsistent("HARDIRQ-ON-R", "IN-HARDIRQ-W", "&l"))).not.toContain("in between");
   });
 
   it("an inlined helper (lock_acquire.part.0) is not named as the place", () => {

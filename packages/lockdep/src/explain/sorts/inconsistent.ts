@@ -69,15 +69,15 @@ const CONTEXTS = {
     name: "an interrupt",
     open: "with interrupts on",
     stop: "the interrupt comes while its own processor holds the lock",
-    remedy: (lock: string) =>
-      `take ${lock} with spin_lock_irqsave() wherever it is not taken in the interrupt itself`,
+    remedy: (lock: string, kind: string) =>
+      `take ${lock} with ${kind}_lock_irqsave() wherever it is not taken in the interrupt itself`,
   },
   SOFTIRQ: {
     name: "a soft interrupt",
     open: "with soft interrupts on",
     stop: "the soft interrupt comes while its own processor holds the lock",
-    remedy: (lock: string) =>
-      `take ${lock} with spin_lock_bh() wherever it is not taken in the soft interrupt itself`,
+    remedy: (lock: string, kind: string) =>
+      `take ${lock} with ${kind}_lock_bh() wherever it is not taken in the soft interrupt itself`,
   },
   RECLAIM: {
     name: "memory reclaim",
@@ -106,15 +106,19 @@ function words({ task, lock, before, now, context, registeredAt }: InconsistentS
     `${nameOf(task)} ${takes(lock.class, read(now))} ${how(now)}${where(lock.at)}. Before, somebody did so ${how(before)}${where(registeredAt)}.`,
     `If ${stop}, it waits for what it has interrupted, which never goes on.`,
   ];
-  if (read(now) === "read" || read(before) === "read")
-    lines.push(
-      "One of the two only reads: it takes a writer that comes in between, or the other one to write.",
-    );
+  const readers = [now, before].filter((state) => read(state) === "read").length;
+  if (readers === 2) lines.push("Both only read: it takes a writer that waits for the lock in between.");
+  // Only an rwlock has readers; the one to be shut out is who takes it where it can be interrupted.
+  const outside = inside(now) ? before : now;
+  const lockKind = readers === 0 ? "spin" : read(outside) === "read" ? "read" : "write";
   const special = isLock(lock.class) ? undefined : adviceFor(lock.class);
   const alternative =
     context === "SOFTIRQ" || context === "HARDIRQ"
       ? ` Locks that sleep cannot be taken in ${name} at all.`
       : "";
-  lines.push("", `What to do: ${special ?? remedy(lock.class)}.${special === undefined ? alternative : ""}`);
+  lines.push(
+    "",
+    `What to do: ${special ?? remedy(lock.class, lockKind)}.${special === undefined ? alternative : ""}`,
+  );
   return lines;
 }
