@@ -17,7 +17,7 @@ const commands: readonly CommandEntry[] = [
   },
   {
     name: "migrate",
-    description: "Live-migrates a device to another vfio-user server.",
+    description: "Moves a running device to another vfio-user server.",
     load: async () => (await import("./migrate/command.js")).migrateCommand(),
   },
   {
@@ -27,7 +27,8 @@ const commands: readonly CommandEntry[] = [
   },
   {
     name: "relay",
-    description: "Proxies a client that cannot migrate (QEMU), so that its server can be replaced.",
+    description:
+      "Keeps a client connected while its server is replaced. For clients that cannot migrate, such as QEMU.",
     load: async () => (await import("./relay/command.js")).relayCommand(),
   },
   {

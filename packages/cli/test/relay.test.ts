@@ -125,7 +125,7 @@ describe("vfiokit relay", () => {
 
   it.each([
     [["--listen", "/tmp/x"], "--connect"],
-    [["--listen", "/tmp/x", "--connect", "/tmp/y", "--timeout", "0"], "must be seconds"],
+    [["--listen", "/tmp/x", "--connect", "/tmp/y", "--timeout", "0"], "must be a time up to 24h, above 0"],
     [
       ["--listen", "/tmp/x", "--connect", "/tmp/y", "--on-loss", "panic"],
       "Allowed choices are error, reset, none",

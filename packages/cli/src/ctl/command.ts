@@ -59,8 +59,8 @@ export function ctlCommand(): Command {
         const request = requestOf(command, what, id);
         const path = resolve(socket);
         const at = control ? path : controlSocketAt(path);
-        const relay = command === "info" ? await relayAt(at, 1000 * timeout) : undefined;
-        const result = relay ?? (await ask(path, at, request, 1000 * timeout));
+        const relay = command === "info" ? await relayAt(at, timeout) : undefined;
+        const result = relay ?? (await ask(path, at, request, timeout));
         if (json) out.json(result);
         else if (relay) out.lines(formatRelay(relay, out.style));
         else out.lines(formatResult(request.command, result as AdminResults[AdminCommand], out.style));
@@ -73,6 +73,7 @@ export function ctlCommand(): Command {
 }
 
 interface Options {
+  /** Milliseconds. */
   readonly timeout: number;
   readonly control?: true;
   readonly json?: true;

@@ -12,7 +12,7 @@ export function infoCommand(): Command {
     .addOption(timeoutOption())
     .option("--json", "print everything as JSON")
     .action(async (device: string, { json, timeout }: { json?: true; timeout: number }) => {
-      const report = await inspect(deviceName(device), 1000 * timeout);
+      const report = await inspect(deviceName(device), timeout);
       if (json) out.json(report, 2);
       else out.lines(formatReport(report, out.style));
     });

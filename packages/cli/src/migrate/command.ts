@@ -9,7 +9,7 @@ import { migrateEnds } from "./ends.js";
 import { recoverEnds } from "./recover.js";
 import { reporter, type Reporter } from "./reporter.js";
 import { timeoutOption } from "../shared/timeout.js";
-import { parseBytes } from "../shared/units.js";
+import { parseBytes, parseTime } from "../shared/units.js";
 
 /** QEMU's downtime-limit. */
 const MAX_DOWNTIME_MS = 300;
@@ -32,9 +32,9 @@ export function migrateCommand(): Command {
     .argument("<from>", "path of the server's socket, or of a relay's")
     .argument("<to>", "path of the other server's socket, or tls://host:port[/NAME] of a receiver")
     .addOption(
-      new Option("--max-downtime <ms>", "stop the device when the rest can be sent in this time")
-        .argParser(parseMilliseconds)
-        .default(MAX_DOWNTIME_MS),
+      new Option("--max-downtime <time>", "stop the device when the rest can be sent in this time")
+        .argParser(parseTime("ms"))
+        .default(MAX_DOWNTIME_MS, `${MAX_DOWNTIME_MS}ms`),
     )
     .addOption(
       new Option("--max-rounds <count>", "stop the device after this many rounds at the latest; 0: at once")
@@ -92,13 +92,6 @@ function settings(options: MigrateCommandOptions, report: Reporter): MigrateOpti
     dryRun: options.dryRun === true,
     signal: abort.signal,
   };
-}
-
-function parseMilliseconds(text: string): number {
-  const ms = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || !Number.isFinite(ms))
-    throw new InvalidArgumentError("must be milliseconds.");
-  return ms;
 }
 
 function parseCount(text: string): number {

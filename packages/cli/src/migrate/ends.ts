@@ -21,6 +21,7 @@ export interface Ends {
 export interface EndOptions extends TlsOptions {
   readonly compression: CompressionName;
   /** Seconds that each answer may take. */
+  /** Milliseconds. */
   readonly timeout: number;
 }
 
@@ -31,7 +32,7 @@ export async function migrateEnds(
   settings: MigrateOptions,
   report: Reporter,
 ): Promise<void> {
-  const timeoutMs = 1000 * options.timeout;
+  const timeoutMs = options.timeout;
   using relay = await RelayClient.open(from, timeoutMs);
   if (relay) {
     await migrateBehind(relay, to, settings, report);
@@ -65,5 +66,5 @@ function connectTarget(to: string, options: EndOptions, dryRun: boolean): Promis
   const reclaim = !dryRun;
   if (isRemoteUrl(to))
     return connectRemoteTarget(to, { security: remoteSecurity(options), compression, reclaim });
-  return LocalTarget.connect(to, { reclaim, timeoutMs: 1000 * options.timeout });
+  return LocalTarget.connect(to, { reclaim, timeoutMs: options.timeout });
 }

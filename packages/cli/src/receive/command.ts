@@ -13,7 +13,7 @@ import { CommandError, UsageError } from "../errors.js";
 import { out, printableJson, shown } from "../output.js";
 import { endSignal } from "../shared/signals.js";
 import { LogSink } from "../log-sink.js";
-import { parseSeconds } from "../shared/units.js";
+import { parseTime } from "../shared/units.js";
 import { addTlsOptions, remoteSecurity, type TlsOptions } from "../shared/tls-options.js";
 
 interface ReceiveOptions extends TlsOptions {
@@ -21,6 +21,7 @@ interface ReceiveOptions extends TlsOptions {
   readonly to: ReadonlyMap<string, string>;
   readonly allow?: readonly string[];
   /** Seconds. */
+  /** Milliseconds. */
   readonly resumeWindow: number;
   readonly json?: true;
 }
@@ -48,9 +49,9 @@ export function receiveCommand(): Command {
       ).argParser((name: string, before?: readonly string[]) => [...(before ?? []), name]),
     )
     .addOption(
-      new Option("--resume-window <seconds>", "how long a broken connection can be resumed")
-        .argParser(parseSeconds)
-        .default(30),
+      new Option("--resume-window <time>", "how long a broken connection can be resumed")
+        .argParser(parseTime("s"))
+        .default(30_000, "30s"),
     )
     .option("--json", "print events as lines of JSON")
     .addHelpText("after", help)
@@ -99,7 +100,7 @@ async function receive(options: ReceiveOptions): Promise<void> {
     security: remoteSecurity(options),
     allow,
     devices: new Map([...to].map(([name, path]) => [name, localDevice(path)])),
-    resumeWindow_ms: resumeWindow * 1000,
+    resumeWindow_ms: resumeWindow,
     onEvent: printer(json === true),
   });
   try {

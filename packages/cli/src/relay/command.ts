@@ -1,19 +1,20 @@
 import { spawn } from "node:child_process";
 import { resolve } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { controlPath, Relay, RelayControl, type OnLoss } from "@vfiokit/user";
 import { createLog, type Logger } from "../log.js";
 import { logLevels, type LogLevel } from "../shared/log-levels.js";
 import { out } from "../output.js";
 import { qemuDevice, shellLine } from "../shared/attach.js";
 import { endSignal } from "../shared/signals.js";
-import { parseSeconds } from "../shared/units.js";
+import { parseTime } from "../shared/units.js";
 
 interface RelayCommandOptions {
   readonly listen: string;
   readonly connect: string;
   readonly next?: string;
   readonly serverCommand?: string;
+  /** Milliseconds, as the next two. */
   readonly timeout: number;
   readonly replyWithin: number;
   readonly snapshotEvery?: number;
@@ -33,20 +34,20 @@ export function relayCommand(): Command {
       "command that starts a server at the same path when the first one has gone",
     )
     .addOption(
-      new Option("--timeout <seconds>", "how long to keep a client without a server")
-        .argParser(parseWait)
-        .default(30),
+      new Option("--timeout <time>", "how long to keep a client without a server")
+        .argParser(parseTime("s", "above 0"))
+        .default(30_000, "30s"),
     )
     .addOption(
-      new Option("--reply-within <seconds>", "fail requests that have waited this long for a server")
-        .argParser(parseWait)
-        .default(4),
+      new Option("--reply-within <time>", "fail requests that have waited this long for a server")
+        .argParser(parseTime("s", "above 0"))
+        .default(4000, "4s"),
     )
     .addOption(
       new Option(
-        "--snapshot-every <seconds>",
+        "--snapshot-every <time>",
         "save the device's state this often, for the next server",
-      ).argParser(parseWait),
+      ).argParser(parseTime("s", "above 0")),
     )
     .addOption(
       new Option("--on-loss <what>", "what the guest sees when a server's state was lost")
@@ -60,13 +61,6 @@ export function relayCommand(): Command {
     .action((options: RelayCommandOptions) => relay(options));
 }
 
-/** @throws InvalidArgumentError: 0 is no time to wait */
-function parseWait(text: string): number {
-  const seconds = parseSeconds(text);
-  if (seconds === 0) throw new InvalidArgumentError("must be seconds, above 0.");
-  return seconds;
-}
-
 async function relay(options: RelayCommandOptions): Promise<void> {
   const endAsked = endSignal();
   const log = createLog(options.logLevel);
@@ -76,11 +70,11 @@ async function relay(options: RelayCommandOptions): Promise<void> {
     listenPath: listen,
     serverPath: server,
     log: (level, message) => log[level](message),
-    timeout: 1000 * options.timeout,
-    replyLimit: 1000 * options.replyWithin,
+    timeout: options.timeout,
+    replyLimit: options.replyWithin,
     onLoss: options.onLoss,
     ...(options.next !== undefined && { nextPath: resolve(options.next) }),
-    ...(options.snapshotEvery !== undefined && { snapshotEvery: 1000 * options.snapshotEvery }),
+    ...(options.snapshotEvery !== undefined && { snapshotEvery: options.snapshotEvery }),
     ...(options.serverCommand !== undefined && { startServer: starter(options.serverCommand, log) }),
   });
   const control = new RelayControl(one, controlPath(listen));

@@ -10,6 +10,7 @@ interface ResetOptions {
   readonly hot?: boolean;
   readonly json?: true;
   /** Seconds. */
+  /** Milliseconds. */
   readonly timeout: number;
 }
 
@@ -22,7 +23,7 @@ export function resetCommand(): Command {
     .option("--json", "print the result as one line of JSON")
     .action(async (text: string, { hot = false, json, timeout }: ResetOptions) => {
       const name = deviceName(text);
-      const functions = hot ? await hotReset(name) : await reset(name, 1000 * timeout);
+      const functions = hot ? await hotReset(name) : await reset(name, timeout);
       if (json) out.json({ device: name, reset: functions });
       else out.line(`reset ${functions.join(", ")}`);
     });

@@ -19,6 +19,7 @@ interface RestoreOptions {
   readonly dryRun?: true;
   readonly json?: true;
   /** Seconds. */
+  /** Milliseconds. */
   readonly timeout: number;
 }
 
@@ -32,7 +33,7 @@ export function restoreCommand(): Command {
     .option("--json", "print the result as one line of JSON")
     .action(async (file: string, device: string, options: RestoreOptions) => {
       const path = deviceName(device);
-      const size = await restore(file, path, options.dryRun === true, 1000 * options.timeout);
+      const size = await restore(file, path, options.dryRun === true, options.timeout);
       const target = file === "-" ? file : resolve(file);
       if (options.json)
         out.json({ file: target, socket: path, bytes: size, ...(options.dryRun && { dryRun: true }) });

@@ -14,6 +14,7 @@ import { ImageFile } from "../shared/image-file.js";
 
 interface SaveOptions {
   readonly compression: CompressionName;
+  /** Milliseconds. */
   readonly timeout: number;
   readonly json?: true;
 }
@@ -34,7 +35,7 @@ export function saveCommand(): Command {
       const image = await ImageFile.create(target, codec, signal);
       let saved: SavedImage;
       try {
-        saved = await saveTo(image, path, signal, 1000 * options.timeout);
+        saved = await saveTo(image, path, signal, options.timeout);
         await image.commit();
       } catch (error) {
         await image.discard();

@@ -10,14 +10,30 @@ export function parseBytes(text: string, least = 1): number {
   return count;
 }
 
-const DAY_S = 24 * 60 * 60;
+const MILLISECONDS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+type TimeUnit = keyof typeof MILLISECONDS;
 
-/** Seconds, up to a day. For options. */
-export function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || seconds > DAY_S)
-    throw new InvalidArgumentError(`must be seconds, 0 to ${DAY_S}.`);
-  return seconds;
+const DAY_MS = 24 * MILLISECONDS.h;
+
+/**
+ * How long something may take, as "500ms", "4s", "1.5m" or "1h", up to a day. For options.
+ * @param alone the unit of a number without one
+ * @param rule "any time", or "above 0" where that is no time to wait
+ * @returns milliseconds
+ */
+export function parseTime(
+  alone: TimeUnit,
+  rule: "any time" | "above 0" = "any time",
+): (text: string) => number {
+  return (text) => {
+    const [, number, unit] = /^(\d{1,12}(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
+    const ms = Number(number) * MILLISECONDS[(unit ?? alone) as TimeUnit];
+    if (ms <= DAY_MS && (rule === "any time" || ms > 0)) return ms;
+    const above = rule === "above 0" ? ", above 0" : "";
+    throw new InvalidArgumentError(
+      `must be a time up to 24h${above}, as 500ms, 4s, 2m; a number alone is in ${alone}.`,
+    );
+  };
 }
 
 /** "23 µs", "1.5 ms", "210 ms", "3.20 s" */

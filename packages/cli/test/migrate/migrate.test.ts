@@ -143,7 +143,7 @@ describe("vfiokit migrate", { timeout: 60_000 }, () => {
     ["a receiver as the source", ["tls://host:1", "b"], /a receiver takes devices, and gives none/],
     ["a bandwidth that is no number", ["a", "b", "--bandwidth", "fast"], /must be a number of bytes/],
     ["no bandwidth at all", ["a", "b", "--bandwidth", "0"], /must be a number of bytes/],
-    ["a downtime that is none", ["a", "b", "--max-downtime", "-1"], /must be milliseconds/],
+    ["a downtime that is none", ["a", "b", "--max-downtime", "-1"], /must be a time up to 24h, as 500ms/],
     ["half a round", ["a", "b", "--max-rounds", "0.5"], /must be a number, 0 or more/],
     ["--recover and --dry-run", ["a", "b", "--recover", "--dry-run"], /one of/],
     [

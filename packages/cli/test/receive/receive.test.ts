@@ -280,7 +280,7 @@ describe("vfiokit receive: wrong usage", () => {
     ["another scheme", ["--listen", "tcp://127.0.0.1:1", ...to, insecure], /tls:\/\/host:port/],
     ["a device in the address", ["--listen", "tls://127.0.0.1:1/card", ...to, insecure], /--to does that/],
     ["a device twice", [...at, ...to, "--to", "card=/run/other", insecure], /there is a device card already/],
-    ["no seconds", [...at, ...to, insecure, "--resume-window", "soon"], /must be seconds/],
+    ["no seconds", [...at, ...to, insecure, "--resume-window", "soon"], /must be a time up to 24h/],
   ])("%s", async (_name, args, message) => {
     const { code, stderr } = await Vfiokit.run("receive", ...args);
     expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
