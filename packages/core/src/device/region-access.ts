@@ -222,7 +222,10 @@ export class RegionAccess {
     }
   }
 
-  /** Linux: vfio_pci_core_do_io_rw refuses memory BARs with EIO while __vfio_pci_memory_enabled is false. */
+  /**
+   * Linux: vfio_pci_core_do_io_rw refuses memory BARs with EIO while __vfio_pci_memory_enabled is false, and lets I/O BARs
+   * pass whatever I/O Enable says: so do we.
+   */
   #checkMemory(): void {
     if (this.control.memoryEnabled && !this.device.runtimePm.engaged) return;
     throw new VfioError("EIO", `${this.device.name}: memory is disabled, or the device is not in D0`);
