@@ -16,7 +16,7 @@ export type { PciDeviceOptions } from "./device/options.js";
 export type { OpenOptions } from "./device/open-count.js";
 export type { IdlePower } from "./device/runtime-pm.js";
 export type { FunctionHost, InterruptLine, InterruptMessages, PciFunction } from "./device/function.js";
-export { IrqIndex, RegionIndex } from "./device/info.js";
+export { IrqIndex, RegionIndex } from "./uapi.js";
 export { DeviceSet } from "./reset/device-set.js";
 
 export {

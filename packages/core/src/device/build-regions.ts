@@ -3,7 +3,7 @@ import { PciMsixEntry, msixPbaSize } from "../pci/index.js";
 import type { SharedMemory } from "../memory.js";
 import type { DeviceFaults } from "./faults.js";
 import type { PciFunction } from "./function.js";
-import { RegionFlags, RegionIndex, type RegionInfo } from "./info.js";
+import { RegionFlags, RegionIndex, type RegionInfo } from "../uapi.js";
 import {
   MemoryRegion,
   OverlayRegion,

@@ -1,4 +1,4 @@
-import { IrqIndex } from "./info.js";
+import { IrqIndex } from "../uapi.js";
 import { VfioError } from "../errno.js";
 import type { IrqController } from "../irq/index.js";
 import {

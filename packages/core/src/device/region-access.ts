@@ -4,7 +4,7 @@ import type { ConfigSpace } from "../pci/index.js";
 import type { ResetInitiator } from "../reset/initiator.js";
 import type { Region } from "./build-regions.js";
 import type { DeviceControl } from "./device-control.js";
-import { NUM_REGIONS, RegionIndex, type RegionInfo } from "./info.js";
+import { NUM_REGIONS, RegionIndex, type RegionInfo } from "../uapi.js";
 import type { RuntimePm } from "./runtime-pm.js";
 
 /** What accesses need of their device. */

@@ -1,5 +1,5 @@
 /** For transports: what passes between a device and the clients that it is served to. */
-export * from "../device/info.js";
+export * from "../uapi.js";
 export type { ClientMemory, DmaBacking, SharedMemory } from "../memory.js";
 export type { FaultOptions, FaultReport } from "../device/faults.js";
 export type { StopReason } from "../device/function-runner.js";

@@ -1,5 +1,5 @@
 import { Mutex, type Task } from "@vfiokit/lockdep";
-import { IrqFlags, IrqIndex, NUM_IRQS, type IrqInfo } from "../device/info.js";
+import { IrqFlags, IrqIndex, NUM_IRQS, type IrqInfo } from "../uapi.js";
 import { VfioError } from "../errno.js";
 import { EventLine } from "./event.js";
 import { IntxLine } from "./intx.js";

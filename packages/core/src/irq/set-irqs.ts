@@ -1,5 +1,5 @@
 import { VfioError } from "../errno.js";
-import { IrqIndex } from "../device/info.js";
+import { IrqIndex } from "../uapi.js";
 import type { IrqTrigger } from "./trigger.js";
 
 /**

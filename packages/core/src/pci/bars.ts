@@ -1,4 +1,4 @@
-import type { IoEvent, MmapArea } from "../device/info.js";
+import type { IoEvent, MmapArea } from "../uapi.js";
 import { VfioError } from "../errno.js";
 import { ConfigEffect } from "./config-space.js";
 import type { FieldWriter } from "./layout.js";
