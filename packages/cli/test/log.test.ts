@@ -78,3 +78,41 @@ it("a relay's standard error that nobody reads does not stop the relay: lines ar
     await ended;
   }
 }, 60_000);
+
+it("a receiver's output that nobody reads does not stop the receiver", async () => {
+  using dir = scratch();
+  await using server = Vfiokit.start(["serve", "memory-card", "--socket-path", dir.file("s")]);
+  await server.says(/\n/);
+  const args = ["receive", "--listen", "tls://127.0.0.1:0", "--to", `card=${dir.file("s")}`];
+  const receiver = spawn(process.execPath, [BIN, ...args, "--insecure-loopback"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const ended = once(receiver, "close");
+  const [first] = (await once(receiver.stdout, "data")) as [Buffer];
+  receiver.stdout.pause();
+  const port = Number(/127\.0\.0\.1:(\d+)/.exec(first.toString())![1]);
+  // Each is refused for what it says, which is a line of 90 bytes.
+  const comeAndGo = async (): Promise<void> => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => undefined).resume();
+    socket.write(new Uint8Array(64).fill(1));
+    await once(socket, "close");
+  };
+  try {
+    for (let n = 0; n < 4000; n++) await comeAndGo();
+    let text = "";
+    receiver.stdout
+      .setEncoding("utf8")
+      .on("data", (part: string) => (text += part))
+      .resume();
+    await expect
+      .poll(async () => {
+        await comeAndGo();
+        return text.split(" was refused: ").length;
+      })
+      .toBeGreaterThan(100);
+  } finally {
+    receiver.kill("SIGTERM");
+    await ended;
+  }
+}, 60_000);
