@@ -1,6 +1,5 @@
 import type { AsyncIdentity } from "./identity.js";
 import { holdCallbacks } from "./callbacks.js";
-import { watchUnhooked } from "./unhooked.js";
 import { isOnlyTold, watchOutside } from "./outside.js";
 
 /** What is seen of awaits of an explored program's promises. `T` is a line of execution. */
@@ -133,12 +132,7 @@ export class Awaits<T extends object> {
       () => this.observer.outside(this.identity.getStore()!),
       () => this.#queued(),
     );
-    const stopUnhooked = watchUnhooked(() => {
-      const thread = this.identity.getStore();
-      if (thread) this.observer.outside(thread);
-    });
     this.#restore = () => {
-      stopUnhooked();
       stopWatching?.();
       putBack();
       stopHook?.();

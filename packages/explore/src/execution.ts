@@ -103,6 +103,7 @@ export class Execution {
         this.findings.unknown.add(what);
         this.findings.mayComeYet = true;
       },
+      outside: () => this.#pauses.begunOutside(),
       lookAt: (signal) => this.#locks.signals.lookAt(signal),
       clock: this.clock,
     };
@@ -135,23 +136,44 @@ export class Execution {
     return thread;
   }
 
-  /** Runs the program's set-up. What that has begun and does not wait for goes on when the tasks run. */
-  async setUp(body: () => void | Promise<void>): Promise<void> {
+  /**
+   * Runs the program's set-up. What it awaits itself goes on at once; what it has begun and does not wait for goes on when
+   * the tasks run.
+   * @returns false if it does not end, which is a failure
+   */
+  async setUp(body: () => void | Promise<void>): Promise<boolean> {
     this.#pauses.begin();
+    let ended = false;
     try {
-      const done = this.inside(body);
-      if (done !== undefined) await this.#pauses.setUpDone(done);
-      this.#endSetUp();
-    } catch (error) {
-      this.#pauses.end();
-      throw error;
+      ended = await this.#ends("the body", this.inside(body), () => this.#pauses.goOnInSetUp());
+    } finally {
+      if (!ended) this.#pauses.end();
     }
-  }
-
-  #endSetUp(): void {
     this.#threads.settingUp = false;
     this.#locks.names.endSetUp();
     this.watch.endSetUp();
+    return ended;
+  }
+
+  /** Runs a final check alone: its points and timers go on at once, in the order of their times. */
+  async check(final: () => void | Promise<void>): Promise<void> {
+    await this.#ends("x.finally", this.inside(final), () => this.#goesOnAlone());
+  }
+
+  async #ends(what: string, result: void | Promise<void>, goOn: () => boolean): Promise<boolean> {
+    if (typeof result?.then !== "function" || (await settles(result, goOn))) return true;
+    this.findings.fail("lost-wakeup", `${what} does not end: it waits for what nobody has done in 5 s`);
+    return false;
+  }
+
+  #goesOnAlone(): boolean {
+    const next = nextAlone(this.threads);
+    const pending = next?.pending;
+    if (!pending) return false;
+    next.pending = undefined;
+    if (pending.deadline !== undefined) this.#timers.fires(pending.deadline, pending);
+    pending.go();
+    return true;
   }
 
   // Scheduling points of its own.
@@ -178,29 +200,6 @@ export class Execution {
   /** The direct `await` of this promise is no point of its own. */
   mine<P extends Promise<unknown>>(promise: P): P {
     return this.#pauses.mine(promise);
-  }
-
-  /**
-   * Waits for the set-up or a final check, which run alone: when the tasks have ended, the points and timers of a final
-   * check go on at once, in the order of their times.
-   */
-  async settle(what: string, result: void | Promise<void>): Promise<void> {
-    if (
-      typeof result?.then !== "function" ||
-      (await settles(result, () => this.isOver && this.#goesOnAlone()))
-    )
-      return;
-    this.findings.fail("lost-wakeup", `${what} does not end: it waits for what nobody has done in 5 s`);
-  }
-
-  #goesOnAlone(): boolean {
-    const next = nextAlone(this.threads);
-    const pending = next?.pending;
-    if (!pending) return false;
-    next.pending = undefined;
-    if (pending.deadline !== undefined) this.#timers.fires(pending.deadline, pending);
-    pending.go();
-    return true;
   }
 
   // The run.

@@ -6,7 +6,6 @@ import type { Findings } from "./findings.js";
 import type { Needs } from "./needs.js";
 import type { Pending, Thread } from "./thread.js";
 import type { Threads } from "./threads.js";
-import { nextTurn } from "./turn.js";
 import type { Watch } from "./watch.js";
 
 /** The label of what follows an `await`. It uses the plain fields that the piece before was said to use. */
@@ -17,6 +16,8 @@ export class Pauses {
   readonly #awaits: Awaits<Thread> | undefined;
   /** A task has begun something that the world outside ends. */
   #outside = false;
+  /** So has the set-up, which may have waited for it. */
+  #outsideInSetUp = false;
   /** Who has awaited what no scheduling point settled, and since which event. */
   readonly #drifted = new Map<Thread, string>();
 
@@ -32,11 +33,8 @@ export class Pauses {
     if (!identity) return;
     this.#awaits = new Awaits(identity, {
       explores: (thread) => threads.explores(thread),
-      mayBeMet: (thread) => this.#mayBeMet(thread),
-      outside: (thread) => {
-        this.#outside = true;
-        this.#drifts(thread); // what it has begun may be over in time, by chance
-      },
+      mayBeMet: (thread) => !threads.settingUp && this.#mayBeMet(thread),
+      outside: (thread) => this.#begunOutside(thread),
       at: () => log.at,
       unheld: (thread, place) =>
         findings.unknown.add(
@@ -62,17 +60,17 @@ export class Pauses {
       this.findings.unknown.add(`${name} awaits something that is not explored, after ${label}`);
   }
 
-  /** The set-up is over, and what it awaited itself has gone on at once, one after the other, as in plain Node. */
-  async setUpDone(done: Promise<void>): Promise<void> {
-    const state = { isDone: false };
-    const settled = (): void => void (state.isDone = true);
-    done.then(settled, settled);
-    for (;;) {
-      await nextTurn();
-      if (state.isDone) break;
-      this.threads.setUp.gaps.shift()?.go();
-    }
-    await done;
+  /** What the set-up awaits goes on one after the other, as in plain Node. @returns false: there is nothing */
+  goOnInSetUp(): boolean {
+    const next = this.threads.setUp.gaps.shift();
+    next?.go();
+    return next !== undefined;
+  }
+
+  /** If it is the program that calls: it has begun what ends when the world outside says so. */
+  begunOutside(): void {
+    const thread = this.needs.identity?.getStore();
+    if (this.#awaits && thread && this.threads.explores(thread)) this.#begunOutside(thread);
   }
 
   // The explorer's own points.
@@ -186,8 +184,21 @@ export class Pauses {
       return;
     }
     this.#landed(thread);
-    if (thread === this.threads.setUp) this.threads.joinSetUp();
+    if (thread === this.threads.setUp) {
+      this.threads.joinSetUp();
+      if (this.#outsideInSetUp) this.#begunOutside(thread); // it may have waited for that until now
+    }
     thread.gaps.push({ enabledBy: this.log.at, go });
+  }
+
+  /** What the thread has begun may be over in time, by chance. The set-up mostly waits for it, and nobody runs beside it. */
+  #begunOutside(thread: Thread): void {
+    if (this.threads.settingUp) {
+      this.#outsideInSetUp = true;
+      return;
+    }
+    this.#outside = true;
+    this.#drifts(thread);
   }
 
   #drifts(thread: Thread): void {

@@ -77,11 +77,7 @@ export class Runner implements Disposable {
     this.#validation.begin(execution);
     inhabit(execution.inhabitant);
     try {
-      await execution.settle(
-        "the body",
-        execution.setUp(() => this.body(exploration(execution, checks))),
-      );
-      if (findings.failures.length > 0) return execution;
+      if (!(await execution.setUp(() => this.body(exploration(execution, checks))))) return execution;
       await execution.run(pick, {
         maxEvents: this.options.maxEvents ?? DEFAULT_MAX_EVENTS,
         maxDepth: this.options.maxDepth ?? Infinity,
@@ -95,7 +91,7 @@ export class Runner implements Disposable {
       });
       execution.isOver = true;
       if (findings.failures.length === 0 && !execution.abandoned && !findings.again && !findings.gaveUp)
-        for (const check of checks.finals) await execution.settle("x.finally", execution.inside(check));
+        for (const check of checks.finals) await execution.check(check);
       if (checks.finals.length > 0 || findings.rejected.size > 0) await nextTurn(); // what they have queued may throw
       findings.judgeRejections();
     } catch (error) {

@@ -15,9 +15,10 @@ const PATIENCE = 5_000;
 export async function settles(result: Promise<void>, goOn: () => boolean): Promise<boolean> {
   const state = { isSettled: false };
   const settled = (): void => void (state.isSettled = true);
-  void result.then(settled, settled);
-  for (let since = realNow(); !state.isSettled;) {
+  result.then(settled, settled);
+  for (let since = realNow(); ;) {
     await nextTurn();
+    if (state.isSettled) break;
     if (goOn()) since = realNow();
     else if (realNow() - since > PATIENCE) return false;
   }

@@ -1,5 +1,3 @@
-type Method = (this: unknown, ...args: unknown[]) => unknown;
-
 interface Platform {
   readonly process?: { getBuiltinModule?(name: string): Record<string, unknown> | undefined };
   readonly WebAssembly?: object;
@@ -8,46 +6,19 @@ interface Platform {
 }
 const platform = globalThis as unknown as Platform;
 
-/** What the world outside answers without a hook that tells of it: of the engine's own threads, of workers. */
-const UNHOOKED: readonly { readonly of: () => object | undefined; readonly names: readonly string[] }[] = [
-  {
-    of: () => platform.WebAssembly,
-    names: ["compile", "instantiate", "compileStreaming", "instantiateStreaming"],
-  },
-  { of: () => platform.Atomics, names: ["waitAsync"] },
-  { of: () => platform.MessagePort?.prototype, names: ["postMessage"] },
-  {
-    of: () =>
-      (
-        platform.process?.getBuiltinModule?.("node:worker_threads")?.["Worker"] as
-          { readonly prototype: object } | undefined
-      )?.prototype,
-    names: ["postMessage"],
-  },
-];
-
 /**
- * @param begun is called when anybody begins such a thing
- * @returns what puts the functions back
+ * Functions whose answers the world outside gives without a hook that tells of it: the engine's own threads, workers.
+ * With the objects that have them, where the platform has these.
  */
-export function watchUnhooked(begun: () => void): () => void {
-  const undo = UNHOOKED.flatMap(({ of, names }) => {
-    const object = of();
-    return object ? names.flatMap((name) => watched(object, name, begun)) : [];
-  });
-  return () => {
-    for (const each of undo) each();
-  };
-}
-
-function watched(object: object, name: string, begun: () => void): (() => void)[] {
-  const before = Object.getOwnPropertyDescriptor(object, name);
-  const real = before?.value as Method | undefined;
-  if (typeof real !== "function" || !before?.configurable) return [];
-  const value: Method = function (...args) {
-    begun();
-    return Reflect.apply(real, this, args);
-  };
-  Object.defineProperty(object, name, { ...before, value });
-  return [() => void Object.defineProperty(object, name, before)];
+export function unhooked(): readonly (readonly [object, string])[] {
+  const { WebAssembly, Atomics, MessagePort, process } = platform;
+  const threads = process?.getBuiltinModule?.("node:worker_threads") as
+    { readonly Worker: { readonly prototype: object } } | undefined;
+  const all: readonly (readonly [object | undefined, readonly string[]])[] = [
+    [WebAssembly, ["compile", "instantiate", "compileStreaming", "instantiateStreaming"]],
+    [Atomics, ["waitAsync"]],
+    [MessagePort?.prototype, ["postMessage"]],
+    [threads?.Worker.prototype, ["postMessage"]],
+  ];
+  return all.flatMap(([object, names]) => (object ? names.map((name) => [object, name] as const) : []));
 }

@@ -1,5 +1,6 @@
-import { generator } from "./random.js";
 import type { VirtualClock } from "./virtual-clock.js";
+import { unhooked } from "./unhooked.js";
+import { VirtualRandom } from "./virtual-random.js";
 import { abortAfter, later, startTimer, virtualTimer } from "./virtual-timers.js";
 
 /** The explored program, as far as the world is concerned that it runs in. */
@@ -15,6 +16,8 @@ export interface Inhabitant {
   unknown(what: string): void;
   /** It looks whether the signal is aborted. */
   lookAt(signal: AbortSignal): void;
+  /** If it is the program that calls: it has begun what the world outside ends, and what no hook tells of. */
+  outside(): void;
 }
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
@@ -39,14 +42,14 @@ const [TIME, TIMERS, RANDOM_NUMBERS] = [
 ] as const;
 
 let inhabitant: Inhabitant | undefined;
-let generators = new Map<string, () => number>();
+let numbers: VirtualRandom | undefined;
 const patches: Patch[] = [];
 let syncExports: (() => void) | undefined;
 
 /** The program that runs from now on. Undefined: none. */
 export function inhabit(next: Inhabitant | undefined): void {
   inhabitant = next;
-  generators = new Map();
+  numbers = next && new VirtualRandom(next);
 }
 
 /**
@@ -81,7 +84,7 @@ const realSetImmediate = platform.setImmediate;
 const RealDate = Date;
 
 function patchAll(): void {
-  patch(Math, "random", RANDOM_NUMBERS, () => random());
+  patchRandom(Math, ["random"]);
   patch(Date, "now", TIME, () => EPOCH + now());
   patch(performance, "now", TIME, () => now());
   replace(globalThis, "Date", virtualDate());
@@ -101,6 +104,7 @@ function patchAll(): void {
   if (timers) patchTimers(timers);
   const promises = builtin("node:timers/promises");
   if (promises) patchTimerPromises(promises);
+  for (const [object, key] of unhooked()) patchUnhooked(object, key);
   patch(AbortSignal, "timeout", TIMERS, (delay) => abortAfter(inhabitant!.clock, delay));
   // What was imported by name is a copy.
   syncExports = builtin("node:module")?.["syncBuiltinESMExports"] as typeof syncExports;
@@ -147,6 +151,22 @@ function patch(object: object, key: string, what: string, virtual: Method): void
   replace(object, key, patched);
 }
 
+function patchUnhooked(object: object, key: string): void {
+  const real = (object as Record<string, unknown>)[key];
+  if (typeof real !== "function") return;
+  replace(object, key, function (this: unknown, ...args: unknown[]): unknown {
+    inhabitant?.outside();
+    return Reflect.apply(real, this, args) as unknown;
+  });
+}
+
+function patchRandom(object: object, names: readonly (keyof VirtualRandom)[]): void {
+  for (const name of names)
+    patch(object, name, RANDOM_NUMBERS, (...args) =>
+      (numbers as unknown as Record<string, Method>)[name]!(...args),
+    );
+}
+
 function now(): number {
   return inhabitant!.clock.now();
 }
@@ -191,64 +211,6 @@ function patchFormats(): void {
   };
   Object.defineProperty(prototype, "format", { ...format, get });
   patches.push({ object: prototype, key: "format", before: format, value: undefined, get });
-}
-
-// Random numbers: of each task its own, from a seed.
-
-function random(): number {
-  const caller = inhabitant!.caller();
-  let draw = generators.get(caller);
-  if (!draw) generators.set(caller, (draw = generator(hash(caller))));
-  return draw();
-}
-
-function hash(text: string): number {
-  let hashed = 17;
-  for (let i = 0; i < text.length; i++) hashed = Math.imul(hashed, 31) + text.charCodeAt(i);
-  return hashed;
-}
-
-function fill<T extends ArrayBufferView | ArrayBuffer>(target: T): T {
-  const bytes = ArrayBuffer.isView(target)
-    ? new Uint8Array(target.buffer, target.byteOffset, target.byteLength)
-    : new Uint8Array(target);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = random() * 256;
-  return target;
-}
-
-function uuid(): string {
-  const bytes = fill(new Uint8Array(16));
-  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
-  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
-
-interface Buffers {
-  readonly Buffer: { alloc(size: number): Uint8Array };
-}
-
-const RANDOM: Readonly<Record<string, Method>> = {
-  getRandomValues: (array) => fill(array as ArrayBufferView),
-  randomFillSync: (array) => fill(array as ArrayBufferView),
-  randomUUID: () => uuid(),
-  randomBytes: (size, callback) =>
-    answered(fill((globalThis as unknown as Buffers).Buffer.alloc(size as number)), callback),
-  randomInt(from, to, callback) {
-    const [low, high, then] = typeof to === "number" ? [from, to, callback] : [0, from, to];
-    return answered((low as number) + Math.floor(random() * ((high as number) - (low as number))), then);
-  },
-};
-
-/** At once, or by a callback. */
-function answered(value: unknown, callback: unknown): unknown {
-  if (typeof callback !== "function") return value;
-  startTimer(inhabitant!.clock, () => (callback as (error: null, value: unknown) => void)(null, value), 0);
-  return undefined;
-}
-
-function patchRandom(object: object, names: readonly string[]): void {
-  for (const name of names) patch(object, name, RANDOM_NUMBERS, RANDOM[name]!);
 }
 
 // Timers: of the virtual clock.

@@ -1,4 +1,5 @@
 import { AsyncResource } from "node:async_hooks";
+import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { explore, exitCodeOf, formatReport, replay, type Body, type Exploration } from "@vfiokit/explore";
 
@@ -237,6 +238,16 @@ describe("never proved:", () => {
     });
     expect(report).toMatchObject({ verdict: "unknown", failures: [] });
   });
+});
+
+it("a set-up that reads a file and imports a module is no reason to prove nothing", async () => {
+  const report = await explore(async (x) => {
+    await readFile(new URL(import.meta.url));
+    await import("node:zlib");
+    x.task("a", () => x.step());
+    x.task("b", () => x.step());
+  });
+  expect(report).toMatchObject({ verdict: "proved", unknown: [] });
 });
 
 describe("a rejection that nobody handles", () => {

@@ -32,8 +32,9 @@ describe.each(strategies)("a wait that a signal ends (%s):", (strategy) => {
     "setInterval of node:timers/promises": (signal) =>
       promises.setInterval(1000, undefined, { signal })[Symbol.asyncIterator]().next(),
   };
-  it.each(Object.entries(waits))("%s is over by itself, or ends with an AbortError", async (name, wait) => {
-    const { outcomes, verdict } = await outcomesOf((x, note) => {
+  /** What comes of a wait that another task aborts: "over", or the error's name. */
+  const abortedWait = (wait: (signal: AbortSignal) => Promise<unknown>) =>
+    outcomesOf((x, note) => {
       const controller = new AbortController();
       x.task("waits", async () => {
         try {
@@ -48,27 +49,15 @@ describe.each(strategies)("a wait that a signal ends (%s):", (strategy) => {
         controller.abort();
       });
     }, strategy);
+
+  it.each(Object.entries(waits))("%s is over by itself, or ends with an AbortError", async (name, wait) => {
+    const { outcomes, verdict } = await abortedWait(wait);
     expect(outcomes).toEqual(["AbortError", "over"]);
     expect(verdict).toBe(name.startsWith("setInterval") ? "unknown" : "proved");
   });
 
   it("events.once with a signal", async () => {
-    const { outcomes } = await outcomesOf((x, note) => {
-      const controller = new AbortController();
-      const emitter = new EventEmitter();
-      x.task("waits", async () => {
-        try {
-          await once(emitter, "ready", { signal: controller.signal });
-          note("ready");
-        } catch (error) {
-          note((error as Error).name);
-        }
-      });
-      x.task("aborts", async () => {
-        await x.step();
-        controller.abort();
-      });
-    }, strategy);
+    const { outcomes } = await abortedWait((signal) => once(new EventEmitter(), "ready", { signal }));
     expect(outcomes).toEqual(["AbortError"]);
   });
 
@@ -226,6 +215,8 @@ describe("a final check", () => {
     "x.finally": (x) => x.finally(never),
     "the body": never,
   };
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- only compared
+  const promises = { then: Promise.prototype.then, constructor: Promise.prototype.constructor };
   it.each(Object.entries(endless))(
     "%s that never ends is reported",
     { timeout: 60_000 },
@@ -237,6 +228,8 @@ describe("a final check", () => {
           message: `${what} does not end: it waits for what nobody has done in 5 s`,
         }),
       ]);
+      // eslint-disable-next-line @typescript-eslint/unbound-method -- only compared
+      expect({ then: Promise.prototype.then, constructor: Promise.prototype.constructor }).toEqual(promises);
     },
   );
 });
