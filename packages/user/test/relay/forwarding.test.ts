@@ -7,8 +7,7 @@ import { RegionFlags } from "@vfiokit/core/host";
 import { Task } from "@vfiokit/lockdep";
 import { openFds, openMappings } from "@vfiokit/user/linux";
 import { Command, encodeRequest, HeaderFlags, Header } from "@vfiokit/user/wire";
-import { VfioUserClient } from "../../src/client/index.js";
-import type { Relay } from "../../src/relay/index.js";
+import type { VfioUserClient } from "../../src/client/index.js";
 import {
   BAR_MEMORY,
   BAR_REGISTERS,
@@ -212,28 +211,6 @@ describe("a client that breaks the protocol", () => {
     }
   });
 
-  it("and has gone before it hears the answer to VERSION leaves the server to others", async () => {
-    const place = new Place();
-    const server = await place.server();
-    const relay = place.relay(server.path);
-    const before = { fds: openFds(), mappings: openMappings() };
-    const capabilities = { max_msg_fds: 8, twin_socket: { supported: true } };
-    const version = encodeRequest("VERSION", 1, { major: 0, minor: 1, data: { capabilities } });
-    for (let round = 0; round < 20; round++) {
-      const raw = connectRaw(place.relayPath);
-      await raw.send(version);
-      // The relay asks its server in the meantime, further and further.
-      await untilConnected(relay, true);
-      for (let turn = 0; turn < round; turn++) await new Promise(setImmediate);
-      raw.close();
-      await untilConnected(relay, false);
-    }
-    await expect.poll(() => ({ fds: openFds(), mappings: openMappings() })).toEqual(before);
-    const client = await VfioUserClient.connect(server.path);
-    expect(await client.getInfo()).toMatchObject({ numRegions: 9 });
-    client.close();
-  });
-
   it("in a way that only the server knows gets the server's answer", async () => {
     const place = new Place();
     const server = await place.server();
@@ -278,10 +255,6 @@ it("without a server the client is told so", async () => {
   await expect(place.client()).rejects.toThrow();
   onTestFinished(() => undefined);
 });
-
-async function untilConnected(relay: Relay, connected: boolean): Promise<void> {
-  while (relay.status.connected !== connected) await new Promise(setImmediate);
-}
 
 /** What is still said before the connection ends. */
 async function untilEnd(client: RawClient): Promise<RawReply[]> {
