@@ -1,6 +1,5 @@
 // Plays random vfio-user sessions against our servers and the relay: npm run fuzz:protocol -- --seconds 60
-import { parseArgs } from "node:util";
-import { createServer } from "vite";
+import { Progress, readCommand, testModules } from "./lib/command.js";
 
 const USAGE = `Usage: npm run fuzz:protocol -- [options]
 Plays sessions of a vfio-user client, most of them damaged, against servers in processes of their own, and looks at the
@@ -15,75 +14,30 @@ answers, at what is left behind, and at a second device in the same process.
 
 Exit code 0: nothing was found. 1: findings, with the session that shows each. 2: wrong usage.`;
 
-/** @param {string} message */
-function refuse(message) {
-  console.error(`fuzz:protocol: ${message}\n\n${USAGE}`);
-  process.exit(2);
-}
-
-function readOptions() {
-  const text = { type: /** @type {const} */ ("string") };
-  const flag = { type: /** @type {const} */ ("boolean") };
-  const { values } = parseArgs({
-    options: {
-      server: { type: /** @type {const} */ ("string"), multiple: true },
-      seconds: text,
-      sessions: text,
-      messages: text,
-      seed: text,
-      json: flag,
-      help: flag,
-    },
-  });
-  if (values.help) return undefined;
-  /** @param {"seconds" | "sessions" | "messages" | "seed"} name @param {number} otherwise @param {number} least */
-  const number = (name, otherwise, least) => {
-    const value = values[name];
-    if (value === undefined) return otherwise;
-    if (!/^\d{1,9}$/.test(value) || Number(value) < least)
-      throw new Error(`--${name} ${value}: a whole number from ${least} up is needed`);
-    return Number(value);
-  };
-  const sessions = number("sessions", Infinity, 1);
-  const messages = number("messages", Infinity, 1);
-  return {
-    sessions,
-    messages,
-    seconds: number("seconds", sessions === Infinity && messages === Infinity ? 60 : Infinity, 1),
-    seed: number("seed", Math.floor(Math.random() * 1e9), 0),
-    server: values.server,
-    json: values.json === true,
-  };
-}
-
-let options;
-try {
-  options = readOptions();
-} catch (error) {
-  refuse(error instanceof Error ? error.message : String(error));
-}
-if (!options) {
-  console.log(USAGE);
-  process.exit(0);
-}
-const { seconds, sessions, messages, seed, json } = options;
-const vite = await createServer({
-  configFile: "vitest.config.ts",
-  server: { middlewareMode: true, watch: null, ws: false },
-  optimizeDeps: { noDiscovery: true },
-  logLevel: "error",
-  appType: "custom",
+const command = readCommand("fuzz:protocol", USAGE, {
+  numbers: ["seconds", "sessions", "messages", "seed"],
+  flags: ["json"],
+  lists: ["server"],
 });
-/** @type {typeof import("../test/fuzz/campaign.js")} */
-const { campaign, formatFault } = /** @type {any} */ (await vite.ssrLoadModule("/test/fuzz/campaign.ts"));
-/** @type {typeof import("../test/fuzz/target.js")} */
-const { serverKinds } = /** @type {any} */ (await vite.ssrLoadModule("/test/fuzz/target.ts"));
+const sessions = command.number("sessions", Infinity);
+const messages = command.number("messages", Infinity);
+const seconds = command.number("seconds", sessions === Infinity && messages === Infinity ? 60 : Infinity);
+const seed = command.seed();
+const json = command.flag("json");
 
-const kinds = (options.server ?? serverKinds).map((name) => {
-  const kind = serverKinds.find((one) => one === name);
-  if (!kind) refuse(`--server ${name}: one of ${serverKinds.join(", ")}`);
-  return /** @type {typeof serverKinds[number]} */ (kind);
-});
+const modules = await testModules();
+const { campaign, formatFault } = /** @type {typeof import("../test/fuzz/campaign.js")} */ (
+  await modules.load("test/fuzz/campaign.ts")
+);
+const { serverKinds } = /** @type {typeof import("../test/fuzz/target.js")} */ (
+  await modules.load("test/fuzz/target.ts")
+);
+
+const kinds = (command.list("server") ?? serverKinds).map(
+  (name) =>
+    serverKinds.find((one) => one === name) ??
+    command.refuse(`--server ${name}: one of ${serverKinds.join(", ")}`),
+);
 const interrupted = new AbortController();
 process.once("SIGINT", () => interrupted.abort());
 if (!json) console.log(`seed ${seed}`);
@@ -91,7 +45,7 @@ if (!json) console.log(`seed ${seed}`);
 let findings = 0;
 for (const server of kinds) {
   const begun = performance.now();
-  let shown = 0;
+  const progress = new Progress();
   let found = 0;
   const stop = new AbortController();
   const took = () => Math.round((performance.now() - begun) / 1000);
@@ -100,23 +54,19 @@ for (const server of kinds) {
     `${server}: ${counts.sessions} sessions, ${counts.messages} messages, ${counts.answers} answers ` +
     `(${counts.refused} errors), ${counts.dma} DMA messages, longest wait ${counts.longest.toFixed(0)} ms, ` +
     `${found} findings, ${took()} s`;
-  const clear = process.stderr.isTTY ? "\r\x1b[K" : "";
   const { counts, held } = await campaign({
     ...{ server, seed, sessions, messages, signal: AbortSignal.any([stop.signal, interrupted.signal]) },
     onProgress(counts) {
-      const now = performance.now();
-      if (now - begun > seconds * 1000) stop.abort();
-      if (now - shown < (process.stderr.isTTY ? 200 : 10_000)) return;
-      shown = now;
-      process.stderr.write(`${clear}${line(counts)}${clear ? "" : "\n"}`);
+      if (performance.now() - begun > seconds * 1000) stop.abort();
+      progress.show(() => line(counts));
     },
     onFault(fault) {
       found++;
-      process.stderr.write(clear);
+      progress.clear();
       console.log(`\n${formatFault(fault)}\n`);
     },
   });
-  process.stderr.write(clear);
+  progress.clear();
   if (json) console.log(JSON.stringify({ server, seed, seconds: took(), findings: found, ...counts, held }));
   else {
     console.log(line(counts));
@@ -131,5 +81,5 @@ for (const server of kinds) {
   findings += found;
   if (interrupted.signal.aborted) break;
 }
-await vite.close();
+await modules.close();
 process.exit(findings > 0 ? 1 : 0);

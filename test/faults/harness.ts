@@ -1,9 +1,10 @@
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VfioError } from "@vfiokit/core";
 import { openFds, openMappings, SyscallError } from "@vfiokit/user/linux";
 import { CommandError } from "../../packages/cli/src/errors.js";
+import { kernelResources } from "../../packages/user/test/linux/support.js";
 import type { Scenario } from "./scenarios.js";
 import type { Fault, Syscalls } from "./syscalls.js";
 
@@ -30,20 +31,8 @@ interface Resources {
 }
 
 function resources(): Resources {
-  const fds = readdirSync("/proc/self/fd").flatMap((number) => {
-    try {
-      const target = readlinkSync(`/proc/self/fd/${number}`);
-      return target.startsWith("/proc/") ? [] : [`${number} ${target}`];
-    } catch {
-      return [];
-    }
-  });
-  const maps = readFileSync("/proc/self/maps", "latin1").split("\n");
-  return {
-    own: `${openFds()} descriptors and ${openMappings()} mappings of ours`,
-    fds,
-    shared: maps.filter((line) => line.includes("memfd:")).length,
-  };
+  const { fds, maps } = kernelResources();
+  return { own: `${openFds()} descriptors and ${openMappings()} mappings of ours`, fds, shared: maps };
 }
 
 const same = (a: Resources, b: Resources): boolean =>

@@ -1,12 +1,19 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { VfioUserClient } from "@vfiokit/user";
 import { scratch, Vfiokit } from "./vfiokit.js";
 
 const BIN = fileURLToPath(new URL("../bin/vfiokit.js", import.meta.url));
+
+/** Says what the other side closes the connection for, and waits until it does. */
+async function closedFor(socket: Socket, bytes: Uint8Array): Promise<void> {
+  socket.on("error", () => undefined).resume();
+  socket.write(bytes);
+  await once(socket, "close");
+}
 
 it("a standard error that nobody reads does not stop the service: lines are dropped, and counted", async () => {
   using dir = scratch();
@@ -53,12 +60,7 @@ it("a relay's standard error that nobody reads does not stop the relay: lines ar
   const ended = once(relay, "close");
   await once(relay.stdout, "data");
   // Each whose first message is none is disconnected, which is two lines.
-  const comeAndGo = async (): Promise<void> => {
-    const socket = connect(path);
-    socket.on("error", () => undefined).resume();
-    socket.write(new Uint8Array(16));
-    await once(socket, "close");
-  };
+  const comeAndGo = () => closedFor(connect(path), new Uint8Array(16));
   try {
     for (let n = 0; n < 4000; n++) await comeAndGo();
     using client = await VfioUserClient.connect(path, { timeoutMs: 10_000 });
@@ -92,12 +94,7 @@ it("a receiver's output that nobody reads does not stop the receiver", async () 
   receiver.stdout.pause();
   const port = Number(/127\.0\.0\.1:(\d+)/.exec(first.toString())![1]);
   // Each is refused for what it says, which is a line of 90 bytes.
-  const comeAndGo = async (): Promise<void> => {
-    const socket = connect(port, "127.0.0.1");
-    socket.on("error", () => undefined).resume();
-    socket.write(new Uint8Array(64).fill(1));
-    await once(socket, "close");
-  };
+  const comeAndGo = () => closedFor(connect(port, "127.0.0.1"), new Uint8Array(64).fill(1));
   try {
     for (let n = 0; n < 4000; n++) await comeAndGo();
     let text = "";

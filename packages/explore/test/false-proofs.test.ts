@@ -8,10 +8,36 @@ import {
   type Exploration,
   type ExploreOptions,
 } from "@vfiokit/explore";
-import { Mutex, RwSemaphore } from "@vfiokit/lockdep";
+import { Mutex, RwSemaphore, type Task } from "@vfiokit/lockdep";
 
 /** Not the one that tasks get. */
 const realTimeout = setTimeout;
+
+/** A writer lets readers go on, by `letGo`, and another task tries to write before they do. */
+function meetsWokenReaders(readers: readonly string[], letGo: (rw: RwSemaphore, task: Task) => void): Body {
+  return (x) => {
+    const rw = new RwSemaphore("rw");
+    const run = x.shared("run", 0);
+    const out = x.shared("out", 0);
+    x.task("writer", async (task) => {
+      await rw.downWrite(task);
+      await x.step();
+      letGo(rw, task);
+      out.current = 1;
+    });
+    for (const name of readers)
+      x.task(name, async (task) => {
+        await rw.downRead(task);
+        run.current++;
+        rw.upRead(task);
+      });
+    x.task("C", async (task) => {
+      await x.step();
+      if (rw.tryDownWrite(task)) rw.upWrite(task);
+      else if (out.current === 1 && run.current === 0) throw new Error("busy, though no reader runs");
+    });
+  };
+}
 
 /** Programs that fail in plain Node, and that were once said to be proved, or had an order that was never run. */
 const programs: Record<string, { readonly body: Body; readonly message: string }> = {
@@ -76,28 +102,7 @@ const programs: Record<string, { readonly body: Body; readonly message: string }
   },
   "a trylock that meets readers who were woken and have not run": {
     message: "C: busy, though no reader runs",
-    body: (x) => {
-      const rw = new RwSemaphore("rw");
-      const run = x.shared("run", 0);
-      const out = x.shared("out", 0);
-      x.task("writer", async (task) => {
-        await rw.downWrite(task);
-        await x.step();
-        rw.upWrite(task);
-        out.current = 1;
-      });
-      for (const name of ["r1", "r2"])
-        x.task(name, async (task) => {
-          await rw.downRead(task);
-          run.current++;
-          rw.upRead(task);
-        });
-      x.task("C", async (task) => {
-        await x.step();
-        if (rw.tryDownWrite(task)) rw.upWrite(task);
-        else if (out.current === 1 && run.current === 0) throw new Error("busy, though no reader runs");
-      });
-    },
+    body: meetsWokenReaders(["r1", "r2"], (rw, task) => rw.upWrite(task)),
   },
   "abort and unlock in one piece: a waiter is cancelled before it is handed the lock": {
     message: "the victim was cancelled",
@@ -125,28 +130,10 @@ const programs: Record<string, { readonly body: Body; readonly message: string }
   },
   "a trylock for writing that meets readers whom a downgrade woke and who have not run": {
     message: "C: busy, though no reader runs",
-    body: (x) => {
-      const rw = new RwSemaphore("rw");
-      const run = x.shared("run", 0);
-      const out = x.shared("out", 0);
-      x.task("writer", async (task) => {
-        await rw.downWrite(task);
-        await x.step();
-        rw.downgradeWrite(task);
-        rw.upRead(task);
-        out.current = 1;
-      });
-      x.task("reader", async (task) => {
-        await rw.downRead(task);
-        run.current++;
-        rw.upRead(task);
-      });
-      x.task("C", async (task) => {
-        await x.step();
-        if (rw.tryDownWrite(task)) rw.upWrite(task);
-        else if (out.current === 1 && run.current === 0) throw new Error("busy, though no reader runs");
-      });
-    },
+    body: meetsWokenReaders(["reader"], (rw, task) => {
+      rw.downgradeWrite(task);
+      rw.upRead(task);
+    }),
   },
   "an abort between a downgrade and the turn of the reader that it woke comes too late": {
     message: "reader: was aborted before it ran",

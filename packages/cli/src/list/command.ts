@@ -1,11 +1,8 @@
 import { Command } from "commander";
-import { Sysfs, type MdevState, type PciFunctionState } from "@vfiokit/user/kernel";
+import { isBridge, Sysfs, type MdevState, type PciFunctionState } from "@vfiokit/user/kernel";
 import { out } from "../output.js";
 import { sysfsOption } from "../shared/sysfs.js";
 import { table } from "../shared/tables.js";
-
-/** PCI Code and ID Assignment: bridges are given away with what is behind them. */
-const CLASS_BRIDGE = 0x06;
 
 interface ListOptions {
   readonly all?: true;
@@ -21,7 +18,7 @@ export function listCommand(): Command {
     .addOption(sysfsOption())
     .action(({ all, json, sysfs: root }: ListOptions) => {
       const sysfs = new Sysfs(root);
-      const functions = sysfs.functions().filter((one) => all ?? one.classCode >> 16 !== CLASS_BRIDGE);
+      const functions = sysfs.functions().filter((one) => all ?? !isBridge(one));
       const mdevs = sysfs.mdevs();
       // Every group that a device has, whether or not its IOMMU does anything.
       const iommu = functions.some(({ group }) => group !== undefined);

@@ -20,8 +20,7 @@ export interface Ends {
 
 export interface EndOptions extends TlsOptions {
   readonly compression: CompressionName;
-  /** Seconds that each answer may take. */
-  /** Milliseconds. */
+  /** Milliseconds that each answer may take. */
   readonly timeout: number;
 }
 
@@ -32,7 +31,7 @@ export async function migrateEnds(
   settings: MigrateOptions,
   report: Reporter,
 ): Promise<void> {
-  const timeoutMs = options.timeout;
+  const { timeout: timeoutMs } = options;
   using relay = await RelayClient.open(from, timeoutMs);
   if (relay) {
     await migrateBehind(relay, to, settings, report);

@@ -20,7 +20,6 @@ interface ReceiveOptions extends TlsOptions {
   readonly listen: RemoteAddress;
   readonly to: ReadonlyMap<string, string>;
   readonly allow?: readonly string[];
-  /** Seconds. */
   /** Milliseconds. */
   readonly resumeWindow: number;
   readonly json?: true;

@@ -9,7 +9,6 @@ import { timeoutOption } from "../shared/timeout.js";
 interface ResetOptions {
   readonly hot?: boolean;
   readonly json?: true;
-  /** Seconds. */
   /** Milliseconds. */
   readonly timeout: number;
 }

@@ -18,7 +18,6 @@ const OVERHEAD = 1 / 1024;
 interface RestoreOptions {
   readonly dryRun?: true;
   readonly json?: true;
-  /** Seconds. */
   /** Milliseconds. */
   readonly timeout: number;
 }

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { VfioError } from "@vfiokit/core";
 import { asVfioError } from "../socket/index.js";
-import { Sysfs, type PciFunctionState } from "./sysfs.js";
+import { isBridge, isVfio, Sysfs, type PciFunctionState } from "./sysfs.js";
 
 /** How a function is given to another driver. */
 export interface BindOptions {
@@ -29,9 +29,6 @@ export interface BindResult {
   readonly others: readonly PciFunctionState[];
 }
 
-/** PCI Code and ID Assignment: bridges, of all kinds. */
-const CLASS_BRIDGE = 0x06;
-
 /**
  * Gives a PCI function to vfio-pci, or to another driver of VFIO's.
  * @throws VfioError EBUSY: it is in use, as the message says; ENODEV: no such function, no IOMMU, no such driver; EACCES
@@ -40,7 +37,7 @@ export function bindFunction(address: string, options: BindOptions = {}): BindRe
   const { sysfs = new Sysfs(), driver = "vfio-pci", force = false, proc = "/proc" } = options;
   const found = find(address, sysfs);
   if (found.driver === driver) return result(found, driver, [], sysfs);
-  if (found.classCode >> 16 === CLASS_BRIDGE)
+  if (isBridge(found))
     throw new VfioError("EINVAL", `${address}: it is a bridge, which is given away with what is behind it`);
   if (found.group === undefined)
     throw new VfioError(
@@ -77,9 +74,6 @@ function find(address: string, sysfs: Sysfs): PciFunctionState {
   return found;
 }
 
-const isVfio = ({ driver, vfio }: PciFunctionState): boolean =>
-  vfio !== undefined || /vfio/.test(driver ?? "");
-
 /** driver_override first, so that no other driver takes it in between. */
 function rebind(
   found: PciFunctionState,
@@ -113,11 +107,8 @@ function result(
   sysfs: Sysfs,
 ): BindResult {
   const { address, driver: from, group } = found;
-  const members = group === undefined ? [] : sysfs.members(group);
-  const others = members
-    .filter((name) => name !== address)
-    .map((name) => sysfs.function(name))
-    .filter((one) => one?.driver !== undefined && !isVfio(one)) as PciFunctionState[];
+  const strangers = group === undefined ? [] : sysfs.strangers(group);
+  const others = strangers.filter((one) => one.address !== address);
   return { address, from, to, steps, others };
 }
 

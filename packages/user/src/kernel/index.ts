@@ -6,4 +6,4 @@ export { KernelDevice } from "./device.js";
 export type { AffectedDevice } from "./hot-reset.js";
 export type { Iommu, KernelDmaMap } from "./iommu.js";
 export { openKernelDevice, type KernelPaths } from "./open.js";
-export { Sysfs, type MdevState, type PciFunctionState } from "./sysfs.js";
+export { isBridge, Sysfs, type MdevState, type PciFunctionState } from "./sysfs.js";

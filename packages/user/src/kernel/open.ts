@@ -7,7 +7,7 @@ import { parseKernelAddress, type KernelAddress } from "./address.js";
 import { KernelDevice } from "./device.js";
 import { ioctl } from "./ioctl.js";
 import { IommufdIoas, Type1Iommu } from "./iommu.js";
-import { Sysfs, type MdevState, type PciFunctionState } from "./sysfs.js";
+import { isVfio, Sysfs, type MdevState, type PciFunctionState } from "./sysfs.js";
 import {
   API_VERSION,
   AttachIommufdPt,
@@ -58,10 +58,9 @@ function open(text: string, address: KernelAddress, sysfs: Sysfs, dev: string): 
 function findPci(name: string, sysfs: Sysfs): PciFunctionState {
   const found = sysfs.function(name);
   if (!found) throw new VfioError("ENODEV", `there is no such PCI function (${sysfs.folder(name)})`);
-  const { driver, vfio } = found;
+  const { driver } = found;
   const bind = `vfiokit bind ${name}`;
-  // Drivers of VFIO other than vfio-pci exist; what they have bound has a node.
-  if (vfio === undefined && !/vfio/.test(driver ?? ""))
+  if (!isVfio(found))
     throw new VfioError(
       "ENODEV",
       driver === undefined
@@ -135,11 +134,7 @@ function checkViable(group: Fd, node: string, sysfs: Sysfs): void {
   ioctl(group, "VFIO_GROUP_GET_STATUS", status);
   if (GroupStatus.decode(status).flags & GroupFlags.VIABLE) return;
   const number = node.slice(node.lastIndexOf("/") + 1);
-  const others = sysfs
-    .members(number)
-    .map((name) => sysfs.function(name))
-    .filter((one) => one?.driver !== undefined && one.vfio === undefined && !/vfio/.test(one.driver))
-    .map((one) => `${one!.address} (${one!.driver!})`);
+  const others = sysfs.strangers(number).map(({ address, driver }) => `${address} (${driver!})`);
   throw new VfioError(
     "EBUSY",
     `group ${number} is not viable: its devices are given away together, and other drivers have ` +

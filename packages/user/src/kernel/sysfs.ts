@@ -24,6 +24,13 @@ export interface MdevState {
   readonly vfio: string | undefined;
 }
 
+/** A driver of VFIO has the function: vfio-pci or another; what they have bound has a node. */
+export const isVfio = ({ driver, vfio }: PciFunctionState): boolean =>
+  vfio !== undefined || /vfio/.test(driver ?? "");
+
+/** PCI Code and ID Assignment: bridges, of all kinds, which are given away with what is behind them. */
+export const isBridge = ({ classCode }: PciFunctionState): boolean => classCode >> 16 === 0x06;
+
 /** What the kernel's drivers know of devices: the tree of sysfs. */
 export class Sysfs {
   /** @param root where it is mounted */
@@ -49,6 +56,13 @@ export class Sysfs {
   /** The devices of an IOMMU group: given away together, or not at all. */
   members(group: string): string[] {
     return this.entries("kernel/iommu_groups", group, "devices");
+  }
+
+  /** The functions of an IOMMU group that other drivers than VFIO's have: the group cannot be used until they let go. */
+  strangers(group: string): PciFunctionState[] {
+    return this.members(group)
+      .flatMap((name) => this.function(name) ?? [])
+      .filter((one) => one.driver !== undefined && !isVfio(one));
   }
 
   hasDriver(name: string): boolean {

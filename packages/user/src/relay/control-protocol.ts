@@ -1,8 +1,8 @@
 /**
  * The relay's control socket, at its socket's path and ".ctl": requests and replies as on a device's control socket
- * (admin/protocol.ts), with a command of its own. `migrate` answers with one line for each event, then with a result or an
- * error; `save` with one for each piece of the image. The line {"command":"cancel"} cancels a move, as far as it still can be; so does hanging up. All other commands but
- * `info` go to the server of the moment.
+ * (admin/protocol.ts), with commands of its own. `migrate` answers with one line for each event, then with a result or an
+ * error; `save` with one for each piece of the image. The line {"command":"cancel"} cancels a move, as far as it still can
+ * be; so does hanging up. All other commands but `info` go to the server of the moment.
  */
 import { VfioError } from "@vfiokit/core";
 import { handOverIdRule, isHandOverId } from "@vfiokit/core/migration";
