@@ -1,4 +1,4 @@
-// Runs the laboratory's whole catalogue, which takes half an hour of one processor, and writes the verdicts into docs/lab.md.
+// Runs the laboratory's whole catalogue, which takes a quarter of an hour of one processor, and writes the verdicts into docs/lab.md.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { format, resolveConfig } from "prettier";
